@@ -1,0 +1,18 @@
+"""What all tests share: the --slow option, double precision, and a drawing backend that needs no screen."""
+import os
+
+os.environ["MPLBACKEND"] = "Agg"  # before anything imports pyplot
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)  # the oracles are compared to ten digits; notebooks run in processes of their own
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the notebook cells marked `#| slow`")
+
+
+@pytest.fixture
+def slow(request) -> bool:
+    return request.config.getoption("--slow")

@@ -1,0 +1,19 @@
+"""Every notebook is a test: `pytest -k 04_elbo` runs one. Each gets a process of its own, as x64 set in one must not reach the next."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NBS = ROOT / "nbs"
+NOTEBOOKS = sorted(p for p in NBS.rglob("*.ipynb") if not any(part[0] in "._" for part in p.relative_to(NBS).parts))
+RUN = "import sys; from nbdev.test import nbdev_test; nbdev_test.__wrapped__(path=sys.argv[1], flags=sys.argv[2], n_workers=0)"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.relative_to(NBS).with_suffix("").as_posix())
+def test_notebook(notebook, slow):
+    flags = "slow" if slow else ""
+    done = subprocess.run([sys.executable, "-c", RUN, notebook, flags], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=3600 if slow else 600)
+    if done.returncode: pytest.fail(f"{notebook.relative_to(ROOT)} did not run to its end:\n{done.stdout}", pytrace=False)

@@ -1,0 +1,122 @@
+"""The installed package holds qhn and nothing else, imports only what it declares, and is what the notebooks export."""
+import ast
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from configparser import ConfigParser
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import qhn
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(p for p in (ROOT / "qhn").rglob("*.py") if p.name != "_modidx.py")
+modules = pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+PROVIDES = {"version": "version", "description": "description", "keywords": "keywords", "license": "license", "authors": "author",
+            "readme": "long_description", "classifiers": "classifiers", "urls": "project_urls", "dependencies": "install_requires",
+            "optional-dependencies": "extras_require", "scripts": "entry_points", "entry-points": "entry_points"}
+
+
+@pytest.fixture
+def settings():
+    parser = ConfigParser(delimiters=["="], interpolation=None)
+    parser.read(ROOT / "settings.ini")
+    return parser["DEFAULT"]
+
+
+@pytest.fixture
+def setup(monkeypatch):
+    "What setup.py hands to setuptools."
+    given = {}
+    monkeypatch.setitem(sys.modules, "setuptools", SimpleNamespace(setup=lambda **kw: given.update(kw)))
+    runpy.run_path(str(ROOT / "setup.py"))
+    return given
+
+
+def name_of(requirement): return re.split(r"[<>=!~;\[ ]", requirement)[0].lower().replace("_", "-")
+
+
+def imported(path):
+    "The modules that a file imports, wherever in it."
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import): yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            module = ".".join(filter(None, ["qhn" if node.level else "", node.module]))
+            yield from (f"qhn.{alias.name}" for alias in node.names) if module == "qhn" else [module]
+
+
+def reading_order():
+    "Module name -> its place, from the notebooks' file names."
+    sources = sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
+    exports = [re.search(r"#\|\s*default_exp\s+(\w+)", p.read_text()) for p in sources]
+    return {m[1]: i for i, m in enumerate(exports) if m}
+
+
+def test_only_qhn_is_packaged(setup):
+    assert setup["packages"] == ["qhn"]
+    assert not [p for p in (ROOT / "qhn").rglob("*") if p.is_dir() and p.name != "__pycache__"], "a sub-package would be left out"
+
+
+def test_setup_provides_what_pyproject_calls_dynamic(setup):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["dynamic"]) == PROVIDES.keys()
+    assert all(setup[field] for field in PROVIDES.values())
+    assert setup["entry_points"]["console_scripts"] == ["qhn=qhn.cli:main"]
+
+
+def test_one_version(setup, settings):
+    latest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[1]
+    assert qhn.__version__ == setup["version"] == settings["version"] == latest
+
+
+@modules
+def test_imports_are_declared(path, settings):
+    declared = {name_of(r) for r in settings["requirements"].split()}
+    provided = packages_distributions()
+    for top in {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names - {"qhn"}:
+        assert declared & {d.lower().replace("_", "-") for d in provided[top]}, f"{top} is not among the requirements of settings.ini"
+
+
+@modules
+def test_imports_point_up_the_reading_order(path):
+    place = reading_order()
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("qhn.")}
+    above = {m for m in place if path.stem in place and place[m] < place[path.stem]}
+    assert used <= (set() if path.stem == "plots" else above)
+
+
+def test_every_module_has_a_notebook():
+    assert {p.stem for p in MODULES} - {"__init__"} == reading_order().keys()
+
+
+def test_import_needs_no_development_tool_and_leaves_jax_alone():
+    code = f"""
+import importlib, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {{'nbdev', 'fastcore', 'execnb', 'ghapi', 'nbformat', 'nbconvert', 'pytest', 'hypothesis'}}: raise ImportError(name)
+sys.meta_path.insert(0, Absent())
+for name in {[p.stem for p in MODULES if p.stem != "__init__"]}: importlib.import_module('qhn.' + name)
+import jax
+assert not jax.config.jax_enable_x64, 'x64 is the user\\'s choice'
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+
+
+def test_notebooks_are_clean_and_exported(tmp_path):
+    "What nbdev_export and nbdev_clean would write is what stands here."
+    for name in ("settings.ini", "pyproject.toml"): shutil.copy(ROOT / name, tmp_path)
+    for name in ("nbs", "qhn"): shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    code = ("from nbdev.doclinks import nbdev_export; from nbdev.clean import nbdev_clean; "
+            "nbdev_export.__wrapped__(); nbdev_clean.__wrapped__()")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    for path in [p for p in tmp_path.rglob("*") if p.suffix in (".py", ".ipynb", ".toml")]:
+        here = ROOT / path.relative_to(tmp_path)
+        assert here.is_file() and here.read_bytes() == path.read_bytes(), f"{here.relative_to(ROOT)} is not what nbdev_export and nbdev_clean write"

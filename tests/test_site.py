@@ -1,0 +1,177 @@
+"""The site and README.md hold together: every link, citation, figure and sidebar entry resolves, and what is shown was run."""
+import ast
+import importlib.util
+import re
+from configparser import ConfigParser
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+NBS = ROOT / "nbs"
+NOTEBOOKS = sorted(p for p in NBS.rglob("*.ipynb") if not any(part[0] in "._" for part in p.relative_to(NBS).parts))
+notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.relative_to(NBS).with_suffix("").as_posix())
+
+spec = importlib.util.spec_from_file_location("make_readme", ROOT / ".ci" / "make_readme.py")
+make_readme = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make_readme)
+directives = make_readme.directives
+
+
+def read(path): return nbformat.read(path, as_version=4).cells
+def markdown(path): return "\n\n".join(c.source for c in read(path) if c.cell_type == "markdown") if path.suffix == ".ipynb" else path.read_text()
+def code_cells(path): return [c for c in read(path) if c.cell_type == "code"]
+def drawn(cell): return any(mime.startswith("image/") for o in cell.outputs for mime in o.get("data", {}))
+
+
+def prose(text):
+    "Markdown without code and without maths, where brackets and @ mean something else."
+    for pattern in (r"^(```+).*?^\1", r"`[^`\n]*`", r"\$\$.*?\$\$", r"(?<![\\$])\$(?!\s)[^$]+?(?<!\s)\$"):
+        text = re.sub(pattern, " ", text, flags=re.M | re.S)
+    return text
+
+
+def headings(text): return re.findall(r"^#{1,6}\s+(.*?)\s*$", re.sub(r"^(```+).*?^\1", "", text, flags=re.M | re.S), re.M)
+
+
+def pandoc_id(heading):
+    "The identifier that Quarto gives to a heading."
+    given = re.search(r"\{#([\w.:-]+)[^}]*\}$", heading)
+    if given: return given[1]
+    bare = re.sub(r"\]\([^)]*\)|[^\w\s.-]", "", heading).lower()
+    return re.sub(r"^[^a-z]+", "", re.sub(r"\s+", "-", bare.strip())) or "section"
+
+
+def github_id(heading):
+    "The identifier that GitHub gives to a heading."
+    return re.sub(r"\s", "-", re.sub(r"\]\([^)]*\)|[^\w\s-]", "", heading).lower().strip())
+
+
+def anchors(path):
+    "What a link may point at in a page: headings, labels, and the names that a notebook documents."
+    text = markdown(path)
+    if path.suffix != ".ipynb": return {github_id(h) for h in headings(text)}
+    return {pandoc_id(h) for h in headings(text)} | labels(path) | documented(path)
+
+
+def labels(path):
+    "The labels of a notebook's figures, tables, equations and sections, for cross-references."
+    written = re.findall(r"\{#((?:fig|tbl|eq|sec)-[\w-]+)", markdown(path))
+    return set(written) | {directives(c)["label"] for c in code_cells(path) if "label" in directives(c)}
+
+
+def documented(path):
+    "The names that a notebook exports: nbdev gives each a heading."
+    exported = [ast.parse(c.source) for c in code_cells(path) if directives(c).keys() & {"export", "exports"}]
+    return {node.name for tree in exported for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+
+
+def links(path):
+    text = prose(markdown(path))
+    inline = re.findall(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)", text)
+    return inline + re.findall(r"^\[[^\]]+\]:\s*(\S+)", text, re.M) + re.findall(r"<(https?://[^>\s]+)>", text)
+
+
+def test_sidebar_lists_the_notebooks_in_reading_order():
+    chapters = [p.name for p in NOTEBOOKS if p.parent == NBS and p.name != "index.ipynb"]
+    experiments = [p.relative_to(NBS).as_posix() for p in NOTEBOOKS if p.parent == NBS / "experiments"]
+    expected = ["index.ipynb", *chapters, *([{"section": "Experiments", "contents": experiments}] if experiments else [])]
+    assert yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"] == expected
+
+
+def test_site_configuration_agrees_with_settings():
+    parser = ConfigParser(delimiters=["="], interpolation=None)
+    parser.read(ROOT / "settings.ini")
+    cfg, site = parser["DEFAULT"], yaml.safe_load((ROOT / "_quarto.yml").read_text())
+    web = site["website"]
+    assert (web["title"], web["description"], web["repo-branch"]) == (cfg["title"], cfg["description"], cfg["branch"])
+    assert (web["site-url"], web["repo-url"]) == (cfg["doc_host"] + cfg["doc_baseurl"], cfg["git_url"])
+    assert site["project"]["output-dir"] == cfg["doc_path"]
+    assert (NBS / "_quarto.yml").readlink() == Path("../_quarto.yml")
+    for name in (site["bibliography"], site["format"]["html"]["css"]): assert (NBS / name).is_file()
+
+
+def test_references_are_complete():
+    text = (NBS / "references.bib").read_text()
+    keys, refs = re.findall(r"^@\w+\{([^,\s]+),", text, re.M), make_readme.references()
+    assert sorted(keys) == sorted(refs), "an entry is written twice, or is not closed by a brace on a line of its own"
+    for key, fields in refs.items():
+        assert {"author", "title", "year"} <= fields.keys() and fields.keys() & {"doi", "url"}, f"@{key} lacks author, title, year, or a doi or url"
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *ROOT.glob("*.md")], ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_resolve(path):
+    for link in links(path):
+        if re.match(r"https?://|mailto:", link): continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), f"{link}: no such file"
+        assert target.is_relative_to(ROOT), f"{link} leaves the repository"
+        if path.suffix == ".ipynb": assert target.is_relative_to(NBS), f"{link} leaves nbs/, which is all the site shows"
+        if anchor: assert anchor in anchors(target), f"{link}: no such heading, label or exported name"
+
+
+@notebooks
+def test_citations_and_cross_references_resolve(path):
+    cited = set(make_readme.CITATION.findall(prose(markdown(path))))
+    captions = " ".join(directives(c).get("fig-cap", "") for c in code_cells(path))
+    cited |= set(make_readme.CITATION.findall(prose(captions)))
+    known = make_readme.references().keys() | labels(path)
+    assert cited <= known, f"neither in references.bib nor a label of this notebook: {sorted(cited - known)}"
+
+
+@notebooks
+def test_title_cell_holds_the_title_and_one_line(path):
+    "nbdev makes the first Markdown cell the head of the page, and drops what else it holds."
+    first = next(c.source for c in read(path) if c.cell_type == "markdown")
+    assert re.fullmatch(r"# [^\n]+\n\n> [^\n]+\n*", first)
+
+
+@notebooks
+def test_notebook_was_run(path):
+    for cell in code_cells(path):
+        assert "eval" not in directives(cell), f"a cell is switched off:\n{cell.source}"
+        assert all(o.output_type != "error" for o in cell.outputs), f"a stored output is an error:\n{cell.source}"
+        assert all(o.get("name") != "stderr" for o in cell.outputs), f"a stored output is a warning:\n{cell.source}"
+        if "fig-cap" in directives(cell): assert drawn(cell), f"a figure is missing:\n{cell.source}"
+        last = ast.parse(cell.source).body[-1:] if cell.source.strip()[-1:] != ";" and cell.source.strip()[:1] not in "%!" else []
+        if last and isinstance(last[0], ast.Expr):
+            value = last[0].value
+            shows = isinstance(value, (ast.Name, ast.Attribute, ast.BinOp, ast.Compare, ast.Tuple, ast.List, ast.Dict))
+            shows |= isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "print"
+            if shows: assert cell.outputs, f"a cell was not run:\n{cell.source}"
+
+
+@notebooks
+def test_figures_have_captions_and_descriptions(path):
+    for cell in filter(drawn, code_cells(path)):
+        for name in ("fig-cap", "fig-alt"): assert directives(cell).get(name), f"a figure lacks {name}:\n{cell.source}"
+
+
+@notebooks
+def test_no_machine_paths(path):
+    "Neither a home folder nor a temporary one, in what is written or in what was printed."
+    found = re.findall(r"(?<![\w.:/])(?:/(?:home|root|tmp|work|Users|mnt|opt|var/folders)/[^\s\"'\\]*|[A-Z]:\\\\[^\s\"']*)|site-packages", text_of(path))
+    assert not found
+
+
+def text_of(path):
+    texts = [c.source for c in read(path)]
+    for output in (o for c in code_cells(path) for o in c.outputs):
+        texts += [output.get("text", "")] + [str(v) for mime, v in output.get("data", {}).items() if not mime.startswith("image/p")]
+    return "\n".join(texts)
+
+
+def test_readme_is_fresh():
+    for path, content in make_readme.files().items():
+        assert (ROOT / path).read_bytes() == content, f"{path} is stale: run `python .ci/make_readme.py`"
+    pictures = {p.relative_to(ROOT).as_posix() for p in (ROOT / make_readme.PICTURES).glob("*")}
+    assert pictures <= make_readme.files().keys()
+
+
+def test_readme_gives_the_two_commands():
+    commands = re.findall(r"^python3 -m venv .*$", (ROOT / "README.md").read_text(), re.M)
+    assert commands == ["python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/qhn compare",
+                        'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/pytest']

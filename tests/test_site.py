@@ -63,9 +63,9 @@ def labels(path):
 
 
 def documented(path):
-    "The names that a notebook exports: nbdev gives each a heading."
+    "The names that a notebook exports, as identifiers: nbdev gives each a heading."
     exported = [ast.parse(c.source) for c in code_cells(path) if directives(c).keys() & {"export", "exports"}]
-    return {node.name for tree in exported for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    return {node.name.lower() for tree in exported for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
 
 def links(path):

@@ -218,8 +218,8 @@ class BiNN:
         check_weights(weights, self.n_weights)
         return _log_likelihood(self.logits(weights, x), jnp.asarray(y))
 
-# %% ../nbs/01_binn.ipynb #d2d05a61
-_BATCH_BYTES = 2**22   # activations of one batch: about what a processor core's cache holds
+# %% ../nbs/01_binn.ipynb #6f9fadbf
+_BATCH_BYTES = 2**20   # activations of one batch: about what the second-level cache of a core holds
 
 def _batch_size(binn, n_points, itemsize):
     "Largest power of two of networks whose widest layer stays within the budget."

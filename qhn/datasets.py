@@ -296,7 +296,7 @@ def _split_header(path, rows):
     if header and len(rows) == 1: raise ValueError(f"{path} holds a header and no rows: expected numbers with a label in the last column")
     return header, rows[1:] if header else rows
 
-# %% ../nbs/00_datasets.ipynb #0a6e27ca
+# %% ../nbs/00_datasets.ipynb #9f342793
 def _parse_row(path, line, row, width, header):
     if len(row) != width:
         raise ValueError(f"{path}, line {line}: expected {width} columns, as in the first line, got {len(row)}")
@@ -304,13 +304,15 @@ def _parse_row(path, line, row, width, header):
         number = _number(cell)
         if number is None or not np.isfinite(number):
             raise ValueError(f"{_where(path, line, column, header)}: expected a finite number, got {cell!r}")
-    if not row[-1].strip(): raise ValueError(f"{_where(path, line, width - 1, header)}: expected a label, got an empty cell")
-    return [float(cell) for cell in row[:-1]], row[-1].strip()
+    label = row[-1].strip()
+    if not label or not np.isfinite(_number(label) or 0):   # a word is a label, "nan" is a gap
+        raise ValueError(f"{_where(path, line, width - 1, header)}: expected a label, got {label!r}")
+    return [float(cell) for cell in row[:-1]], label
 
-# %% ../nbs/00_datasets.ipynb #7f4ece7e
+# %% ../nbs/00_datasets.ipynb #2de7fa97
 def _encode_labels(path, labels):
     numbers = [_number(label) for label in labels]
-    numeric = all(number is not None and np.isfinite(number) for number in numbers)
+    numeric = None not in numbers
     names, y = np.unique(numbers if numeric else labels, return_inverse=True)
     if len(names) < 2: raise ValueError(f"{path}: the last column must hold at least two classes, got {labels[0]!r} in all {len(labels)} rows")
     return y, tuple(f"{name:.15g}" if numeric else str(name) for name in names)

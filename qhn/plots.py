@@ -6,14 +6,14 @@
 __all__ = ['PALETTE', 'MARKERS', 'LINESTYLES', 'DIVERGING', 'style', 'learning_curves', 'sorted_posterior', 'plane_grid',
            'decision_boundary', 'digit_images', 'weight_images', 'bond_dims', 'gradient_comparison', 'kernel_spectrum']
 
-# %% ../nbs/12_plots.ipynb #57103734
+# %% ../nbs/12_plots.ipynb #7e0356a1
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import matplotlib.pyplot as plt, numpy as np
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 

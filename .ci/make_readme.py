@@ -58,7 +58,14 @@ def plain(text, figures) -> str:
     text = re.sub(r"^:::+.*\n?", "", text, flags=re.M)  # a fenced div keeps what it holds
     text = re.sub(r"(?<=\))\{[^}]*\}|[ \t]*\{#(?:eq|sec|fig|tbl)-[^}]*\}", "", text)  # attributes and labels
     text = re.sub(r"(\]\()(?!https?:|#|\.\./)([^)\s]+)", r"\1nbs/\2", text)  # links start from nbs/, README.md lies above it
-    return text.replace("](../", "](")
+    return maths(text.replace("](../", "]("))
+
+
+def maths(text) -> str:
+    "GitHub's Markdown takes an escape in maths, such as `\\{`, for its own; in these forms it leaves it alone."
+    def escaped(match): return re.search(r"\\[^\w\s]", match[1])
+    text = re.sub(r"^\$\$(.*?)\$\$", lambda m: f"```math\n{m[1].strip()}\n```" if escaped(m) else m[0], text, flags=re.M | re.S)
+    return re.sub(r"(?<![\\$])\$(?![$\s])([^$\n]+)\$", lambda m: f"$`{m[1]}`$" if escaped(m) else m[0], text)
 
 
 def markdown(text, figures) -> str:

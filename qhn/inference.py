@@ -140,7 +140,7 @@ def _chunks(problem, target, prior, state, n_steps, seconds=0.3):
         n_steps -= size
         size = max(1, min(4 * size, int(size * seconds / (time.perf_counter() - start))))
 
-# %% ../nbs/07_inference.ipynb #fa9307c3
+# %% ../nbs/07_inference.ipynb #9fc4debc
 DEFAULT_OPTIMIZER = optax.adam(0.05)    # one object, so that repeated calls share one compilation
 
 def fit(
@@ -158,7 +158,7 @@ def fit(
     params: Array | None = None,         # starting angles, one set for all seeds or one per seed
     noise: float | None = None,          # starting angles: None uniform; else radians around the uniform superposition
     state: TrainState | None = None,     # go on from `FitResult.state`
-    progress: bool = True,               # show a bar with the mean loss
+    progress: bool | str = True,         # show a bar with the mean loss; a string is its label
 ) -> FitResult:
     "Train a distribution over networks. Other data of the same shapes with the same optimiser object compile nothing."
     target = _checked_target(distribution, model, data, objective, estimator, n_steps)
@@ -168,7 +168,7 @@ def fit(
     problem = (distribution, objective, estimator, optimizer)
     return _train(problem, _prepare(estimator, target), prior, state, n_steps, progress)
 
-# %% ../nbs/07_inference.ipynb #f5178064
+# %% ../nbs/07_inference.ipynb #bd7f909c
 def _checked_target(distribution, model, data, objective, estimator, n_steps):
     if n_steps < 1: raise ValueError(f"n_steps must be at least 1, got {n_steps=}")
     if not hasattr(estimator, "prepare"): raise TypeError(f"estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got {estimator!r}")
@@ -181,7 +181,8 @@ def _checked_target(distribution, model, data, objective, estimator, n_steps):
 def _train(problem, target, prior, state, n_steps, progress):
     done, parts, interrupted = int(state.step), [], False
     history = lambda: {k: np.concatenate([p[k] for p in parts]).T for k in parts[0]} if parts else {}
-    with tqdm(total=n_steps, disable=not progress, unit="step") as bar:
+    label = progress if isinstance(progress, str) else None
+    with tqdm(total=n_steps, desc=label, disable=not progress, unit="step") as bar:
         try:
             for before, after, infos in _chunks(problem, target, prior, state, n_steps):
                 if bad := _first_bad(infos, after):

@@ -6,10 +6,11 @@
 __all__ = ['bond_dims', 'cores', 'EngineCost', 'engine_cost', 'statevector', 'probs', 'log_prob', 'sample_from_probs', 'sample',
            'Implicit', 'Explicit', 'BornMachine', 'SampleOnly']
 
-# %% ../nbs/03_born.ipynb #a6899bad
+# %% ../nbs/03_born.ipynb #302c7896
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple, Protocol, runtime_checkable
+import math
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,7 +60,7 @@ def _rotation_matrices(ansatz, params):
     mats = jnp.cos(half) * np.eye(2) - 1j * jnp.sin(half) * paulis
     return mats.astype(jnp.result_type(half.dtype, jnp.complex64))
 
-# %% ../nbs/03_born.ipynb #dbbdba99
+# %% ../nbs/03_born.ipynb #f2c21c3e
 @lru_cache
 def _site_programs(ansatz):
     "Per wire its factors in order: (row, side: 0 left or 1 right, bit of the bond index, gate, is control)."
@@ -75,7 +76,9 @@ def _site_factors(ansatz):
     "Constant factors after each row, (rows, kinds, χ, χ, 2, 2), and the kind of every wire."
     chi, kinds = max(bond_dims(ansatz), default=1), {}
     which = [kinds.setdefault(key, len(kinds)) for key in zip(*_site_programs(ansatz))]
-    factors = np.tile(np.eye(2), (len(ansatz.rotations), len(kinds), chi, chi, 1, 1))
+    shape = (len(ansatz.rotations), len(kinds), chi, chi)
+    check_memory(32 * math.prod(shape), f"the cores of a circuit with bond dimensions up to {chi}", "an ansatz with fewer entanglers")
+    factors = np.tile(np.eye(2), (*shape, 1, 1))
     index = np.arange(chi)
     for (program, used), k in kinds.items():
         for row, side, bit, gate, control in program:
@@ -242,11 +245,11 @@ def _dense_statevector(ansatz, params):
     step = lambda state, s: (_entangle(_rotate(state, mats[s[0]]), s[1], s[2]), None)
     return jax.lax.scan(step, start, (rows, cnots, czs))[0]
 
-# %% ../nbs/03_born.ipynb #c7602afb
+# %% ../nbs/03_born.ipynb #42f45835
 class EngineCost(NamedTuple):
     "Estimated floating-point operations of all 2^n probabilities, per path."
-    mps: float      # inf when a gate joins wires that are not neighbours
-    dense: float
+    mps: int | float    # inf when a gate joins wires that are not neighbours
+    dense: int          # integers, since 2^n overflows a float beyond a thousand qubits
 
     @property
     def cheaper(self) -> str:    # "mps" or "dense"
@@ -261,10 +264,10 @@ def engine_cost(
     n, rows, dims = ansatz.n_qubits, len(ansatz.rotations), bond_dims(ansatz)
     chi, middle = max(dims, default=1), min(dims[max(0, n//2 - 2):n//2 + 1], default=1)
     local = all(abs(c - t) == 1 for _, _, c, t in _live_gates(ansatz))
-    mps = 8. * middle * 2**n + 32. * chi**3 * 2**(n / 2) + 50. * n * rows * chi**2
-    return EngineCost(mps if local else float("inf"), len(ansatz.moments) * (32. * n + 20) * 2**n)
+    mps = 8 * middle * 2**n + 32 * chi**3 * 2**((n + 1) // 2) + 50 * n * rows * chi**2
+    return EngineCost(mps if local else float("inf"), len(ansatz.moments) * (32*n + 20) * 2**n)
 
-# %% ../nbs/03_born.ipynb #7d23be46
+# %% ../nbs/03_born.ipynb #3149dc27
 def _engine(ansatz, engine):
     if engine not in (None, "mps", "dense"): raise ValueError(f"engine must be None, 'mps' or 'dense', got {engine=}")
     cost = engine_cost(ansatz)
@@ -272,11 +275,14 @@ def _engine(ansatz, engine):
         raise ValueError("engine='mps' needs every pair on neighbouring wires, got a long-range pair; use engine='dense' or None")
     return engine or cost.cheaper
 
-def _check_state(ansatz, instead):
-    n = ansatz.n_qubits
-    check_memory(2**n * 8, f"all 2^{n} probabilities of a circuit with n_qubits={n}", instead)
+def _check_state(ansatz, params, engine, complex_result):
+    n, real = ansatz.n_qubits, jnp.result_type(params, jnp.float32).itemsize
+    way_out = "log_prob and sample, which need no state,"
+    if engine == "dense": way_out = f"an ansatz of neighbouring pairs and few layers with {way_out}"
+    copies = 8 if engine == "dense" else 2 if complex_result else 1    # the dense path holds some four complex states at once
+    check_memory(2**n * real * copies, f"all 2^{n} amplitudes of a circuit with n_qubits={n} (engine {engine!r})", way_out)
 
-# %% ../nbs/03_born.ipynb #a69dd693
+# %% ../nbs/03_born.ipynb #2fb8ae09
 @partial(jax.jit, static_argnums=(0, 2))
 def statevector(
     ansatz: Ansatz,              # the circuit
@@ -285,8 +291,9 @@ def statevector(
 ) -> Array:                      # (2**n,) complex amplitudes, wire 0 most significant
     "All amplitudes, global phase included, as PennyLane's `state`."
     check_params(ansatz, params)
-    _check_state(ansatz, "log_prob and sample, which need no state")
-    return (_mps_statevector if _engine(ansatz, engine) == "mps" else _dense_statevector)(ansatz, params)
+    engine = _engine(ansatz, engine)
+    _check_state(ansatz, params, engine, complex_result=True)
+    return (_mps_statevector if engine == "mps" else _dense_statevector)(ansatz, params)
 
 @partial(jax.jit, static_argnums=(0, 2))
 def probs(
@@ -296,12 +303,13 @@ def probs(
 ) -> Array:                      # (2**n,) probabilities, sum one, index as in PennyLane's `probs`
     "All probabilities q(w) = |⟨b(w)|ψ⟩|²."
     check_params(ansatz, params)
-    _check_state(ansatz, "log_prob and sample, which need no state")
-    if _engine(ansatz, engine) == "mps": return _mps_probs(ansatz, params)
+    engine = _engine(ansatz, engine)
+    _check_state(ansatz, params, engine, complex_result=False)
+    if engine == "mps": return _mps_probs(ansatz, params)
     state = _dense_statevector(ansatz, params)
     return state.real**2 + state.imag**2
 
-# %% ../nbs/03_born.ipynb #5e6d074e
+# %% ../nbs/03_born.ipynb #0733f176
 def log_prob(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
@@ -311,14 +319,14 @@ def log_prob(
     "log q(w) in O(n χ²) per weight vector, at any n; differentiable in `params` where q(w) > 0."
     check_params(ansatz, params)
     check_weights(weights, ansatz.n_qubits)
-    return _log_prob(ansatz, params, weights, engine)
+    return _log_prob(ansatz, params, jnp.asarray(weights), engine)
 
 @partial(jax.jit, static_argnums=(0, 3))
 def _log_prob(ansatz, params, weights, engine):
     if _engine(ansatz, engine) == "mps": return _mps_log_prob(ansatz, params, weights)
-    return jnp.log(probs(ansatz, params, engine))[index_from_weights(weights)]
+    return jnp.log(probs(ansatz, params, engine)[index_from_weights(weights)])    # the log of chosen entries only: others may be zero
 
-# %% ../nbs/03_born.ipynb #ff519439
+# %% ../nbs/03_born.ipynb #fb0d69fc
 @partial(jax.jit, static_argnums=2)
 def sample_from_probs(
     p: Array,           # (2**n,) non-negative, need not be normalised
@@ -326,7 +334,8 @@ def sample_from_probs(
     n_samples: int,     # number of draws
 ) -> Array:             # (n_samples, n) entries in {-1, +1}
     "Independent draws from a table over bit strings, one bit at a time."
-    n = len(p).bit_length() - 1
+    n = max(jnp.size(p), 1).bit_length() - 1
+    if n < 1 or jnp.shape(p) != (2**n,): raise ValueError(f"p must have shape (2**n,), one entry per bit string, got shape {jnp.shape(p)}")
     levels = [p]
     for _ in range(n): levels.append(levels[-1].reshape(-1, 2).sum(1))
     index, uniforms = jnp.zeros(n_samples, int), jax.random.uniform(key, (n, n_samples), p.dtype)

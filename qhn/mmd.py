@@ -6,23 +6,29 @@
 __all__ = ['word_probs', 'bandwidth', 'kernel', 'walsh_hadamard', 'mmd2', 'mmd2_factorised', 'prior_kernel', 'mmd2_from_samples',
            'matched_weight', 'MMD']
 
-# %% ../nbs/05_mmd.ipynb #6cddbb2c
+# %% ../nbs/05_mmd.ipynb #e8f53a16
 from dataclasses import dataclass
 import math
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from .binn import check_weights
 from .elbo import BernoulliPrior, Loss, Schedule, at_step, check_weight
 
-# %% ../nbs/05_mmd.ipynb #3b8d46c5
+# %% ../nbs/05_mmd.ipynb #a95c57de
 def word_probs(
     word_weights: tuple,    # mean parity sizes, each > 0
     n: int,                 # number of weights
 ) -> np.ndarray:            # (M,) inclusion probabilities π, each in (0, 1/2)
     "π = word weight / n for each word weight below n/2; n/4 stands in where none is."
-    kept = [w for w in word_weights if w < n / 2] or [n / 4]
+    kept = [w for w in _as_word_weights(word_weights) if w < n / 2] or [n / 4]
     return np.array(kept) / n
+
+def _as_word_weights(word_weights):
+    values = tuple(np.atleast_1d(word_weights).tolist())
+    if not values or not all(0 < w < math.inf for w in values): raise ValueError(f"word_weights must be positive and finite, got word_weights={values}")
+    return values
 
 def bandwidth(
     word_weight: float,    # mean parity size nπ, in (0, n/2)
@@ -32,7 +38,7 @@ def bandwidth(
     if not 0 < word_weight < n / 2: raise ValueError(f"word_weight must lie between 0 and n/2 = {n / 2}, got {word_weight=}")
     return 1 / math.sqrt(-2 * math.log1p(-2 * word_weight / n))
 
-# %% ../nbs/05_mmd.ipynb #a3d8a116
+# %% ../nbs/05_mmd.ipynb #33be4ce7
 def kernel(
     weights: Array,           # (m, n) entries in {-1, +1}
     others: Array,            # (k, n) entries in {-1, +1}
@@ -40,6 +46,7 @@ def kernel(
 ) -> Array:                   # (m, k) entries in (0, 1]
     "Mixture of Gaussian Hamming kernels between rows of `weights` and rows of `others`."
     n = weights.shape[-1]
+    check_weights(weights, n); check_weights(others, n)
     distance = (n - weights @ others.T) / 2
     return sum(jnp.exp(distance * math.log1p(-2 * p)) for p in word_probs(word_weights, n)) / len(word_probs(word_weights, n))
 
@@ -49,19 +56,19 @@ def _hadamard(bits):
     for _ in range(bits): h = np.kron(h, [[1, 1], [1, -1]])
     return h
 
-# %% ../nbs/05_mmd.ipynb #8eeb0a75
+# %% ../nbs/05_mmd.ipynb #9fe2e5f3
 def walsh_hadamard(
     x: Array,    # (2**n,)
 ) -> Array:      # (2**n,) entry S is Σ_w x(w) Π_{j in S} w_j, S in the same bit order as w
     "Unnormalised Walsh–Hadamard transform, O(n 2^n)."
     n = len(x).bit_length() - 1
-    if x.shape != (2**n,): raise ValueError(f"x must have shape (2**n,), got shape {x.shape}")
+    if n < 1 or x.shape != (2**n,): raise ValueError(f"x must have shape (2**n,), got shape {x.shape}")
     for first in range(0, n, 5):
         h = jnp.asarray(_hadamard(min(5, n - first)), x.dtype)
         x = jnp.einsum("ij,ajb->aib", h, x.reshape(2**first, len(h), -1)).reshape(-1)
     return x
 
-# %% ../nbs/05_mmd.ipynb #6a07c1cf
+# %% ../nbs/05_mmd.ipynb #53e5a81d
 def _outer_product(factors):
     "Product over bits of factors[j, b_j] for all 2^n strings."
     if len(factors) == 1: return factors[0]
@@ -78,6 +85,7 @@ def _parities(other, n, dtype):
     if isinstance(other, BernoulliPrior):
         means = other.means(n).astype(dtype)
         return _outer_product(jnp.stack([jnp.ones_like(means), means], -1))
+    if jnp.shape(other) != (2**n,): raise ValueError(f"other must have shape ({2**n},) like q, got shape {jnp.shape(other)}")
     return walsh_hadamard(jnp.asarray(other))
 
 # %% ../nbs/05_mmd.ipynb #b9389c59
@@ -107,13 +115,14 @@ def mmd2_factorised(
     a, b = jnp.asarray(means), jnp.asarray(other_means)
     return _mean_kernel(a, a, word_weights) - 2 * _mean_kernel(a, b, word_weights) + _mean_kernel(b, b, word_weights)
 
-# %% ../nbs/05_mmd.ipynb #f5342cd1
+# %% ../nbs/05_mmd.ipynb #6ab4ee82
 def prior_kernel(
     weights: Array,            # (..., n) entries in {-1, +1}
     prior: BernoulliPrior,     # p
     word_weights=(1, 2, 4),    # mean parity sizes of the kernel mixture
 ) -> Array:                    # (...) E_{v~p} k(w, v)
     "Mean similarity of each weight vector to the prior, in closed form."
+    check_weights(weights, weights.shape[-1])
     return _mean_kernel(weights, prior.means(weights.shape[-1]), word_weights)
 
 def mmd2_from_samples(
@@ -147,7 +156,7 @@ def matched_weight(
     means = prior.means(n)
     return prior.entropy(n) / (1 - _mean_kernel(means, means, word_weights))
 
-# %% ../nbs/05_mmd.ipynb #4b2c0899
+# %% ../nbs/05_mmd.ipynb #89f41a88
 @dataclass(frozen=True)
 class MMD:
     "Surrogate free energy (negative SELBO): expected cost plus `weight` × λ₀ × MMD²(q, prior)."
@@ -156,8 +165,7 @@ class MMD:
     needs_log_prob = False                # samples suffice
 
     def __post_init__(self):
-        object.__setattr__(self, "word_weights", tuple(np.atleast_1d(self.word_weights).tolist()))
-        if not self.word_weights or min(self.word_weights) <= 0: raise ValueError(f"word_weights must be positive, got word_weights={self.word_weights}")
+        object.__setattr__(self, "word_weights", _as_word_weights(self.word_weights))
         check_weight("weight", self.weight)
     def _scale(self, prior, n, step): return at_step(self.weight, step) * matched_weight(prior, n, self.word_weights)
     def from_probs(self, q, costs, prior, step=0):

@@ -60,7 +60,7 @@ def _rotation_matrices(ansatz, params):
     mats = jnp.cos(half) * np.eye(2) - 1j * jnp.sin(half) * paulis
     return mats.astype(jnp.result_type(half.dtype, jnp.complex64))
 
-# %% ../nbs/03_born.ipynb #f2c21c3e
+# %% ../nbs/03_born.ipynb #7fc85cb1
 @lru_cache
 def _site_programs(ansatz):
     "Per wire its factors in order: (row, side: 0 left or 1 right, bit of the bond index, gate, is control)."
@@ -86,7 +86,7 @@ def _site_factors(ansatz):
             factors[row, k] = np.expand_dims(chosen, 1 - side) @ factors[row, k]
         factors[:1, k, index >= 2**used[0]] = 0
         factors[:1, k, :, index >= 2**used[1]] = 0
-    return factors, np.array(which)
+    return factors, np.array(which, np.int32)    # in either precision
 
 # %% ../nbs/03_born.ipynb #10cfdef8
 def cores(
@@ -222,7 +222,7 @@ def _entangle(state, cnots, czs):
     odd = jax.lax.fori_loop(0, len(czs), lambda k, s: s ^ ((basis >> czs[k, 0]) & (basis >> czs[k, 1]) & czs[k, 2]), jnp.zeros_like(basis))
     return state * (1 - 2 * odd)
 
-# %% ../nbs/03_born.ipynb #a7257e80
+# %% ../nbs/03_born.ipynb #a870a316
 @lru_cache
 def _dense_steps(ansatz):
     "Per step the row of its rotation (-1: none) and its CNOT and CZ pairs, padded, as (steps, pairs, 3)."
@@ -234,8 +234,8 @@ def _dense_steps(ansatz):
             steps[-1][1][m.gate] = [(ansatz.n_qubits - 1 - c, ansatz.n_qubits - 1 - t, 1) for c, t in m.pairs]
     def padded(gate):
         longest = max((len(g.get(gate, ())) for _, g in steps), default=0)
-        return np.array([list(g.get(gate, ())) + [(0, 0, 0)] * (longest - len(g.get(gate, ()))) for _, g in steps]).reshape(len(steps), longest, 3)
-    return np.array([r for r, _ in steps], int), padded("CNOT"), padded("CZ")
+        return np.array([list(g.get(gate, ())) + [(0, 0, 0)] * (longest - len(g.get(gate, ()))) for _, g in steps], np.int32).reshape(len(steps), longest, 3)
+    return np.array([r for r, _ in steps], np.int32), padded("CNOT"), padded("CZ")
 
 def _dense_statevector(ansatz, params):
     rows, cnots, czs = _dense_steps(ansatz)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DEFAULT_OPTIMIZER', 'TrainState', 'Info', 'init', 'step', 'FitResult', 'TrainingDiverged', 'fit']
 
-# %% ../nbs/07_inference.ipynb #28d00beb
+# %% ../nbs/07_inference.ipynb #c602c400
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from .elbo import BernoulliPrior, KL
 from .gradients import Exact, Target, as_target
 

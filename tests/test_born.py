@@ -1,0 +1,412 @@
+"""The Born distribution against PennyLane's default.qubit, plain numpy, closed forms and statistics."""
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from circuits import bits, circuits, directional_derivative, numpy_state, pennylane_state, quick_jit, schmidt_ranks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from qhn import binn
+from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
+from qhn.born import (BornMachine, Explicit, Implicit, SampleOnly, bond_dims, engine_cost, log_prob, probs, sample, sample_from_probs,
+                      statevector)
+
+KEY = jax.random.key(0)
+ENGINES = ("mps", "dense")
+compilations = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **_: compilations.append(event) if event == "/jax/core/compile/backend_compile_duration" else None)
+
+both_engines = pytest.mark.parametrize("engine", ENGINES)
+mixed = Ansatz(5, (Rotation("RX"), Entangler("CNOT", ((1, 0), (2, 3), (3, 2), (1, 0), (3, 4))), Rotation("RZ"), Rotation("RY"),
+                   Entangler("CZ", ((1, 2), (4, 3))), Rotation("RX")))
+far = Ansatz(5, (Rotation("RY"), Entangler("CNOT", ((4, 0), (1, 3))), Rotation("RX"), Entangler("CZ", ((0, 4), (2, 0))), Rotation("RY")))
+
+
+def angles(ansatz, seed=0): return np.random.default_rng(seed).uniform(-3, 3, ansatz.param_shape)
+
+
+def weights_of(n): return 1.0 - 2 * bits(n)
+
+
+def engines_for(ansatz):
+    "Both, but the cores only where every pair joins neighbours and the bonds stay small."
+    near = all(abs(c - t) == 1 for m in ansatz.moments if isinstance(m, Entangler) for c, t in m.pairs)
+    return ENGINES if near and max(bond_dims(ansatz), default=1) <= 32 else ("dense",)
+
+
+def p_value(counts, p):
+    "Of Pearson's χ², cells with an expected count below five taken together; nothing may fall where p is zero."
+    assert counts[p < 1e-13].sum() == 0
+    want, small = counts.sum() * p, counts.sum() * p < 5
+    observed, want = np.append(counts[~small], counts[small].sum()), np.append(want[~small], want[small].sum())
+    if want[-1] < 5: observed, want = observed[:-1], want[:-1]
+    return chi2.sf(((observed - want)**2 / want).sum(), max(len(want) - 1, 1))
+
+
+def frequencies(draws):
+    draws = np.asarray(draws)
+    assert set(np.unique(draws)) <= {-1.0, 1.0}
+    return np.bincount((draws < 0) @ 2**np.arange(draws.shape[1])[::-1], minlength=2**draws.shape[1])
+
+
+# ---------------------------------------------------------------- amplitudes and probabilities
+
+@given(circuits())
+@settings(max_examples=20)
+def test_amplitudes_probabilities_and_their_logarithms_are_pennylanes(circuit):
+    ansatz, params = circuit
+    state, weights = pennylane_state(ansatz, params), weights_of(ansatz.n_qubits)
+    q = abs(state)**2
+    for engine in engines_for(ansatz):
+        @quick_jit
+        def ours(params): return statevector(ansatz, params, engine), probs(ansatz, params, engine), log_prob(ansatz, params, weights, engine)
+        psi, p, log_p = map(np.asarray, ours(params))
+        np.testing.assert_allclose(psi, state, atol=1e-10)
+        np.testing.assert_allclose(p, q, atol=1e-10)
+        np.testing.assert_allclose(np.exp(log_p), q, atol=1e-10)
+        np.testing.assert_allclose(log_p[q > 1e-6], np.log(q[q > 1e-6]), atol=1e-8)
+
+
+@pytest.mark.parametrize("ansatz", [Ansatz(1, ()), brickwork(1, 1), Ansatz(3, (Entangler("CNOT", ((0, 2), (2, 1))), Entangler("CZ", ((1, 2),)))),
+                                    Ansatz(2, (Rotation("RZ"), Entangler("CZ", ((1, 0),)), Entangler("CNOT", ())))],
+                         ids=["nothing", "one qubit", "entanglers alone", "no turn"])
+def test_the_smallest_circuits(ansatz):
+    params, weights = angles(ansatz), weights_of(ansatz.n_qubits)
+    state = pennylane_state(ansatz, params)
+    @quick_jit
+    def ours(params): return [(statevector(ansatz, params, e), probs(ansatz, params, e), log_prob(ansatz, params, weights, e), sample(ansatz, params, KEY, 64, e)) for e in ENGINES]
+    for psi, p, log_p, draws in ours(params):    # a long-range pair whose control is never turned is dropped, so that even it has cores
+        np.testing.assert_allclose(psi, state, atol=1e-12)
+        np.testing.assert_allclose(p, abs(state)**2, atol=1e-12)
+        np.testing.assert_allclose(np.exp(log_p), abs(state)**2, atol=1e-12)
+        counts = frequencies(draws)
+        assert counts[abs(state)**2 < 1e-13].sum() == 0 and counts.sum() == 64
+
+
+def test_many_bands_of_amplitudes():
+    "18 qubits: the amplitudes leave in four bands, and so must the gradient."
+    ansatz = brickwork(18, 4)
+    params, rng = angles(ansatz), np.random.default_rng(1)
+    state = pennylane_state(ansatz, params)
+    np.testing.assert_allclose(probs(ansatz, params, "mps"), abs(state)**2, atol=1e-12)
+    covector = rng.normal(size=2**18)
+    value = jax.jit(lambda p: probs(ansatz, p, "mps") @ covector)
+    gradient = np.asarray(jax.grad(value)(params))
+    for _ in range(3):
+        direction = rng.normal(size=params.shape)
+        assert (gradient * direction).sum() == pytest.approx(float(directional_derivative(value, params, direction)), rel=1e-8, abs=1e-10)
+    np.testing.assert_allclose(gradient[-1], 0, atol=1e-12)    # the last RZ row
+
+
+# ---------------------------------------------------------------- bonds and the choice of an engine
+
+@given(circuits())
+@settings(max_examples=80)
+def test_bond_dimensions_bound_the_schmidt_ranks(circuit):
+    ansatz, params = circuit
+    dims = bond_dims(ansatz)
+    assert len(dims) == ansatz.n_qubits - 1
+    assert all(rank <= dim for rank, dim in zip(schmidt_ranks(numpy_state(ansatz, params)), dims))
+
+
+@pytest.mark.parametrize("n_layers", range(1, 7))
+def test_bonds_of_brickwork_are_tight_in_the_middle(n_layers):
+    ansatz = brickwork(10, n_layers)
+    even, odd = 2**(n_layers // 2), 2**(math.ceil(n_layers / 2) - 1)    # cut after an odd number of wires, and after an even one
+    assert bond_dims(ansatz) == (even, odd, even, odd, even, odd, even, odd, even)
+    assert schmidt_ranks(numpy_state(ansatz, angles(ansatz)))[3:6] == list(bond_dims(ansatz)[3:6])
+
+
+@pytest.mark.parametrize("n_layers", range(4))
+def test_bonds_of_the_staircase_are_tight_in_the_middle(n_layers):
+    ansatz = staircase(10, n_layers)
+    assert bond_dims(ansatz) == (2**n_layers,) * 9
+    assert schmidt_ranks(numpy_state(ansatz, angles(ansatz)))[3:6] == [2**n_layers] * 3
+
+
+def test_the_cheaper_engine_is_chosen_at_any_width():
+    assert engine_cost(brickwork(17, 4)).cheaper == "mps"
+    assert engine_cost(brickwork(12, 40)).cheaper == "dense"
+    assert engine_cost(far).cheaper == "dense" and engine_cost(far).mps == math.inf
+    for n in (1023, 1024, 2048, 5000):    # 2^n is beyond a float
+        assert engine_cost(brickwork(n, 4)).cheaper == "mps"
+        assert engine_cost(Ansatz(n, (Rotation("RY"), Entangler("CNOT", ((0, n - 1),))))).cheaper == "dense"
+
+
+# ---------------------------------------------------------------- samples
+
+@given(circuits(max_qubits=4, max_moments=5), st.integers(0, 1000))
+@settings(max_examples=6)
+def test_samples_follow_pennylanes_probabilities(circuit, seed):
+    ansatz, params = circuit
+    q = abs(pennylane_state(ansatz, params))**2
+    for engine in engines_for(ansatz):
+        draws = quick_jit(lambda p, key: sample(ansatz, p, key, 4000, engine))(params, jax.random.key(seed))
+        assert p_value(frequencies(draws), q) > 1e-4
+
+
+@pytest.mark.parametrize("ansatz, engine", [(mixed, "mps"), (mixed, "dense"), (far, "dense")], ids=["mixed, mps", "mixed, dense", "far"])
+def test_many_samples_leave_little_room(ansatz, engine):
+    q = abs(pennylane_state(ansatz, angles(ansatz, 3)))**2
+    assert p_value(frequencies(sample(ansatz, angles(ansatz, 3), KEY, 100_000, engine)), q) > 1e-4
+
+
+@given(st.integers(1, 7), st.integers(0, 2**32 - 1), st.booleans())
+@settings(max_examples=8)
+def test_a_table_is_sampled_as_it_stands(n, seed, single):
+    "Unnormalised, with entries over many orders of magnitude and most of them zero."
+    rng = np.random.default_rng(seed)
+    table = rng.gamma(0.3, size=2**n) * (rng.random(2**n) < 0.4)
+    table[rng.integers(2**n)] = 1.0
+    draws = quick_jit(lambda p, key: sample_from_probs(p, key, 5000))(jnp.asarray(table, jnp.float32 if single else jnp.float64), jax.random.key(seed))
+    assert draws.dtype == (jnp.float32 if single else jnp.float64) and draws.shape == (5000, n)
+    counts = frequencies(draws)
+    assert counts[table == 0].sum() == 0
+    assert p_value(counts, table / table.sum()) > 1e-4
+
+
+def test_a_certain_outcome_is_always_drawn():
+    for index in (0, 5, 63):
+        counts = frequencies(sample_from_probs(jnp.zeros(64).at[index].set(0.25), KEY, 1000))
+        assert counts[index] == 1000
+
+
+@both_engines
+def test_the_same_key_gives_the_same_bytes(engine):
+    ansatz = staircase(4, 1)
+    params = angles(ansatz)
+    first, again, other = (np.asarray(sample(ansatz, params, jax.random.key(k), 500, engine)).tobytes() for k in (7, 7, 8))
+    assert first == again != other
+
+
+# ---------------------------------------------------------------- gradients
+
+@pytest.mark.parametrize("ansatz", [brickwork(6, 3), staircase(4, 2), mixed, far, staircase(1, 1)], ids=["brickwork", "staircase", "mixed", "far", "one qubit"])
+def test_gradients_are_central_differences_of_numpys_values(ansatz):
+    rng = np.random.default_rng(2)
+    params, n = angles(ansatz, 4), ansatz.n_qubits
+    q = lambda p: abs(numpy_state(ansatz, p))**2
+    covector, likely = rng.normal(size=2**n), np.argsort(q(params))[-3:]    # a logarithm near zero has no small differences
+    directions = rng.normal(size=(3, *params.shape))
+    for engine in engines_for(ansatz):
+        @quick_jit
+        def ours(p): return (jax.grad(lambda p: probs(ansatz, p, engine) @ covector)(p),
+                             jax.grad(lambda p: log_prob(ansatz, p, weights_of(n)[likely], engine).sum())(p))
+        for gradient, value in zip(ours(params), (lambda p: q(p) @ covector, lambda p: np.log(q(p)[likely]).sum())):
+            for d in directions: assert float((gradient * d).sum()) == pytest.approx(directional_derivative(value, params, d), rel=1e-7, abs=1e-9), engine
+
+
+@both_engines
+def test_a_certain_string_has_a_flat_logarithm_and_an_impossible_one_none(engine):
+    ansatz = staircase(3, 1)
+    params = jnp.zeros(ansatz.param_shape)
+    np.testing.assert_array_equal(log_prob(ansatz, params, weights_of(3), engine), [0] + [-np.inf] * 7)
+    gradient = jax.grad(lambda p: log_prob(ansatz, p, jnp.ones(3), engine))(params)
+    np.testing.assert_allclose(gradient, 0, atol=1e-15)
+
+
+# ---------------------------------------------------------------- transformations and precision
+
+@both_engines
+def test_jit_equals_eager(engine):
+    ansatz = Ansatz(2, (Rotation("RY"), Entangler("CNOT", ((1, 0),)), Rotation("RX")))
+    params, weights = angles(ansatz), weights_of(2)
+    everything = lambda p: (probs(ansatz, p, engine), log_prob(ansatz, p, weights, engine))
+    compiled = jax.jit(everything)(params)
+    with jax.disable_jit(): eager = everything(params)
+    for a, b in zip(compiled, eager): np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+@both_engines
+def test_a_batch_of_angles_is_a_loop_over_angles(engine):
+    ansatz = staircase(3, 1)
+    batch, keys, weights = np.stack([angles(ansatz, s) for s in range(3)]), jax.random.split(KEY, 3), weights_of(3)
+    @quick_jit
+    @jax.vmap
+    def together(p, key): return (probs(ansatz, p, engine), log_prob(ansatz, p, weights, engine), sample(ansatz, p, key, 9, engine),
+                                  jax.grad(lambda p: probs(ansatz, p, engine)[3])(p))
+    direction = angles(ansatz, 9)
+    for params, key, p, log_p, draws, gradient in zip(batch, keys, *together(batch, keys)):
+        q = lambda p: abs(numpy_state(ansatz, p))**2
+        np.testing.assert_allclose(p, q(params), atol=1e-12)
+        np.testing.assert_allclose(log_p, np.log(q(params)), atol=1e-9)
+        np.testing.assert_array_equal(draws, sample(ansatz, params, key, 9, engine))
+        assert float((gradient * direction).sum()) == pytest.approx(directional_derivative(lambda p: q(p)[3], params, direction), rel=1e-7, abs=1e-9)
+
+
+def test_weights_may_have_any_leading_shape():
+    params, weights = angles(mixed), weights_of(5)
+    table = np.log(abs(numpy_state(mixed, params))**2)
+    np.testing.assert_allclose(log_prob(mixed, params, weights.reshape(2, 4, 4, 5)), table.reshape(2, 4, 4), atol=1e-9)
+    np.testing.assert_allclose(log_prob(mixed, params, weights[6].tolist()), table[6], atol=1e-9)
+    assert log_prob(mixed, params, jnp.ones((0, 5))).shape == (0,)
+
+
+def test_the_second_call_compiles_nothing():
+    def calls(seed):
+        ansatz = Ansatz(2, staircase(2, 1).moments)    # equal to the last one, but another object
+        params, weights = angles(ansatz, seed), np.where(np.random.default_rng(seed).random((6, 2)) < 0.5, -1.0, 1.0)
+        for engine in ENGINES:
+            machine = BornMachine(ansatz, engine)
+            jax.block_until_ready((machine.probs(params), machine.log_prob(params, weights), statevector(ansatz, params, engine),
+                                   machine.sample(params, jax.random.key(seed), 11)))
+    calls(0)
+    before = len(compilations)
+    calls(1)
+    assert before > 0 and len(compilations) == before
+
+
+@pytest.mark.parametrize("x64", [True, False], ids=["x64 on", "x64 off"])
+def test_single_precision_stays_single(x64):
+    params, weights = np.float32(angles(mixed)), np.float32(weights_of(5))
+    state = numpy_state(mixed, params.astype(float))
+    likely = abs(state)**2 > 1e-3
+    with jax.enable_x64(x64):
+        @quick_jit
+        def ours(p): return [(statevector(mixed, p, e), probs(mixed, p, e), log_prob(mixed, p, weights, e), sample(mixed, p, KEY, 3000, e)) for e in ENGINES]
+        for psi, p, log_p, draws in ours(params):
+            assert psi.dtype == jnp.complex64 and p.dtype == log_p.dtype == draws.dtype == jnp.float32
+            np.testing.assert_allclose(psi, state, atol=1e-6)
+            np.testing.assert_allclose(p, abs(state)**2, atol=1e-6)
+            np.testing.assert_allclose(np.asarray(log_p)[likely], np.log(abs(state)**2)[likely], atol=1e-3)
+            assert p_value(frequencies(draws), abs(state)**2) > 1e-4
+
+
+# ---------------------------------------------------------------- wide circuits
+
+def blocks(n_blocks, size):
+    "Independent staircases side by side: a wide circuit whose distribution is a product of small known ones."
+    moments = []
+    for m in staircase(size, 2).moments:
+        pairs = tuple((c + size * k, t + size * k) for k in range(n_blocks) for c, t in getattr(m, "pairs", ()))
+        moments.append(m if isinstance(m, Rotation) else Entangler(m.gate, pairs))
+    return Ansatz(n_blocks * size, tuple(moments))
+
+
+def test_a_thousand_qubits_in_blocks_of_eight():
+    ansatz, weights = blocks(125, 8), np.random.default_rng(5).choice([-1.0, 1.0], (4, 1000))
+    params = angles(ansatz, 6)
+    tables = [np.log(abs(numpy_state(staircase(8, 2), part))**2) for part in np.split(params, 125, axis=1)]
+    index = (weights.reshape(4, 125, 8) < 0) @ 2**np.arange(8)[::-1]
+    want = [sum(table[i] for table, i in zip(tables, row)) for row in index]
+    np.testing.assert_allclose(log_prob(ansatz, params, weights), want, rtol=1e-11)
+    with jax.enable_x64(False):
+        np.testing.assert_allclose(log_prob(ansatz, np.float32(params), np.float32(weights)), want, rtol=1e-4)
+
+
+def test_a_thousand_sampled_qubits_in_blocks_of_four():
+    ansatz = blocks(250, 4)
+    params = angles(ansatz, 7)
+    draws = np.asarray(sample(ansatz, params, KEY, 2000)).reshape(2000, 250, 4)
+    values = [p_value(frequencies(draws[:, k]), abs(numpy_state(staircase(4, 2), part))**2) for k, part in enumerate(np.split(params, 250, axis=1))]
+    assert min(values) > 1e-3 / 250
+    assert abs(np.mean(values) - 0.5) < 4 / math.sqrt(12 * 250)    # p-values are uniform
+    halves = (draws[:, :-1, -1] * draws[:, 1:, 0]).mean(0) - draws[:, :-1, -1].mean(0) * draws[:, 1:, 0].mean(0)
+    assert abs(halves).max() < 5 / math.sqrt(2000)                 # neighbours in two blocks are independent
+
+
+@pytest.mark.parametrize("n", [1000, 1001])
+def test_two_layers_of_bricks_are_a_product_of_pairs(n):
+    ansatz, weights = brickwork(n, 2), np.random.default_rng(8).choice([-1.0, 1.0], n)
+    params, want = angles(ansatz, 9), 0.0
+    brick = Ansatz(2, (Rotation("RY"), Rotation("RZ"), Entangler("CNOT", ((0, 1),)), Rotation("RY"), Rotation("RZ")))
+    alone = Ansatz(1, tuple(m for m in brick.moments if isinstance(m, Rotation)))
+    for first in range(0, n, 2):
+        part = params[:, first:first + 2]
+        state = numpy_state(brick if part.shape[1] == 2 else alone, part)
+        want += math.log(abs(state[int((weights[first:first + 2] < 0) @ 2**np.arange(part.shape[1])[::-1])])**2)
+    assert float(log_prob(ansatz, params, weights)) == pytest.approx(want, rel=1e-11)
+
+
+def test_three_thousand_qubits_of_mean_field():
+    ansatz, weights = product(3000), np.random.default_rng(10).choice([-1.0, 1.0], 3000)
+    params = angles(ansatz, 11)
+    plus = np.cos(params[0] / 2)**2
+    assert float(log_prob(ansatz, params, weights)) == pytest.approx(np.log(np.where(weights > 0, plus, 1 - plus)).sum(), rel=1e-12)
+    gradient = jax.grad(lambda p: log_prob(ansatz, p, weights))(params)[0]
+    np.testing.assert_allclose(gradient, np.where(weights > 0, -np.tan(params[0] / 2), 1 / np.tan(params[0] / 2)), rtol=1e-9)
+
+
+def test_a_local_string_has_the_same_odds_however_wide_the_rest():
+    "Untouched wires around a small circuit stay |0⟩, and the norm does not drift over a thousand sites."
+    small, params = staircase(6, 2), angles(staircase(6, 2), 12)
+    moments = tuple(m if isinstance(m, Rotation) else Entangler(m.gate, tuple((c + 500, t + 500) for c, t in m.pairs)) for m in small.moments)
+    wide = np.zeros((len(params), 1000))
+    wide[:, 500:506] = params
+    weights = np.ones((64, 1000))
+    weights[:, 500:506] = weights_of(6)
+    np.testing.assert_allclose(np.exp(log_prob(Ansatz(1000, moments), wide, weights)), abs(numpy_state(small, params))**2, atol=1e-12)
+
+
+# ---------------------------------------------------------------- machines
+
+def test_a_machine_is_its_functions_and_a_device_hides_them():
+    ansatz = product(2)
+    machine, params = BornMachine(ansatz, "mps"), angles(ansatz)
+    np.testing.assert_array_equal(machine.probs(params), probs(ansatz, params, "mps"))
+    np.testing.assert_array_equal(machine.log_prob(params, weights_of(2)), log_prob(ansatz, params, weights_of(2), "mps"))
+    device = SampleOnly(machine)
+    np.testing.assert_array_equal(device.sample(params, KEY, 7), sample(ansatz, params, KEY, 7, "mps"))
+    np.testing.assert_array_equal(device.init(KEY, 0.1), ansatz.init(KEY, 0.1))
+    assert machine.param_shape == device.param_shape == (1, 2) and machine.n_qubits == device.n_qubits == 2
+    assert isinstance(machine, Explicit) and isinstance(device, Implicit) and not isinstance(device, Explicit)
+    assert hash(BornMachine(product(2), "mps")) == hash(machine)
+
+
+# ---------------------------------------------------------------- what is refused
+
+wide = brickwork(64, 4)
+wide_far = Ansatz(64, (Rotation("RY"), Entangler("CZ", ((63, 0),))))
+zeros = {a: np.zeros(a.param_shape) for a in (wide, wide_far, mixed)}
+REFUSED = {
+    "rows": (lambda: probs(mixed, np.zeros((2, 5))), "params must have shape (4, 5) (rotation moments, qubits), got shape (2, 5)"),
+    "columns": (lambda: sample(mixed, np.zeros((4, 4)), KEY, 3), "params must have shape (4, 5) (rotation moments, qubits), got shape (4, 4)"),
+    "flat": (lambda: log_prob(mixed, np.zeros(20), np.ones(5)), "params must have shape (4, 5) (rotation moments, qubits), got shape (20,)"),
+    "width": (lambda: log_prob(mixed, zeros[mixed], np.ones((3, 4))), "weights must have n_weights=5 entries along the last axis, got shape (3, 4)"),
+    "no width": (lambda: log_prob(mixed, zeros[mixed], 1.0), "weights must have n_weights=5 entries along the last axis, got shape ()"),
+    "bits for weights": (lambda: log_prob(mixed, zeros[mixed], np.array([1, 0, 1, 1, 1])), "weights must be -1 or +1, got 0; bits b become weights as 1 - 2 * b"),
+    "no samples": (lambda: sample(mixed, zeros[mixed], KEY, 0), "n_samples must be at least 1, got n_samples=0"),
+    "negative samples": (lambda: BornMachine(mixed).sample(zeros[mixed], KEY, -3), "n_samples must be at least 1, got n_samples=-3"),
+    "table of three": (lambda: sample_from_probs(jnp.ones(3), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (3,)"),
+    "table of one": (lambda: sample_from_probs(jnp.ones(1), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (1,)"),
+    "square table": (lambda: sample_from_probs(jnp.ones((2, 2)), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (2, 2)"),
+    "unknown engine": (lambda: BornMachine(mixed, "sparse"), "engine must be None, 'mps' or 'dense', got engine='sparse'"),
+    "no cores": (lambda: probs(far, angles(far), "mps"), "engine='mps' needs every pair on neighbouring wires, got a long-range pair; use engine='dense' or None"),
+    "no cores, machine": (lambda: BornMachine(far, "mps"), "engine='mps' needs every pair on neighbouring wires"),
+    "wide probs": (lambda: probs(wide, zeros[wide]), "all 2^64 amplitudes of a circuit with n_qubits=64 (engine 'mps') would take 2**37 GiB"),
+    "wide probs, way out": (lambda: probs(wide, zeros[wide]), "use log_prob and sample, which need no state, instead"),
+    "wide state": (lambda: statevector(wide, zeros[wide]), "all 2^64 amplitudes of a circuit with n_qubits=64 (engine 'mps') would take 2**38 GiB"),
+    "wide, long range": (lambda: log_prob(wide_far, zeros[wide_far], np.ones(64)), "use an ansatz of neighbouring pairs and few layers with log_prob and sample"),
+    "wide, long-range samples": (lambda: sample(wide_far, zeros[wide_far], KEY, 2), "n_qubits=64 (engine 'dense') would take 2**40 GiB"),
+    "wide and deep": (lambda: log_prob(staircase(64, 30), np.zeros((62, 64)), np.ones(64), "mps"), "the cores of a circuit with bond dimensions up to 1073741824 would take"),
+}
+
+
+@pytest.mark.parametrize("call, text", REFUSED.values(), ids=REFUSED)
+def test_bad_input_is_refused_by_name(call, text):
+    with pytest.raises(ValueError) as error: call()
+    assert text in str(error.value)
+
+
+def test_two_thousand_qubits_answer_all_the_same():
+    ansatz = brickwork(2000, 4)
+    draws = sample(ansatz, angles(ansatz), KEY, 2)
+    log_q = log_prob(ansatz, angles(ansatz), draws)
+    assert draws.shape == (2, 2000) and np.isfinite(log_q).all() and (log_q < 0).all()
+
+
+def test_refusal_follows_the_memory_of_the_machine(monkeypatch):
+    monkeypatch.setattr(binn, "_physical_memory", lambda: 2**20)
+    for engine, state_too, least in (("mps", False, 18), ("mps", True, 17), ("dense", False, 15)):
+        function = statevector if state_too else probs
+        for n in (least - 1, least):
+            ansatz = Ansatz(n, (Rotation("RX"), Rotation("RZ"), Rotation("RX")))    # of this test alone: a compiled circuit is not checked again
+            call = lambda: function(ansatz, np.zeros((3, n)), engine)
+            if n < least: assert call().shape == (2**n,)
+            else:
+                with pytest.raises(ValueError, match=r"would take \S+ GiB, more than the 0.000977 GiB of this machine"): call()

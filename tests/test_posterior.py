@@ -1,0 +1,292 @@
+"""Predictive mixtures against plain loops over networks, numpy's mean and spread, and scikit-learn's scores."""
+import itertools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from qhn import posterior as module
+from qhn.binn import BiNN, CostTable
+from qhn.posterior import (SampledPredictive, accuracy, log_loss, posterior_predictive, posterior_predictive_from_samples,
+                           success_probability)
+
+RNG = np.random.default_rng(0)
+BINN = BiNN((2, 2, 1))    # 9 weights
+X = RNG.normal(size=(7, 2))
+
+
+def distribution(*shape, seed=0): return np.random.default_rng(seed).dirichlet(np.full(shape[-1], 0.2), shape[:-1])
+
+
+def networks(n): return np.array(list(itertools.product([1.0, -1.0], repeat=n)))    # wire 0 the most significant bit, +1 first
+
+
+def answers(binn, w, x):
+    "Class probabilities (S, N, n_classes) in plain numpy, for at most one hidden layer, read from the wires unit by unit."
+    n_in, n_out, w = binn.layer_sizes[0], binn.layer_sizes[-1], np.asarray(w, float)
+    if len(binn.layer_sizes) == 2: logits = w[:, :-n_out].reshape(-1, n_out, n_in) @ x.T
+    else:
+        units = w[:, :-n_out].reshape(len(w), -1, n_in + 1 + n_out)    # incoming weights, bias, outgoing weights
+        logits = units[..., n_in + 1:].swapaxes(1, 2) @ np.tanh(units[..., :n_in] @ x.T + units[..., n_in, None])
+    logits = binn.logit_scale * (logits + w[:, -n_out:, None]).swapaxes(1, 2)
+    if n_out == 1: logits = np.concatenate([0 * logits, logits], -1)    # a sigmoid is a softmax against a logit of zero
+    return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+
+def compilations(function):
+    events = []
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration": events.append(duration)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try: function()
+    finally: jax.monitoring.unregister_event_duration_listener(listen)
+    return len(events)
+
+
+# ---- the mixture of all networks
+
+@pytest.mark.parametrize("layer_sizes", [(3, 1), (2, 3), (1, 2, 1)], ids=str)
+@pytest.mark.parametrize("n_points", [1, 7])
+def test_mixture_is_the_sum_over_networks(layer_sizes, n_points):
+    binn, x = BiNN(layer_sizes), np.random.default_rng(1).normal(size=(n_points, layer_sizes[0]))
+    q, total = distribution(2**binn.n_weights), 0
+    for share, w in zip(q, networks(binn.n_weights)): total = total + share * answers(binn, w[None], x)[0]
+    predictive = posterior_predictive(binn, q, x)
+    assert predictive.shape == (n_points, binn.n_classes)
+    np.testing.assert_allclose(predictive, total, rtol=1e-12)
+
+
+def test_logistic_network_in_closed_form():
+    x, q = np.random.default_rng(2).normal(size=(5, 2)), distribution(8)
+    expected = sum(share / (1 + np.exp(-1.5 * (w[0] * x[:, 0] + w[1] * x[:, 1] + w[2]))) for share, w in zip(q, networks(3)))
+    np.testing.assert_allclose(posterior_predictive(BiNN((2, 1), logit_scale=1.5), q, x)[:, 1], expected, rtol=1e-12)
+
+
+def test_many_batches_give_what_one_gives():
+    x, q = np.random.default_rng(3).normal(size=(3001, 2)), distribution(512)    # 16 networks of 512 to a batch
+    np.testing.assert_allclose(posterior_predictive(BINN, q, x), np.tensordot(q, answers(BINN, networks(9), x), 1), rtol=1e-12)
+
+
+def test_leading_axes_are_distributions_of_their_own():
+    q = distribution(2, 3, 512)
+    together = posterior_predictive(BINN, q, X)
+    assert together.shape == (2, 3, 7, 2)
+    for i, j in np.ndindex(2, 3): np.testing.assert_allclose(together[i, j], posterior_predictive(BINN, q[i, j], X), rtol=1e-13)
+
+
+def test_point_mass_predicts_as_its_network():
+    some = [0, 5, 511]
+    np.testing.assert_allclose(posterior_predictive(BINN, np.eye(512)[some], X), answers(BINN, networks(9)[some], X), rtol=1e-13)
+
+
+def test_jit_equals_eager_and_precision_follows_the_inputs():
+    q = distribution(512)
+    np.testing.assert_allclose(jax.jit(lambda q, x: posterior_predictive(BINN, q, x))(q, X), posterior_predictive(BINN, q, X), rtol=1e-13)
+    low = posterior_predictive(BINN, jnp.asarray(q, jnp.float32), jnp.asarray(X, jnp.float32))
+    assert low.dtype == jnp.float32
+    np.testing.assert_allclose(low, posterior_predictive(BINN, q, X), rtol=1e-5)
+    assert posterior_predictive(BINN, q, np.ones((3, 2), int)).dtype == jnp.float64
+
+
+def test_other_data_of_the_same_shape_compile_nothing():
+    posterior_predictive(BINN, distribution(4, 512), X)
+    assert compilations(lambda: posterior_predictive(BINN, distribution(4, 512, seed=1), X + 1)) == 0
+
+
+def test_table_of_all_networks_is_never_made():
+    binn, shapes = BiNN((16, 1)), [(20, 2**17), (108, 16)]
+    compiled = module._mixture.lower(binn, *(jax.ShapeDtypeStruct(s, jnp.float64) for s in shapes)).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2**23 < 2**17 * 108 * 2 * 8 / 20
+
+
+# ---- from samples
+
+@pytest.mark.parametrize("n_samples, n_points", [(2, 7), (101, 7), (101, 3001), (64, 3001)])
+def test_sampled_mean_and_standard_error(n_samples, n_points):
+    rng = np.random.default_rng(4)
+    w, x = rng.choice([-1.0, 1.0], (n_samples, 9)), rng.normal(size=(n_points, 2))
+    p, got = answers(BINN, w, x), posterior_predictive_from_samples(BINN, w, x)
+    assert isinstance(got, SampledPredictive)
+    np.testing.assert_allclose(got.probs, p.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(got.standard_error, p.std(0, ddof=1) / n_samples**0.5, rtol=1e-10, atol=1e-16)
+
+
+def test_standard_error_survives_single_precision():
+    "One dissenter among equals: mean of squares minus square of the mean would lose it."
+    binn, x = BiNN((1, 1), logit_scale=1e-3), np.full((1, 1), 2.0)
+    w = np.ones((1000, 2)); w[137] = -1
+    p = answers(binn, w, x)
+    got = posterior_predictive_from_samples(binn, w.astype(np.float32), x.astype(np.float32)).standard_error
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, p.std(0, ddof=1) / 1000**0.5, rtol=1e-3)
+
+
+def test_sampled_predictive_meets_the_exact_one_within_its_error():
+    q, repeats, n_samples = distribution(512), 200, 50
+    w = networks(9)[np.random.default_rng(5).choice(512, (repeats, n_samples), p=q)]
+    exact = posterior_predictive(BINN, q, X)
+    runs = [posterior_predictive_from_samples(BINN, each, X) for each in w]
+    means, errors = (np.array(part)[..., 1] for part in zip(*runs))
+    assert (np.abs(means.mean(0) - exact[:, 1]) < 4 * means.std(0, ddof=1) / repeats**0.5).all()    # unbiased
+    scores = (means - np.asarray(exact)[:, 1]) / errors
+    assert 0.85 < (np.abs(scores) < 2).mean() < 0.99    # 95 % for normal errors
+
+
+def test_650_weights_in_whole_numbers():
+    binn = BiNN((64, 10))
+    w, x = RNG.choice([-1, 1], (30, 650)).astype(np.int8), RNG.normal(size=(9, 64))
+    got = posterior_predictive_from_samples(binn, w, x)
+    np.testing.assert_allclose(got.probs, answers(binn, w, x).mean(0), rtol=1e-12)
+    np.testing.assert_allclose(got.probs.sum(-1), 1, rtol=1e-12)
+
+
+def test_sampled_table_is_never_made():
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float64) for s in ((1000, 650), (10_000, 64))]
+    compiled = module._sampled.lower(BiNN((64, 10)), *shapes).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2**24 < 1000 * 10_000 * 10 * 8 / 20
+
+
+# ---- scores
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_scores_are_those_of_scikit_learn_and_of_the_definition(n_classes):
+    p, y = distribution(50, n_classes), np.r_[np.arange(n_classes), RNG.integers(0, n_classes, 50 - n_classes)]
+    p = (p + 1e-3) / (1 + n_classes * 1e-3)
+    assert log_loss(p, y) == pytest.approx(metrics.log_loss(y, p), rel=1e-12)
+    assert log_loss(p, y) == pytest.approx(-sum(np.log(row[label]) for row, label in zip(p, y)) / 50, rel=1e-12)
+    assert accuracy(p, y) == sum(max(range(n_classes), key=row.__getitem__) == label for row, label in zip(p, y)) / 50
+
+
+def test_a_class_missing_from_the_labels_is_still_a_class():
+    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
+    assert log_loss(p, [0, 0]) == pytest.approx(-np.log(0.7 * 0.1) / 2, rel=1e-12)
+    assert log_loss(p, [2, 2]) == pytest.approx(-np.log(0.1 * 0.6) / 2, rel=1e-12)
+    assert accuracy(p, [2, 2]) == 0.5
+
+
+def test_scores_keep_the_leading_axes():
+    p, y = distribution(2, 3, 20, 2), RNG.integers(0, 2, 20)
+    for score in (log_loss, accuracy):
+        assert score(p, y).shape == (2, 3) and np.ndim(score(p[0, 0], y)) == 0
+        for i, j in np.ndindex(2, 3): assert score(p, y)[i, j] == score(p[i, j], y)
+
+
+def test_single_precision_scores_without_a_warning():
+    p, y = jnp.asarray(distribution(200, 10), jnp.float32), RNG.integers(0, 10, 200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = log_loss(jnp.maximum(p, 1e-6), y)
+    own = np.maximum(np.asarray(p, float), 1e-6)[np.arange(200), y]
+    assert got == pytest.approx(-np.log(own).mean(), rel=1e-4)
+
+
+def test_a_certain_mistake_costs_36_nats():
+    assert log_loss([[1.0, 0.0]], [1]) == pytest.approx(-np.log(np.finfo(float).eps), rel=1e-9)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**31 - 1), st.sampled_from([0.01, 0.2, 5.0]))
+def test_mixture_never_loses_to_its_average_member(seed, concentration):
+    rng = np.random.default_rng(seed)
+    q, y = rng.dirichlet(np.full(512, concentration)), rng.integers(0, 2, len(X))
+    members = -np.log(ALL_ANSWERS[:, np.arange(len(X)), y]).mean(1)
+    assert log_loss(posterior_predictive(BINN, q, X), y) <= q @ members + 1e-12
+
+
+ALL_ANSWERS = answers(BINN, networks(9), X)
+
+
+# ---- one good network
+
+@pytest.mark.parametrize("n_networks", [1, 2, 100])
+def test_success_is_one_minus_all_misses(n_networks):
+    costs, q = np.array([3.0, 1.0, 1.0099, 1.0101, 2.0, 1.0, 9.0, 1.5]), distribution(8)
+    mass = q[1] + q[2] + q[5]
+    assert success_probability(q, costs, n_networks=n_networks) == pytest.approx(1 - (1 - mass)**n_networks, rel=1e-12)
+    wider = q[[1, 2, 3, 5, 7]].sum()
+    assert success_probability(q, costs, 0.5, n_networks) == pytest.approx(1 - (1 - wider)**n_networks, rel=1e-12)
+
+
+def test_success_is_how_often_the_best_of_the_draws_is_good():
+    rng = np.random.default_rng(6)
+    costs, q = rng.uniform(1, 1.2, 64), distribution(64, seed=7)
+    best = costs[rng.choice(64, (20_000, 5), p=q)].min(1)
+    rate = (best <= 1.01 * costs.min()).mean()
+    expected = float(success_probability(q, costs, n_networks=5))
+    assert 0.02 < expected < 0.98 and abs(rate - expected) < 4 * (expected * (1 - expected) / 20_000)**0.5
+
+
+def test_success_keeps_its_digits():
+    costs = np.array([1.0, 2.0])
+    for mass in (1e-3, 1e-12, 1e-18):
+        q = np.array([mass, 1 - mass])
+        assert success_probability(q, costs) == pytest.approx(100 * mass * (1 - 49.5 * mass + 49.5 * 98 / 3 * mass**2), rel=1e-3 * mass + 1e-12 + 4e6 * mass**3)
+    low = success_probability(jnp.array([1e-9, 1], jnp.float32), jnp.array(costs, jnp.float32))
+    assert low.dtype == jnp.float32 and float(low) == pytest.approx(1e-7, rel=1e-5)
+    assert float(success_probability(np.array([1 + 1e-9, 0]), costs)) == 1
+
+
+def test_least_cost_of_zero_counts_perfect_networks_only():
+    assert float(success_probability([0.25, 0.25, 0.5, 0.0], [0.0, 1e-12, 3.0, 0.0], n_networks=1)) == 0.25
+
+
+def test_success_has_leading_axes_and_jits():
+    costs, q = RNG.uniform(1, 2, 16), distribution(3, 2, 16)
+    together = success_probability(q, costs)
+    assert together.shape == (3, 2)
+    for i, j in np.ndindex(3, 2): assert float(together[i, j]) == pytest.approx(float(success_probability(q[i, j], costs)), rel=1e-14)
+    np.testing.assert_allclose(jax.jit(success_probability)(q, costs), together, rtol=1e-14)
+
+
+# ---- bad input
+
+W, Q = np.ones((3, 9)), np.full(512, 1 / 512)
+NAN = np.where(np.arange(512) == 3, np.nan, Q)
+ERRORS = [
+    (lambda: posterior_predictive(CostTable(np.ones(512)), Q, X), TypeError, "binn must be a BiNN, which predicts classes, got CostTable"),
+    (lambda: posterior_predictive(BINN, Q[:256], X), ValueError, "q must have 2**9 entries along the last axis, one for each network, got shape (256,)"),
+    (lambda: posterior_predictive(BINN, 1.0, X), ValueError, "q must have 2**9 entries along the last axis, one for each network, got shape ()"),
+    (lambda: posterior_predictive(BiNN((64, 10)), Q, np.ones((2, 64))), ValueError, "use posterior_predictive_from_samples"),
+    (lambda: posterior_predictive(BINN, -Q, X), ValueError, "q must hold probabilities, at least 0, got -0.00195"),
+    (lambda: posterior_predictive(BINN, NAN, X), ValueError, "q must hold probabilities, at least 0, got nan"),
+    (lambda: posterior_predictive(BINN, np.stack([Q, 2 * Q]), X), ValueError, "q must sum to one along the last axis, got a sum of 2"),
+    (lambda: posterior_predictive(BINN, Q, X[:, :1]), ValueError, "x must have shape (n_points, 2)"),
+    (lambda: posterior_predictive(BINN, Q, X[0]), ValueError, "x must have shape (n_points, n_features), got shape (2,)"),
+    (lambda: posterior_predictive(BINN, Q, X[:0]), ValueError, "x must hold at least one point"),
+    (lambda: posterior_predictive(BINN, Q, X * np.nan), ValueError, "x must be finite, got x[0, 0]=nan"),
+    (lambda: posterior_predictive_from_samples(CostTable(np.ones(512)), W, X), TypeError, "binn must be a BiNN"),
+    (lambda: posterior_predictive_from_samples(BINN, W[0], X), ValueError, "weights must have shape (S, n_weights), S at least 2 for a standard error, got shape (9,)"),
+    (lambda: posterior_predictive_from_samples(BINN, W[:1], X), ValueError, "S at least 2 for a standard error, got shape (1, 9)"),
+    (lambda: posterior_predictive_from_samples(BINN, W[:, :8], X), ValueError, "weights must have n_weights=9 entries"),
+    (lambda: posterior_predictive_from_samples(BINN, 0 * W, X), ValueError, "weights must be -1 or +1, got 0.0"),
+    (lambda: posterior_predictive_from_samples(BINN, W, X + np.inf), ValueError, "x must be finite"),
+    (lambda: log_loss([[0.5, 0.6]], [0]), ValueError, "predictive must sum to one along the last axis, got a sum of 1.1"),
+    (lambda: log_loss([[1.2, -0.2]], [0]), ValueError, "predictive must hold probabilities, at least 0, got -0.2"),
+    (lambda: log_loss([[np.nan, 1.0]], [0]), ValueError, "predictive must hold probabilities, at least 0, got nan"),
+    (lambda: log_loss([0.5, 0.5], [0, 1]), ValueError, "predictive must have shape (..., N, n_classes), at least one point and two classes, got shape (2,)"),
+    (lambda: log_loss([[1.0], [1.0]], [0, 0]), ValueError, "at least one point and two classes, got shape (2, 1)"),
+    (lambda: log_loss(np.ones((0, 2)), []), ValueError, "at least one point and two classes, got shape (0, 2)"),
+    (lambda: log_loss([[0.5, 0.5]], [0, 1]), ValueError, "y must hold one label for each of the 1 points of predictive, got shape (2,)"),
+    (lambda: accuracy([[0.5, 0.5]], [2]), ValueError, "y must hold labels 0 to 1 (2 classes), got y[0]=2"),
+    (lambda: accuracy([[0.5, 0.5]], [-1]), ValueError, "y must hold labels 0 to 1 (2 classes), got y[0]=-1"),
+    (lambda: accuracy([[0.5, 0.5]], [0.0]), ValueError, "y must hold integer labels"),
+    (lambda: success_probability([0.5, 0.5], [1.0, 2.0, 3.0]), ValueError, "costs must have 2**n entries"),
+    (lambda: success_probability([0.5, 0.5], [1.0] * 4), ValueError, "q must have one entry along the last axis for each of the 4 costs, got shape (2,)"),
+    (lambda: success_probability([0.5, 0.6], [1.0, 2.0]), ValueError, "q must sum to one along the last axis, got a sum of 1.1"),
+    (lambda: success_probability([0.5, 0.5], [-1.0, 2.0]), ValueError, "costs must be negative log-likelihoods, at least 0, got -1.0"),
+    (lambda: success_probability([0.5, 0.5], [np.inf, 2.0]), ValueError, "costs must be finite, got inf"),
+    (lambda: success_probability([0.5, 0.5], [1.0, 2.0], tolerance=-0.1), ValueError, "tolerance must be at least 0, got tolerance=-0.1"),
+    (lambda: success_probability([0.5, 0.5], [1.0, 2.0], tolerance=np.nan), ValueError, "tolerance must be at least 0, got tolerance=nan"),
+    (lambda: success_probability([0.5, 0.5], [1.0, 2.0], n_networks=0), ValueError, "n_networks must be at least 1, got n_networks=0"),
+]
+
+
+@pytest.mark.parametrize("call, kind, text", ERRORS, ids=lambda value: value if isinstance(value, str) else "")
+def test_bad_input_is_named(call, kind, text):
+    with pytest.raises(kind) as caught: call()
+    assert text in str(caught.value)

@@ -99,10 +99,10 @@ def mmd2(
     difference = walsh_hadamard(q) - _parities(other, n, q.dtype)
     return _spectrum(word_weights, n, q.dtype) @ difference**2
 
-# %% ../nbs/05_mmd.ipynb #07bd6ab1
+# %% ../nbs/05_mmd.ipynb #d829f005
 def _mean_kernel(a, b, word_weights):
     "Mean over word weights of Π_j (1 - π + π a_j b_j), over the last axis."
-    pis = word_probs(word_weights, jnp.shape(b)[-1])
+    pis = word_probs(word_weights, jnp.shape(b)[-1]).tolist()    # Python numbers leave the precision of a and b alone
     return sum(jnp.prod(1 - p + p * a * b, -1) for p in pis) / len(pis)
 
 # %% ../nbs/05_mmd.ipynb #e6c97cf7

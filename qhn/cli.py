@@ -6,13 +6,14 @@
 __all__ = ['OBJECTIVES', 'ANSAETZE', 'WIDEST', 'MEAN_FIELD', 'app', 'pick', 'network_for', 'Measures', 'measure', 'runs',
            'probabilities', 'show_table', 'comparison_figure', 'compare', 'list_datasets', 'compare_command', 'main']
 
-# %% ../nbs/13_cli.ipynb #835d348c
+# %% ../nbs/13_cli.ipynb #d8e8b98d
 import csv
 import json
 import os
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 import jax
@@ -194,7 +195,10 @@ def _frame(losses, evidence):
     margin = 0.08 * (high - low)
     return low - margin, high + 2 * margin
 
-# %% ../nbs/13_cli.ipynb #1e4d07a0
+# %% ../nbs/13_cli.ipynb #ae70ae88
+_adam = lru_cache(optax.adam)
+
+# %% ../nbs/13_cli.ipynb #12912d4e
 def compare(
     data: Dataset,
     binn: BiNN,
@@ -209,7 +213,7 @@ def compare(
     console: Console,
 ) -> bool:                       # False if it was interrupted
     "Train every objective and the mean-field twin, measure them beside the exact posterior, write table, figure and angles."
-    prior, optimizer = BernoulliPrior(), optax.adam(learning_rate)
+    prior, optimizer = BernoulliPrior(), _adam(learning_rate)
     table = log_likelihood_table(binn, data.x_train, data.y_train)
     results, measures = {}, {}
     for label, (distribution, objective) in runs(ansatz, objectives).items():

@@ -1,0 +1,291 @@
+"""Gradient estimators against central differences, and against every possible set of samples where that can be listed."""
+import itertools
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from circuits import bits, directional_derivative, numpy_state, quick_jit
+from scipy.stats import entropy
+
+from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
+from qhn.binn import BiNN, CostTable
+from qhn.born import BornMachine, SampleOnly
+from qhn.elbo import KL, BernoulliPrior, NoDivergence
+from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target, tabulate
+from qhn.mmd import MMD
+
+KEY = jax.random.key(0)
+SAMPLED = (ScoreFunction(4), ParameterShift(4), SPSA(4))
+OBJECTIVES = {"MLE": NoDivergence(), "ELBO": KL(0.7), "SELBO": MMD((1.0, 0.6))}
+objectives = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+
+
+def angles(ansatz, seed=0): return np.random.default_rng(seed).uniform(-3, 3, ansatz.param_shape)
+
+
+def problem(ansatz, seed=1):
+    "Random costs in nats and a prior that is not uniform."
+    rng = np.random.default_rng(seed)
+    return 2 * rng.normal(size=2**ansatz.n_qubits), rng.uniform(0.2, 0.8, ansatz.n_qubits)
+
+
+def loop_loss(objective, q, costs, coins):
+    "The objectives by their definitions, in numpy."
+    n = len(coins)
+    strings = 1 - 2 * bits(n)
+    prior = np.where(strings > 0, coins, 1 - coins).prod(1)
+    if isinstance(objective, NoDivergence): return q @ costs
+    if isinstance(objective, KL): return q @ costs + objective.weight * entropy(q, prior)
+    distance = (n - strings @ strings.T) / 2
+    kept = [w for w in objective.word_weights if 2 * w < n] or [n / 4]
+    k = np.mean([(1 - 2 * w / n)**distance for w in kept], axis=0)
+    return q @ costs + objective.weight * entropy(prior) / (1 - prior @ k @ prior) * (q - prior) @ k @ (q - prior)
+
+
+def exact_gradient(objective, ansatz, costs, coins, params):
+    "Central differences of the definition, through the plain numpy simulation."
+    value = lambda p: loop_loss(objective, abs(numpy_state(ansatz, p))**2, costs, coins)
+    units = np.eye(params.size).reshape(-1, *params.shape)
+    return np.array([directional_derivative(value, params, u) for u in units]).reshape(params.shape)
+
+
+def call(estimator, objective, distribution, costs, coins, params, key=KEY, step=0):
+    return estimator(objective, distribution, estimator.prepare(as_target(jnp.asarray(costs))), BernoulliPrior(jnp.asarray(coins)), jnp.asarray(params), key, step)
+
+
+# ---------------------------------------------------------------- what is differentiated
+
+@dataclass(frozen=True)
+class Ising:
+    "A model of the user's own, no pytree: a chain of couplings."
+    n_weights: int
+    def log_likelihood(self, weights, fields): return (weights[..., 1:] * weights[..., :-1]).sum(-1) + weights @ fields
+
+
+def test_any_model_becomes_costs_and_a_table():
+    fields = np.array([0.5, -1.0, 2.0])
+    want = -np.array([w[0] * w[1] + w[1] * w[2] + w @ fields for w in 1 - 2 * bits(3)])
+    strings = jnp.asarray(1.0 - 2 * bits(3))
+    for target in (as_target(Ising(3), (fields,)), as_target(jnp.asarray(want)), as_target(CostTable(jnp.asarray(want)))):
+        np.testing.assert_allclose(target.costs(strings), want, rtol=1e-12)
+        np.testing.assert_allclose(tabulate(target).model.costs, want, rtol=1e-12)
+        np.testing.assert_allclose(tabulate(target).costs(strings), want, rtol=1e-12)
+    x, y, net = np.random.default_rng(0).normal(size=(9, 2)), np.arange(9) % 2, BiNN((2, 1))
+    logits = x @ (1 - 2 * bits(3))[:, :2].T + (1 - 2 * bits(3))[:, 2]
+    np.testing.assert_allclose(tabulate(as_target(net, (x, y))).model.costs, np.log1p(np.exp(np.where(y[:, None] == 1, -logits, logits))).sum(0), rtol=1e-12)
+
+
+def test_other_data_of_the_same_shape_trace_nothing_new():
+    traces = []
+    @jax.jit
+    def costs(target):
+        traces.append(1)
+        return target.costs(jnp.ones((1, 3)))
+    for fields in ([1.0, 2.0, 3.0], [0.0, 0.0, 5.0]):
+        assert float(costs(as_target(Ising(3), (np.array(fields),)))[0]) == pytest.approx(-2 - sum(fields))
+    assert len(traces) == 1
+
+
+# ---------------------------------------------------------------- exact
+
+@objectives
+@pytest.mark.parametrize("ansatz", [staircase(3, 1), Ansatz(3, (Rotation("RX"), Entangler("CNOT", ((2, 0),)), Rotation("RY"), Entangler("CZ", ((0, 1),)), Rotation("RX")))],
+                         ids=["staircase", "long range"])
+def test_exact_is_the_central_difference(ansatz, objective):
+    params, (costs, coins) = angles(ansatz), problem(ansatz)
+    got = quick_jit(lambda p: call(Exact(), objective, BornMachine(ansatz), costs, coins, p))(params)
+    np.testing.assert_allclose(got.gradient, exact_gradient(objective, ansatz, costs, coins, params), atol=1e-8)
+    assert float(got.loss.loss) == pytest.approx(loop_loss(objective, abs(numpy_state(ansatz, params))**2, costs, coins), rel=1e-11)
+    assert got.info["loss_error"] == 0
+
+
+@pytest.mark.parametrize("estimator, objective", [(Exact(), KL), *((e, MMD) for e in (Exact(), *SAMPLED))], ids=lambda x: getattr(x, "__name__", type(x).__name__))
+def test_a_scheduled_weight_is_read_at_the_step(estimator, objective):
+    ansatz = product(2)
+    params, (costs, coins) = angles(ansatz), problem(ansatz)
+    scheduled, fixed = objective(weight=optax.linear_schedule(0.0, 2.0, 10)), objective(weight=0.6)
+    one, other = quick_jit(lambda step: [call(estimator, o, BornMachine(ansatz), costs, coins, params, KEY, step) for o in (scheduled, fixed)])(3)
+    np.testing.assert_allclose(one.gradient, other.gradient, rtol=1e-9, atol=1e-12)
+    assert float(one.loss.loss) == pytest.approx(float(other.loss.loss), rel=1e-10)
+
+
+# ---------------------------------------------------------------- score function
+
+@dataclass(frozen=True)
+class Given:
+    "A machine whose samples are dictated."
+    machine: BornMachine
+    weights: jax.Array
+    n_qubits, param_shape = property(lambda self: self.machine.n_qubits), property(lambda self: self.machine.param_shape)
+    def init(self, key, noise=None): return self.machine.init(key, noise)
+    def probs(self, params): return self.machine.probs(params)
+    def log_prob(self, params, weights): return self.machine.log_prob(params, weights)
+    def sample(self, params, key, n_samples): return self.weights
+
+
+@objectives
+@pytest.mark.parametrize("m", [4, 5])
+def test_the_score_function_is_exactly_unbiased(objective, m):
+    "The mean over every possible set of m samples, each weighted by its probability, is the gradient; so is that of the loss."
+    ansatz = staircase(2, 1)
+    params, (costs, coins), strings = angles(ansatz, 2), problem(ansatz), 1.0 - 2 * bits(2)
+    q = abs(numpy_state(ansatz, params))**2
+    sets = np.array(list(itertools.product(range(4), repeat=m)))
+    every = quick_jit(jax.vmap(lambda w: call(ScoreFunction(m), objective, Given(BornMachine(ansatz), w), costs, coins, params)))(strings[sets])
+    chance = q[sets].prod(1)
+    np.testing.assert_allclose(np.tensordot(chance, every.gradient, 1), exact_gradient(objective, ansatz, costs, coins, params), atol=1e-8)
+    assert chance @ every.loss.loss == pytest.approx(loop_loss(objective, q, costs, coins), rel=1e-10)
+
+
+def repeated(estimator, ansatz, params, n):
+    "The estimate of every objective n times, from the same keys."
+    costs, coins = problem(ansatz)
+    one = lambda key: {name: call(estimator, o, BornMachine(ansatz), costs, coins, params, key) for name, o in OBJECTIVES.items()}
+    runs = quick_jit(lambda keys: jax.lax.map(one, keys, batch_size=100))(jax.random.split(jax.random.key(1), n))
+    return [(name, OBJECTIVES[name], run) for name, run in runs.items()]
+
+
+def z_scores(values, exact): return (np.mean(values, 0) - exact) / (np.std(values, 0, ddof=1) / math.sqrt(len(values)) + 1e-12)
+
+
+@pytest.mark.parametrize("estimator", [ScoreFunction(8), ParameterShift(4)], ids=["score function", "parameter shift"])
+def test_estimators_are_unbiased_within_four_standard_errors(estimator):
+    "Few samples in each of many repetitions: a bias of order 1/samples would stand out."
+    ansatz = staircase(3, 1, final_rz=False)
+    params, (costs, coins) = angles(ansatz, 3), problem(ansatz)
+    for name, objective, runs in repeated(estimator, ansatz, params, 4000):
+        z = z_scores(runs.gradient, exact_gradient(objective, ansatz, costs, coins, params))
+        assert abs(z).max() < 4 and (z**2).mean() < 2, name
+        assert abs(z_scores(runs.loss.loss, loop_loss(objective, abs(numpy_state(ansatz, params))**2, costs, coins))) < 4, name
+
+
+@pytest.mark.parametrize("estimator", [ScoreFunction(64), ParameterShift(64)], ids=["score function", "parameter shift"])
+def test_the_reported_error_is_the_scatter_of_the_loss(estimator):
+    ansatz = product(3)
+    for name, _, runs in repeated(estimator, ansatz, angles(ansatz, 3) / 3, 1000):
+        claimed = math.sqrt((np.asarray(runs.info["loss_error"])**2).mean())
+        assert np.std(runs.loss.loss, ddof=1) == pytest.approx(claimed, rel=0.15), name
+
+
+def test_the_score_function_reaches_a_thousand_weights():
+    ansatz, fields = brickwork(1000, 4), np.random.default_rng(4).normal(size=1000)
+    target, params = as_target(Ising(1000), (fields,)), ansatz.init(KEY, noise=0.1)
+    got = quick_jit(lambda p: ScoreFunction(4)(KL(), BornMachine(ansatz), target, BernoulliPrior(), p, KEY))(params)
+    assert np.isfinite(got.gradient).all() and np.isfinite(got.loss.loss)
+    assert np.abs(got.gradient[:-1]).max() > 0 and np.abs(got.gradient[-1]).max() < 1e-9    # the last RZ row
+
+
+# ---------------------------------------------------------------- samples alone
+
+def test_parameter_shift_does_not_depend_on_how_many_circuits_run_together():
+    ansatz = product(3)
+    params, (costs, coins) = angles(ansatz), problem(ansatz)
+    run = lambda k: quick_jit(lambda p: call(ParameterShift(16, circuits_at_once=k), MMD(), SampleOnly(BornMachine(ansatz)), costs, coins, p))(params)
+    np.testing.assert_allclose(run(64).gradient, run(4).gradient, rtol=1e-12, atol=1e-13)    # 6 circuits: together, or 4 and 2
+
+
+@pytest.mark.parametrize("n_directions", [1, 3])
+def test_spsa_is_its_difference_quotient_within_four_standard_errors(n_directions):
+    "Its mean over samples and signs, with the bias of a finite step and all: every sign vector, through the numpy simulation."
+    ansatz, c = Ansatz(2, (Rotation("RY"), Entangler("CNOT", ((0, 1),)), Rotation("RY"))), 0.3
+    params, (costs, coins) = angles(ansatz, 5), problem(ansatz)
+    signs = np.array(list(itertools.product((-1, 1), repeat=4))).reshape(-1, 2, 2)
+    for name, objective, runs in repeated(SPSA(32, c, n_directions), ansatz, params, 3000):
+        value = lambda p: loop_loss(objective, abs(numpy_state(ansatz, p))**2, costs, coins)
+        want = np.mean([(value(params + c * d) - value(params - c * d)) / (2 * c) * d for d in signs], axis=0)
+        assert abs(z_scores(runs.gradient, want)).max() < 4, name
+        midpoint = np.mean([(value(params + c * d) + value(params - c * d)) / 2 for d in signs])
+        assert abs(z_scores(runs.loss.loss, midpoint)) < 4, name
+
+
+def test_spsa_has_the_directional_derivative_in_the_limit():
+    "One angle, one direction: the sign cancels, and a small step with the whole distribution in the sample leaves the derivative."
+    params, costs = jnp.array([[0.7]]), jnp.array([1.0, -2.0])
+    runs = quick_jit(jax.vmap(lambda key: SPSA(4000, 0.05)(NoDivergence(), BornMachine(product(1)), as_target(costs), BernoulliPrior(), params, key)))(jax.random.split(KEY, 100))
+    derivative = 1.5 * -math.sin(0.7) * math.sin(0.05) / 0.05    # of 1·cos² - 2·sin² of half the angle
+    assert abs(z_scores(runs.gradient, derivative)).max() < 4
+
+
+def test_spsa_reads_a_scheduled_step():
+    ansatz = product(2)
+    params, (costs, coins) = angles(ansatz), problem(ansatz)
+    decaying = SPSA(16, lambda step: 0.4 / (1 + step))
+    a, b = quick_jit(lambda p: [call(e, NoDivergence(), BornMachine(ansatz), costs, coins, p, KEY, 3) for e in (decaying, SPSA(16, 0.1))])(params)
+    np.testing.assert_allclose(a.gradient, b.gradient, rtol=1e-10)
+
+
+# ---------------------------------------------------------------- all of them
+
+@pytest.mark.parametrize("estimator", SAMPLED, ids=lambda e: type(e).__name__)
+def test_same_key_same_bytes_and_a_batch_is_a_loop(estimator):
+    ansatz = product(2)
+    params, (costs, coins) = angles(ansatz), problem(ansatz)
+    one = lambda key: call(estimator, KL(), BornMachine(ansatz), costs, coins, params, key).gradient
+    keys, compiled = jax.random.split(KEY, 3), quick_jit(one)
+    first, again, other = (np.asarray(compiled(key)).tobytes() for key in (keys[0], keys[0], keys[1]))
+    assert first == again != other
+    np.testing.assert_allclose(quick_jit(jax.vmap(one))(keys), [compiled(key) for key in keys], rtol=1e-10, atol=1e-12)
+    if isinstance(estimator, ScoreFunction): np.testing.assert_allclose(one(keys[0]), compiled(keys[0]), rtol=1e-10, atol=1e-12)    # without jit
+
+
+@pytest.mark.parametrize("estimator", (Exact(), *SAMPLED), ids=lambda e: type(e).__name__)
+def test_a_single_qubit_and_single_precision(estimator):
+    with jax.enable_x64(False):
+        target, machine = estimator.prepare(as_target(jnp.array([1.0, 2.0]))), BornMachine(product(1))
+        for got in quick_jit(lambda p: [estimator(o, machine, target, BernoulliPrior(0.3), p, KEY) for o in OBJECTIVES.values()])(jnp.array([[0.9]])):
+            assert got.gradient.shape == (1, 1) and got.gradient.dtype == got.loss.loss.dtype == jnp.float32
+            assert np.isfinite(got.gradient).all() and np.isfinite(got.loss.loss)
+
+
+# ---------------------------------------------------------------- what is refused
+
+machine = BornMachine(product(2))
+device = SampleOnly(machine)
+x, y = np.zeros((3, 2)), np.array([0, 1, 1])
+WRONG_KIND = {
+    "ELBO of a device": (lambda: ParameterShift().check(device, KL()), "KL needs an explicit distribution with log_prob, got SampleOnly, which only gives samples; use MMD()"),
+    "ELBO of a device, SPSA": (lambda: SPSA().check(device, KL()), "use MMD(), the surrogate that samples suffice for, or NoDivergence()"),
+    "exact from a device": (lambda: Exact().check(device, MMD()), "Exact() needs an explicit distribution with log_prob, got SampleOnly, which only gives samples; use ParameterShift() or SPSA()"),
+    "score of a device": (lambda: ScoreFunction().check(device, NoDivergence()), "ScoreFunction() needs an explicit distribution with log_prob, got SampleOnly"),
+    "objective by name": (lambda: SPSA().check(machine, "ELBO"), "objective must be NoDivergence(), KL(), MMD() or alike, got 'ELBO'"),
+    "no model": (lambda: as_target("net"), "model must have log_likelihood and n_weights, or be an array of 2**n costs, got str"),
+    "matrix of costs": (lambda: as_target(jnp.ones((2, 2))), "model must have log_likelihood and n_weights, or be an array of 2**n costs"),
+}
+WRONG_VALUE = {
+    "one sample": (lambda: ScoreFunction(1), "n_samples must be at least"),
+    "one shifted sample": (lambda: ParameterShift(1), "n_samples must be at least 2, got n_samples=1"),
+    "one sample, SPSA": (lambda: SPSA(1), "n_samples must be at least 2, got n_samples=1"),
+    "no direction": (lambda: SPSA(n_directions=0), "n_directions must be at least 1, got n_directions=0"),
+    "no step": (lambda: SPSA(perturbation=0.0), "perturbation must be positive and finite, in radians, or an optax schedule, got perturbation=0.0"),
+    "endless step": (lambda: SPSA(perturbation=math.nan), "perturbation must be positive and finite, in radians, or an optax schedule, got perturbation=nan"),
+    "three costs": (lambda: as_target(jnp.ones(3)), "costs must have 2**n entries along the last axis"),
+    "infinite cost": (lambda: as_target(jnp.array([0.0, math.inf])), "costs must be finite, got inf"),
+    "features of another width": (lambda: as_target(BiNN((3, 1)), (x, y)), "x must have shape (n_points, 3) for layer_sizes=(3, 1), got shape (3, 2)"),
+    "features not a number": (lambda: as_target(BiNN((2, 1)), (x + math.nan, y)), "x must be finite, got x[0, 0]=nan"),
+    "a label too many": (lambda: as_target(BiNN((2, 1)), (x, y + 1)), "y must hold labels 0 to 1 (2 classes), got y[1]=2"),
+    "no data": (lambda: as_target(BiNN((2, 1)), (x[:0], y[:0])), "x must hold at least one point and one feature, got shape (0, 2)"),
+}
+
+
+@pytest.mark.parametrize("call, text", WRONG_KIND.values(), ids=WRONG_KIND)
+def test_what_cannot_work_together_is_refused(call, text):
+    with pytest.raises(TypeError) as error: call()
+    assert text in str(error.value)
+
+
+@pytest.mark.parametrize("call, text", WRONG_VALUE.values(), ids=WRONG_VALUE)
+def test_bad_input_is_refused_by_name(call, text):
+    with pytest.raises(ValueError) as error: call()
+    assert text in str(error.value)
+
+
+@pytest.mark.parametrize("estimator, objective", [(ParameterShift(8), MMD()), (SPSA(8), NoDivergence())], ids=["parameter shift", "SPSA"])
+def test_a_device_feeds_what_samples_suffice_for(estimator, objective):
+    estimator.check(device, objective)
+    params, (costs, coins) = angles(machine.ansatz), problem(machine.ansatz)
+    hidden, seen = quick_jit(lambda p: [call(estimator, objective, d, costs, coins, p).gradient for d in (device, machine)])(params)
+    np.testing.assert_array_equal(hidden, seen)

@@ -1,0 +1,416 @@
+"""Training against plain numpy: every number that fit reports, every way it can be stopped, resumed or refused."""
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from circuits import bits, directional_derivative, numpy_state
+from qhn import inference
+from qhn.ansatz import product, staircase
+from qhn.binn import BiNN, CostTable
+from qhn.born import BornMachine, SampleOnly
+from qhn.elbo import KL, BernoulliPrior, NoDivergence
+from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target
+from qhn.inference import FitResult, TrainingDiverged, TrainState, fit, init, step
+from qhn.mmd import MMD
+
+MACHINE = BornMachine(staircase(3, 1))    # 12 angles
+COSTS = np.array([3.0, 1.0, 0.5, 2.5, 4.0, 0.0, 1.5, 2.0])
+PRIOR = BernoulliPrior(np.array([0.4, 0.5, 0.7]))
+WEIGHTS = 1.0 - 2 * bits(3)
+KEY = jax.random.key(0)
+ADAM = optax.adam(0.05)
+FEW = ScoreFunction(300)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compiler():
+    "Most trainings here compile for a few steps: half the time without XLA's optimiser. The notebooks run with it."
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def train(n_steps=20, n_seeds=3, distribution=MACHINE, model=COSTS, data=None, prior=PRIOR, progress=False, optimizer=ADAM, **options):
+    if "state" not in options: options = {"key": KEY, **options}
+    return fit(distribution, model, data, prior, n_steps=n_steps, n_seeds=n_seeds, progress=progress, optimizer=optimizer, **options)
+
+
+def same_bytes(a, b):
+    a, b = ([np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf) for leaf in jax.tree.leaves(tree)] for tree in (a, b))
+    return len(a) == len(b) and all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a, b))
+
+
+def of_seed(state, seed):
+    "The state of one seed, as a training of its own."
+    return TrainState(*jax.tree.map(lambda leaf: leaf[seed:seed + 1], tuple(state[:3])), state.step)
+
+
+def compilations(function):
+    events = []
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration": events.append(duration)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try: function()
+    finally: jax.monitoring.unregister_event_duration_listener(listen)
+    return len(events)
+
+
+# ---- what numpy says of a loss
+
+def prior_table(): return np.prod(np.where(WEIGHTS > 0, PRIOR.prob_plus, 1 - PRIOR.prob_plus), 1)
+
+
+def kl(q):
+    kept = q > 1e-300
+    return (q[kept] * np.log(q[kept] / prior_table()[kept])).sum()
+
+
+def scaled_mmd2(q):
+    "λ₀ MMD² with the dense kernel of word weight 1: each bit enters a parity with probability 1/3."
+    p, kernel = prior_table(), (2 / 3 + WEIGHTS[:, None] * WEIGHTS / 3).prod(-1)
+    return (q - p) @ kernel @ (q - p) * (-p @ np.log(p)) / (1 - p @ kernel @ p)
+
+
+OBJECTIVES = {"MLE": (NoDivergence(), lambda q: 0.0), "KL": (KL(), kl), "MMD": (MMD(word_weights=(1,)), scaled_mmd2)}
+
+
+def loss(params, penalty=kl, ansatz=MACHINE.ansatz):
+    q = np.abs(numpy_state(ansatz, params))**2
+    return q @ COSTS + penalty(q)
+
+
+def gradient(params):
+    return np.array([directional_derivative(loss, params, unit.reshape(params.shape)) for unit in np.eye(params.size)]).reshape(params.shape)
+
+
+# ---- what is reported
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_reported_loss_is_the_loss_at_the_angles_before_the_update(name):
+    objective, penalty = OBJECTIVES[name]
+    start = init(MACHINE, ADAM, KEY, 3)
+    first = train(5, objective=objective)
+    after = train(1, objective=objective, state=first.state)
+    for result, params in ((first, start.params), (after, first.params)):
+        np.testing.assert_allclose(result.history["loss"][:, 0], [loss(p, penalty) for p in params], rtol=1e-10)
+        q = np.array([np.abs(numpy_state(MACHINE.ansatz, p))**2 for p in params])
+        np.testing.assert_allclose(result.history["expected_nll"][:, 0], q @ COSTS, rtol=1e-10)
+    assert (first.history["loss_error"] == 0).all()
+
+
+def test_reported_gradient_norm():
+    start = init(MACHINE, ADAM, KEY, 3)
+    np.testing.assert_allclose(train(1).history["grad_norm"][:, 0], [np.linalg.norm(gradient(np.asarray(p))) for p in start.params], rtol=1e-8)
+
+
+def paced(monkeypatch, seconds, stop_after=None):
+    "Let a step last so many seconds by the clock that fit looks at; Ctrl-C after so many chunks. Returns the growing list of chunk sizes."
+    sizes, run_chunk = [], inference._run_chunk
+    def run(problem, target, prior, state, size):
+        if len(sizes) == stop_after: raise KeyboardInterrupt
+        sizes.append(size)
+        return run_chunk(problem, target, prior, state, size)
+    monkeypatch.setattr(inference, "_run_chunk", run)
+    monkeypatch.setattr(inference, "time", SimpleNamespace(perf_counter=lambda: seconds * sum(sizes)))
+    return sizes
+
+
+PACES = {"fast": 1e-9, "middling": 0.01, "slow": 100.0}    # chunks grow to the longest, to 30 steps, not at all
+paces = pytest.mark.parametrize("pace", PACES)
+
+
+@paces
+@pytest.mark.parametrize("n_steps", [1, 2, 257, 300])
+def test_chunks_lose_and_repeat_no_step(monkeypatch, n_steps, pace):
+    sizes = paced(monkeypatch, PACES[pace])
+    result = train(n_steps)
+    assert sum(sizes) == n_steps == result.n_steps
+    if n_steps == 300: assert max(sizes) == {"fast": 215, "middling": 30, "slow": 1}[pace]    # 215: what is left after 1, 4, 16, 64
+    for name, values in result.history.items(): assert values.shape == (3, n_steps), name
+    np.testing.assert_allclose(result.history["loss"], step_by_step()[:, :n_steps], rtol=1e-9)
+
+
+def test_no_chunk_is_longer_than_its_buffer(monkeypatch):
+    sizes = paced(monkeypatch, 1e-9)
+    assert np.isfinite(train(700).history["loss"]).all() and max(sizes) == inference._LONGEST_CHUNK and sum(sizes) == 700
+
+
+STEPS = []
+
+
+def step_by_step():
+    "300 losses by the public step, one call for each."
+    if not STEPS:
+        problem = (MACHINE, KL(), Exact(), ADAM)
+        state, target = init(MACHINE, ADAM, KEY, 3), inference._prepare(Exact(), as_target(COSTS))
+        one = jax.jit(lambda state: step(problem, target, PRIOR, state))
+        for _ in range(300):
+            state, info = one(state)
+            STEPS.append(np.asarray(info.loss))
+    return np.array(STEPS).T
+
+
+def test_best_seed_looks_at_the_end():
+    losses = np.array([[0.0, 0.0, 3.0, 3.0], [9.0, 9.0, 4.0, 1.0], [5.0, 5.0, 2.0, 2.0]])
+    result = FitResult(None, {"loss": losses})
+    assert result.best_seed() == 1 and result.best_seed(last=2) == 2 and result.best_seed(last=4) == 0
+
+
+def test_the_bar_counts_steps_and_shows_the_loss(capsys):
+    result = train(20, progress="ELBO")
+    shown = capsys.readouterr().err
+    assert "ELBO" in shown and "20/20" in shown and f"loss={result.history['loss'][:, -1].mean():.4g}" in shown
+    train(20)
+    assert capsys.readouterr() == ("", "")
+
+
+# ---- seeds and keys
+
+def test_same_key_same_bytes_and_another_key_differs():
+    one, two = train(), train()
+    assert same_bytes((one.state, one.history), (two.state, two.history))
+    assert not np.array_equal(one.params, train(key=jax.random.key(1)).params)
+
+
+@pytest.mark.parametrize("estimator", [Exact(), FEW], ids=["exact", "samples"])
+def test_each_seed_trains_as_if_alone(estimator):
+    start = init(MACHINE, ADAM, KEY, 3)
+    together = train(estimator=estimator, state=start)
+    assert len({p.tobytes() for p in np.asarray(together.params)}) == 3
+    for seed in range(3):
+        alone = train(estimator=estimator, state=of_seed(start, seed))
+        np.testing.assert_allclose(alone.params[0], together.params[seed], rtol=1e-9)
+        np.testing.assert_allclose(alone.history["loss"][0], together.history["loss"][seed], rtol=1e-9)
+
+
+def test_starting_angles_one_set_or_one_for_each_seed():
+    angles = np.random.default_rng(0).uniform(-3, 3, (3, 4, 3))
+    each, shared = init(MACHINE, ADAM, KEY, 3, params=angles), init(MACHINE, ADAM, KEY, 3, params=angles[0])
+    np.testing.assert_array_equal(each.params, angles)
+    np.testing.assert_array_equal(shared.params, angles[[0, 0, 0]])
+    np.testing.assert_allclose(train(1, params=angles).history["loss"][:, 0], [loss(a) for a in angles], rtol=1e-10)
+    near = train(1, noise=1e-9)
+    np.testing.assert_allclose(near.history["expected_nll"][:, 0], COSTS.mean(), rtol=1e-6)    # the uniform superposition
+
+
+# ---- going on
+
+COUNTING = KL(weight=lambda step: jnp.where(step < 30, 1.0 * step, jnp.nan))    # the weight is the step, and at step 30 it breaks
+
+
+@pytest.mark.parametrize("options", [dict(), dict(objective=COUNTING), dict(estimator=FEW)], ids=["exact", "schedule", "samples"])
+def test_two_halves_are_the_whole_to_the_last_bit(options):
+    whole, half = train(28, **options), train(17, **options)
+    rest = train(11, state=half.state, **options)
+    assert rest.n_steps == 28 and same_bytes(whole.state, rest.state)
+    for name in whole.history: np.testing.assert_array_equal(np.hstack([half.history[name], rest.history[name]]), whole.history[name])
+
+
+def test_schedules_see_the_step():
+    first = train(7, objective=COUNTING)
+    second = train(5, objective=COUNTING, state=first.state)
+    h = {k: np.hstack([first.history[k], second.history[k]]) for k in first.history}
+    np.testing.assert_allclose((h["loss"] - h["expected_nll"]) / h["divergence"], np.tile(np.arange(12.0), (3, 1)), atol=1e-9)
+
+
+def test_other_data_of_the_same_shape_compile_nothing():
+    binn, rng = BiNN((2, 1)), np.random.default_rng(0)
+    def data(): return rng.normal(size=(9, 2)), rng.integers(0, 2, 9)
+    def run(n_steps, **options): return train(n_steps, model=binn, data=data(), prior=BernoulliPrior(rng.uniform(0.2, 0.8, 3)), **options)
+    first = run(30, key=jax.random.key(1))
+    assert compilations(lambda: run(57, key=jax.random.key(2))) == 0
+    assert compilations(lambda: run(13, state=first.state)) == 0
+
+
+# ---- optimisers of the user
+
+class Momentum(NamedTuple):
+    velocity: jax.Array
+
+
+HEAVY_BALL = optax.GradientTransformation(
+    lambda params: Momentum(jnp.zeros_like(params)),
+    lambda updates, state, params=None: (-0.1 * (updates + 0.5 * state.velocity), Momentum(updates + 0.5 * state.velocity)))
+
+
+def plain(g, velocity): return -0.1 * g, velocity
+def clipped(g, velocity): return -0.1 * g * min(1, 0.3 / np.linalg.norm(g)), velocity
+def heavy_ball(g, velocity): return -0.1 * (g + 0.5 * velocity), g + 0.5 * velocity
+
+
+@pytest.mark.parametrize("optimizer, rule", [
+    (optax.sgd(0.1), plain), (optax.chain(optax.clip_by_global_norm(0.3), optax.sgd(0.1)), clipped), (HEAVY_BALL, heavy_ball),
+], ids=["sgd", "clipped for each seed alone", "own"])
+def test_any_optax_optimiser_moves_the_angles_as_it_should(optimizer, rule):
+    result = train(3, n_seeds=2, optimizer=optimizer)
+    for start, end in zip(init(MACHINE, optimizer, KEY, 2).params, result.params):
+        angles, velocity = np.asarray(start), np.zeros(start.shape)
+        for _ in range(3):
+            move, velocity = rule(gradient(angles), velocity)
+            angles = angles + move
+        np.testing.assert_allclose(end, angles, atol=1e-8)
+
+
+# ---- one table: distribution, objective, estimator
+
+DISTRIBUTIONS = {"explicit": MACHINE, "implicit": SampleOnly(MACHINE)}
+ESTIMATORS = {"Exact": Exact(), "ScoreFunction": FEW, "ParameterShift": ParameterShift(300), "SPSA": SPSA(300, perturbation=0.01)}
+TABLE = [(d, o, e) for d in DISTRIBUTIONS for o in OBJECTIVES for e in ESTIMATORS]
+
+
+@pytest.mark.parametrize("row", TABLE, ids="-".join)
+def test_every_row_of_the_table_trains_or_says_why_not(row):
+    distribution, (objective, penalty), estimator = DISTRIBUTIONS[row[0]], OBJECTIVES[row[1]], ESTIMATORS[row[2]]
+    options = dict(distribution=distribution, objective=objective, estimator=estimator)
+    if row[0] == "implicit" and (row[1] == "KL" or row[2] in ("Exact", "ScoreFunction")):
+        with pytest.raises(TypeError, match=f"{'KL' if row[1] == 'KL' else row[2]}.* needs an explicit distribution .*got SampleOnly"): train(**options)
+        return
+    start = init(distribution, ADAM, KEY, 3)
+    result = train(2, **options)
+    reported, error = result.history["loss"][:, 0], result.history["loss_error"][:, 0]
+    exact = [loss(p, penalty) for p in np.asarray(start.params)]
+    if row[2] == "Exact": np.testing.assert_allclose(reported, exact, rtol=1e-10)
+    else:
+        assert (error > 0).all() and (error < 0.3).all()
+        assert (np.abs(reported - exact) < 5 * error + 1e-3).all()    # 1e-3: SPSA looks beside the point
+    assert np.isfinite(result.params).all() and (np.abs(result.params - start.params).max((1, 2)) > 0.01).all()
+
+
+# ---- where it ends
+
+N = 5
+
+
+def factorised(rng):
+    "Costs c + Σ a_j w_j, whose posterior is a product: the costs, the prior and minus the log evidence in closed form."
+    a, p, c = rng.normal(size=N), rng.uniform(0.2, 0.8, N), 20.0
+    evidence = -c + np.log(p * np.exp(-a) + (1 - p) * np.exp(a)).sum()
+    return c + (1 - 2 * bits(N)) @ a, BernoulliPrior(p), -evidence
+
+
+def test_mean_field_reaches_the_evidence_of_a_factorised_posterior():
+    costs, prior, bound = factorised(np.random.default_rng(1))
+    losses = train(300, 5, BornMachine(product(N)), costs, prior=prior, optimizer=optax.adam(0.1)).history["loss"]
+    assert (losses > bound - 1e-9).all()    # no free energy falls below -log p(D)
+    assert (losses[:, -1] < bound + 1e-3).all() and (losses[:, 0] > bound + 0.1).all()
+
+
+def test_maximum_likelihood_ends_at_the_least_cost():
+    costs, prior, _ = factorised(np.random.default_rng(2))
+    result = train(300, 5, BornMachine(product(N)), costs, prior=prior, objective=NoDivergence(), optimizer=optax.adam(0.1))
+    assert (np.abs(result.history["loss"][:, -1] - costs.min()) < 1e-3).all()
+
+
+# ---- models and distributions of the user
+
+@dataclass(frozen=True)
+class Ising:
+    "A hashable model that is not ours: neighbours want to agree, by as much as the data say."
+    n_weights: int
+
+    def log_likelihood(self, weights, strength): return strength * (weights[..., 1:] * weights[..., :-1]).sum(-1)
+
+
+def test_a_model_of_the_user_trains_as_its_table_does():
+    table = -0.7 * (WEIGHTS[:, 1:] * WEIGHTS[:, :-1]).sum(1)
+    own = train(model=Ising(3), data=(0.7,))
+    for model in (table, CostTable(table)): np.testing.assert_allclose(train(model=model).history["loss"], own.history["loss"], rtol=1e-9)
+
+
+@dataclass(frozen=True)
+class Coins:
+    "A distribution that is not a circuit and only gives samples."
+    n_qubits: int
+
+    @property
+    def param_shape(self): return 1, self.n_qubits
+    def init(self, key, noise=None): return jax.random.normal(key, self.param_shape)
+    def sample(self, params, key, n_samples):
+        return jnp.where(jax.random.uniform(key, (n_samples, self.n_qubits)) < jax.nn.sigmoid(params[0]), 1.0, -1.0)
+
+
+def test_a_distribution_of_the_user_trains_from_its_samples():
+    losses = train(150, distribution=Coins(3), objective=NoDivergence(), estimator=SPSA(64), optimizer=optax.adam(0.1)).history["loss"]
+    assert (losses[:, -20:].mean(1) < losses[:, :5].mean(1) - 0.5).all()
+
+
+# ---- stopped
+
+def test_ctrl_c_in_a_chunk_keeps_what_is_done(monkeypatch):
+    whole = train(60)
+    with monkeypatch.context() as patch:
+        sizes = paced(patch, 1e-9, stop_after=3)
+        part = train(60)
+    assert part.interrupted and not whole.interrupted and 0 < part.n_steps == sum(sizes) < 60
+    for name, values in part.history.items(): np.testing.assert_array_equal(values, whole.history[name][:, :part.n_steps])
+    rest = train(60 - part.n_steps, state=part.state)
+    assert not rest.interrupted and same_bytes(rest.state, whole.state)
+
+
+def test_ctrl_c_at_the_bar_keeps_what_is_done(monkeypatch):
+    class Bar(inference.tqdm):
+        def update(self, n=1):
+            if self.n: raise KeyboardInterrupt    # while the second chunk is being reported
+            return super().update(n)
+    monkeypatch.setattr(inference, "tqdm", Bar)
+    part = train(60, progress=True)
+    assert part.interrupted and 0 < part.n_steps < 60
+    assert part.history["loss"].shape == (3, part.n_steps)
+    np.testing.assert_allclose(part.history["loss"], step_by_step()[:, :part.n_steps], rtol=1e-9)
+
+
+@paces
+def test_divergence_names_step_and_seed_and_keeps_the_good_steps(monkeypatch, pace):
+    paced(monkeypatch, PACES[pace])
+    with pytest.raises(TrainingDiverged, match="non-finite at step 30, seed 0; the 30 steps before it are kept") as caught:
+        train(60, objective=COUNTING)
+    result, good = caught.value.result, train(30, objective=COUNTING)
+    for name, values in result.history.items(): np.testing.assert_array_equal(values, good.history[name])
+    assert values.shape == (3, 30) and np.isfinite(result.params).all()
+
+
+def test_divergence_of_one_seed_at_the_first_step():
+    angles = np.zeros((3, 4, 3))
+    angles[1, 2, 0] = np.nan
+    with pytest.raises(FloatingPointError, match="non-finite at step 0, seed 1; the 0 steps") as caught: train(params=angles)
+    assert caught.value.result.history["loss"].shape == (3, 0) and caught.value.result.n_steps == 0
+
+
+def test_divergence_counts_on_from_a_resumed_state():
+    with pytest.raises(TrainingDiverged, match="non-finite at step 30, seed 0") as caught: train(30, objective=COUNTING, state=train(20, objective=COUNTING).state)
+    assert caught.value.result.history["loss"].shape == (3, 10)
+
+
+# ---- refused
+
+BINN, X, Y = BiNN((2, 1)), np.ones((4, 2)), np.array([0, 1, 0, 1])
+ERRORS = [
+    (dict(n_steps=0), ValueError, "n_steps must be at least 1, got n_steps=0"),
+    (dict(n_seeds=0), ValueError, "n_seeds must be at least 1, got n_seeds=0"),
+    (dict(key=None), ValueError, "key must be a jax.random.key, got key=None"),
+    (dict(params=np.zeros((2, 3))), ValueError, "params must have shape (4, 3) or, with the seeds first, (3, 4, 3), got shape (2, 3)"),
+    (dict(params=np.zeros((2, 4, 3))), ValueError, "got shape (2, 4, 3)"),
+    (dict(noise=-1.0), ValueError, "noise must be at least 0 radians, got noise=-1.0"),
+    (dict(objective="elbo"), TypeError, "objective must be NoDivergence(), KL(), MMD() or alike, got 'elbo'"),
+    (dict(estimator="exact"), TypeError, "estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got 'exact'"),
+    (dict(distribution=BornMachine(product(4))), ValueError, "model has n_weights=3, but the distribution has n_qubits=4; one qubit per weight is needed"),
+    (dict(model=COSTS[:4]), ValueError, "model has n_weights=2, but the distribution has n_qubits=3"),
+    (dict(model=np.where(COSTS > 3, np.nan, COSTS)), ValueError, "costs must be finite, got nan"),
+    (dict(prior=BernoulliPrior(np.full(4, 0.5))), ValueError, "prob_plus must be one number or have shape (3,), one per weight, got shape (4,)"),
+    (dict(model=BINN, data=(X[:, :1], Y)), ValueError, "x must have shape (n_points, 2)"),
+    (dict(model=BINN, data=(X * np.inf, Y)), ValueError, "x must be finite"),
+    (dict(model=BINN, data=(X, Y + 1)), ValueError, "y must hold labels 0 to 1 (2 classes), got y[1]=2"),
+    (dict(model=BINN, data=(X[:0], Y[:0])), ValueError, "x must hold at least one point"),
+]
+
+
+@pytest.mark.parametrize("options, kind, text", ERRORS, ids=lambda value: value if isinstance(value, str) else "")
+def test_bad_input_is_named(options, kind, text):
+    with pytest.raises(kind) as caught: train(**options)
+    assert text in str(caught.value)

@@ -1,6 +1,7 @@
 """Predictive mixtures against plain loops over networks, numpy's mean and spread, and scikit-learn's scores."""
 import itertools
 import warnings
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -224,8 +225,8 @@ def test_success_is_how_often_the_best_of_the_draws_is_good():
 def test_success_keeps_its_digits():
     costs = np.array([1.0, 2.0])
     for mass in (1e-3, 1e-12, 1e-18):
-        q = np.array([mass, 1 - mass])
-        assert success_probability(q, costs) == pytest.approx(100 * mass * (1 - 49.5 * mass + 49.5 * 98 / 3 * mass**2), rel=1e-3 * mass + 1e-12 + 4e6 * mass**3)
+        exact = float(1 - (1 - Fraction(mass))**100)
+        assert float(success_probability(np.array([mass, 1 - mass]), costs)) == pytest.approx(exact, rel=1e-13)
     low = success_probability(jnp.array([1e-9, 1], jnp.float32), jnp.array(costs, jnp.float32))
     assert low.dtype == jnp.float32 and float(low) == pytest.approx(1e-7, rel=1e-5)
     assert float(success_probability(np.array([1 + 1e-9, 0]), costs)) == 1

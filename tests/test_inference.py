@@ -14,6 +14,7 @@ from qhn import inference
 from qhn.ansatz import product, staircase
 from qhn.binn import BiNN, CostTable
 from qhn.born import BornMachine, SampleOnly
+from qhn.datasets import moons
 from qhn.elbo import KL, BernoulliPrior, NoDivergence
 from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target
 from qhn.inference import FitResult, TrainingDiverged, TrainState, fit, init, step
@@ -36,9 +37,9 @@ def quick_compiler():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-def train(n_steps=20, n_seeds=3, distribution=MACHINE, model=COSTS, data=None, prior=PRIOR, progress=False, optimizer=ADAM, **options):
-    if "state" not in options: options = {"key": KEY, **options}
-    return fit(distribution, model, data, prior, n_steps=n_steps, n_seeds=n_seeds, progress=progress, optimizer=optimizer, **options)
+def train(n_steps=20, distribution=MACHINE, model=COSTS, data=None, prior=PRIOR, progress=False, optimizer=ADAM, **options):
+    if "state" not in options: options = {"key": KEY, "n_seeds": 3, **options}
+    return fit(distribution, model, data, prior, n_steps=n_steps, progress=progress, optimizer=optimizer, **options)
 
 
 def same_bytes(a, b):
@@ -296,14 +297,14 @@ def factorised(rng):
 
 def test_mean_field_reaches_the_evidence_of_a_factorised_posterior():
     costs, prior, bound = factorised(np.random.default_rng(1))
-    losses = train(300, 5, BornMachine(product(N)), costs, prior=prior, optimizer=optax.adam(0.1)).history["loss"]
+    losses = train(300, BornMachine(product(N)), costs, prior=prior, n_seeds=5, optimizer=optax.adam(0.1)).history["loss"]
     assert (losses > bound - 1e-9).all()    # no free energy falls below -log p(D)
     assert (losses[:, -1] < bound + 1e-3).all() and (losses[:, 0] > bound + 0.1).all()
 
 
 def test_maximum_likelihood_ends_at_the_least_cost():
     costs, prior, _ = factorised(np.random.default_rng(2))
-    result = train(300, 5, BornMachine(product(N)), costs, prior=prior, objective=NoDivergence(), optimizer=optax.adam(0.1))
+    result = train(300, BornMachine(product(N)), costs, prior=prior, n_seeds=5, objective=NoDivergence(), optimizer=optax.adam(0.1))
     assert (np.abs(result.history["loss"][:, -1] - costs.min()) < 1e-3).all()
 
 
@@ -372,14 +373,16 @@ def test_divergence_names_step_and_seed_and_keeps_the_good_steps(monkeypatch, pa
         train(60, objective=COUNTING)
     result, good = caught.value.result, train(30, objective=COUNTING)
     for name, values in result.history.items(): np.testing.assert_array_equal(values, good.history[name])
-    assert values.shape == (3, 30) and np.isfinite(result.params).all()
+    assert result.n_steps == 30 and values.shape == (3, 30) and same_bytes(result.state, good.state)
 
 
-def test_divergence_of_one_seed_at_the_first_step():
+def test_divergence_of_one_seed_is_that_seeds():
+    spoil = optax.GradientTransformation(optax.sgd(0.1).init, lambda updates, state, params: (jnp.where(params[2, 0] == 0.5, jnp.nan, -0.1 * updates), state))
     angles = np.zeros((3, 4, 3))
-    angles[1, 2, 0] = np.nan
-    with pytest.raises(FloatingPointError, match="non-finite at step 0, seed 1; the 0 steps") as caught: train(params=angles)
+    angles[1, 2, 0] = 0.5
+    with pytest.raises(FloatingPointError, match="non-finite at step 0, seed 1; the 0 steps") as caught: train(params=angles, optimizer=spoil)
     assert caught.value.result.history["loss"].shape == (3, 0) and caught.value.result.n_steps == 0
+    np.testing.assert_array_equal(caught.value.result.params, angles)
 
 
 def test_divergence_counts_on_from_a_resumed_state():
@@ -389,20 +392,31 @@ def test_divergence_counts_on_from_a_resumed_state():
 
 # ---- refused
 
-BINN, X, Y = BiNN((2, 1)), np.ones((4, 2)), np.array([0, 1, 0, 1])
+BINN, X, Y, DATA = BiNN((2, 1)), np.ones((4, 2)), np.array([0, 1, 0, 1]), moons(n_train=4, n_test=2)
 ERRORS = [
-    (dict(n_steps=0), ValueError, "n_steps must be at least 1, got n_steps=0"),
+    (dict(n_steps=0), ValueError, "n_steps must be an integer of at least 1, got n_steps=0"),
+    (dict(n_steps=2.5), ValueError, "n_steps must be an integer of at least 1, got n_steps=2.5"),
     (dict(n_seeds=0), ValueError, "n_seeds must be at least 1, got n_seeds=0"),
     (dict(key=None), ValueError, "key must be a jax.random.key, got key=None"),
+    (dict(key=0), ValueError, "key must be a jax.random.key, got key=0"),
     (dict(params=np.zeros((2, 3))), ValueError, "params must have shape (4, 3) or, with the seeds first, (3, 4, 3), got shape (2, 3)"),
     (dict(params=np.zeros((2, 4, 3))), ValueError, "got shape (2, 4, 3)"),
-    (dict(noise=-1.0), ValueError, "noise must be at least 0 radians, got noise=-1.0"),
+    (dict(params=np.full((4, 3), np.nan)), ValueError, "params must be finite angles in radians, got NaN or infinity"),
+    (dict(noise=-1.0), ValueError, "noise must be at least 0 radians"),
     (dict(objective="elbo"), TypeError, "objective must be NoDivergence(), KL(), MMD() or alike, got 'elbo'"),
+    (dict(objective=KL), TypeError, "objective must be NoDivergence(), KL(), MMD() or alike, got <class"),
     (dict(estimator="exact"), TypeError, "estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got 'exact'"),
+    (dict(estimator=Exact), TypeError, "estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got <class"),
+    (dict(optimizer="adam"), TypeError, "optimizer must be an optax optimiser such as optax.adam(0.05), got 'adam'"),
+    (dict(optimizer=optax.adam), TypeError, "optimizer must be an optax optimiser such as optax.adam(0.05), got <function adam"),
+    (dict(prior=None), TypeError, "prior must be a BernoulliPrior, got None"),
+    (dict(prior=BernoulliPrior(np.full(4, 0.5))), ValueError, "prob_plus must be one number or have shape (3,), one per weight, got shape (4,)"),
+    (dict(distribution=product(3)), TypeError, "got Ansatz; wrap an ansatz in BornMachine"),
     (dict(distribution=BornMachine(product(4))), ValueError, "model has n_weights=3, but the distribution has n_qubits=4; one qubit per weight is needed"),
     (dict(model=COSTS[:4]), ValueError, "model has n_weights=2, but the distribution has n_qubits=3"),
+    (dict(model=COSTS[:7]), ValueError, "costs must have 2**n entries along the last axis"),
     (dict(model=np.where(COSTS > 3, np.nan, COSTS)), ValueError, "costs must be finite, got nan"),
-    (dict(prior=BernoulliPrior(np.full(4, 0.5))), ValueError, "prob_plus must be one number or have shape (3,), one per weight, got shape (4,)"),
+    (dict(model=BINN, data=DATA), TypeError, "data must be a tuple (x, y), got a Dataset; use its train or test"),
     (dict(model=BINN, data=(X[:, :1], Y)), ValueError, "x must have shape (n_points, 2)"),
     (dict(model=BINN, data=(X * np.inf, Y)), ValueError, "x must be finite"),
     (dict(model=BINN, data=(X, Y + 1)), ValueError, "y must hold labels 0 to 1 (2 classes), got y[1]=2"),
@@ -414,3 +428,15 @@ ERRORS = [
 def test_bad_input_is_named(options, kind, text):
     with pytest.raises(kind) as caught: train(**options)
     assert text in str(caught.value)
+
+
+def test_a_state_that_does_not_fit_is_refused():
+    state = init(MACHINE, ADAM, KEY, 3)
+    for options, kind, text in (
+        (dict(state=state, optimizer=optax.sgd(0.1)), ValueError, "state comes from another kind of optimizer"),
+        (dict(state=state, distribution=BornMachine(product(3))), ValueError, "state has params of shape (4, 3), but the distribution needs (1, 3)"),
+        (dict(state=state, n_seeds=3), ValueError, "state holds key, n_seeds, params and noise already; leave them out"),
+        (dict(state=state.params), TypeError, "state must be a TrainState, such as the state of a FitResult, got ArrayImpl"),
+    ):
+        with pytest.raises(kind) as caught: train(**options)
+        assert text in str(caught.value)

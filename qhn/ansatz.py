@@ -6,46 +6,55 @@
 __all__ = ['ROTATIONS', 'ENTANGLERS', 'Rotation', 'Entangler', 'Ansatz', 'product', 'brickwork', 'staircase',
            'hardware_efficient']
 
-# %% ../nbs/02_ansatz.ipynb #0c6d47ff
+# %% ../nbs/02_ansatz.ipynb #f08a8e40
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 import math
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-# %% ../nbs/02_ansatz.ipynb #536ad7c0
+# %% ../nbs/02_ansatz.ipynb #c629cbb7
 ROTATIONS, ENTANGLERS = ("RX", "RY", "RZ"), ("CNOT", "CZ")
 
 @dataclass(frozen=True)
 class Rotation:
-    "The same rotation on every qubit, with an angle of its own for each."
+    "The same rotation on every qubit, with an angle of its own for each. `ValueError`: an unknown gate."
     gate: str   # "RX", "RY" or "RZ"
 
     def __post_init__(self):
         if self.gate not in ROTATIONS: raise ValueError(f"gate must be one of {ROTATIONS}, got gate={self.gate!r}")
 
-# %% ../nbs/02_ansatz.ipynb #cd53116c
+# %% ../nbs/02_ansatz.ipynb #5fab0dbe
+def _as_pairs(pairs):
+    "Tuple of (control, target) integers; raises a `ValueError` on anything else."
+    try: clean = tuple((index(c), index(t)) for c, t in pairs)
+    except (TypeError, ValueError): raise ValueError(f"pairs must be a sequence of (control, target) pairs of integers, such as [(0, 1)], got {pairs!r}") from None
+    for c, t in clean:
+        if c == t: raise ValueError(f"pairs must join two different wires, got the pair ({c}, {t})")
+    return clean
+
+# %% ../nbs/02_ansatz.ipynb #4bfff13e
 @dataclass(frozen=True)
 class Entangler:
-    "A two-qubit gate on each of `pairs`, applied in the order given."
+    "A two-qubit gate on each of `pairs`, applied in the order given. `ValueError`: an unknown gate, a pair that is none."
     gate: str                             # "CNOT" or "CZ"
     pairs: tuple[tuple[int, int], ...]    # (control, target) wires
 
     def __post_init__(self):
         if self.gate not in ENTANGLERS: raise ValueError(f"gate must be one of {ENTANGLERS}, got gate={self.gate!r}")
-        object.__setattr__(self, "pairs", tuple((int(c), int(t)) for c, t in self.pairs))
-        for c, t in self.pairs:
-            if c == t: raise ValueError(f"pairs must join two different wires, got the pair ({c}, {t})")
+        object.__setattr__(self, "pairs", _as_pairs(self.pairs))
 
-# %% ../nbs/02_ansatz.ipynb #14c58f53
+# %% ../nbs/02_ansatz.ipynb #08142ff8
 @dataclass(frozen=True)
 class Ansatz:
-    "A circuit on `n_qubits` wires from |0…0⟩: moments in order, angles left open."
+    "A circuit on `n_qubits` wires from |0…0⟩: moments in order, angles left open. `ValueError`: a pair off the register."
     n_qubits: int                                # wires 0 … n_qubits-1, wire 0 most significant
     moments: tuple[Rotation | Entangler, ...]    # applied first to last
 
     def __post_init__(self):
+        object.__setattr__(self, "n_qubits", _whole("n_qubits", self.n_qubits, 1))
         object.__setattr__(self, "moments", tuple(self.moments))
         _check_register(self.n_qubits, self.moments)
 
@@ -63,18 +72,24 @@ class Ansatz:
         key: Array,                    # `jax.random.key`
         noise: float | None = None,    # None: uniform angles; else standard deviation in radians around the uniform superposition
     ) -> Array:                        # angles in radians, shape `param_shape`
-        "Starting angles: uniform in [-π, π), or near the uniform superposition of all bit strings."
+        "Starting angles: uniform in [-π, π), or near the uniform superposition of all bit strings. `ValueError`: `noise` not finite and at least 0."
         return _uniform_angles(self, key) if noise is None else _near_superposition(self, key, noise)
 
     def circuit(self,
         params: Array,    # angles in radians, shape `param_shape`
     ) -> None:            # queues PennyLane operations
-        "Queue the circuit as PennyLane operations, inside any QNode."
+        "Queue the circuit as PennyLane operations, inside any QNode. `ValueError`: `params` of another shape, or complex."
         _queue(self, params)
 
-# %% ../nbs/02_ansatz.ipynb #3e24a6f3
+# %% ../nbs/02_ansatz.ipynb #d0dcd451
+def _whole(name, value, least):
+    "`value` as an integer, at least `least`."
+    try: value = index(value)
+    except TypeError: raise TypeError(f"{name} must be an integer, got {name}={value!r}") from None
+    if value < least: raise ValueError(f"{name} must be at least {least}, got {name}={value}")
+    return value
+
 def _check_register(n_qubits, moments):
-    if n_qubits < 1: raise ValueError(f"n_qubits must be at least 1, got {n_qubits=}")
     for m in moments:
         if not isinstance(m, (Rotation, Entangler)): raise TypeError(f"moments must hold Rotation and Entangler only, got {m!r}")
         for pair in getattr(m, "pairs", ()):
@@ -82,25 +97,28 @@ def _check_register(n_qubits, moments):
                 raise ValueError(f"pairs must stay on wires 0 to {n_qubits - 1}, got the pair {pair} with {n_qubits=}")
 
 def check_params(ansatz, params):
-    "Raise unless `params` has the shape that `ansatz` needs."
+    "`params`, lists as an array; a `ValueError` unless they are real and have the shape that `ansatz` needs."
+    if isinstance(params, (list, tuple)): params = jnp.asarray(params)
     if jnp.shape(params) != ansatz.param_shape:
         raise ValueError(f"params must have shape {ansatz.param_shape} (rotation moments, qubits), got shape {jnp.shape(params)}")
+    if jnp.iscomplexobj(params): raise ValueError(f"params must be real angles in radians, got dtype {params.dtype}")
+    return params
 
-# %% ../nbs/02_ansatz.ipynb #61702c96
+# %% ../nbs/02_ansatz.ipynb #32f32a64
 def _uniform_angles(ansatz, key):
     return jax.random.uniform(key, ansatz.param_shape, minval=-math.pi, maxval=math.pi)
 
 def _near_superposition(ansatz, key, noise):
-    if noise < 0: raise ValueError(f"noise must be at least 0 radians, got {noise=}")
+    if not 0 <= noise < math.inf: raise ValueError(f"noise must be at least 0 radians and finite, got {noise=}")
     if "RY" not in ansatz.rotations:
         raise ValueError(f"noise asks for a start near the uniform superposition, which needs an RY moment, got rows {ansatz.rotations}; use noise=None")
     start = jnp.zeros(ansatz.param_shape).at[ansatz.rotations.index("RY")].set(math.pi / 2)
     return start + noise * jax.random.normal(key, ansatz.param_shape)
 
-# %% ../nbs/02_ansatz.ipynb #b9bf0d1a
+# %% ../nbs/02_ansatz.ipynb #4298dec2
 def _queue(ansatz, params):
     import pennylane as qml
-    check_params(ansatz, params)
+    params = check_params(ansatz, params)
     rows = iter(range(ansatz.param_shape[0]))
     for m in ansatz.moments:
         if isinstance(m, Rotation):
@@ -116,9 +134,8 @@ def product(
     "One RY on every qubit: the mean-field distribution."
     return Ansatz(n_qubits, (Rotation("RY"),))
 
-# %% ../nbs/02_ansatz.ipynb #3e8a9313
-def _check_layers(n_layers):
-    if n_layers < 0: raise ValueError(f"n_layers must be at least 0, got {n_layers=}")
+# %% ../nbs/02_ansatz.ipynb #194c2e2a
+def _sizes(n_qubits, n_layers, least=0): return _whole("n_qubits", n_qubits, 1), _whole("n_layers", n_layers, least)
 
 def _bricks(n_qubits, start):
     return Entangler("CNOT", tuple((j, j + 1) for j in range(start, n_qubits - 1, 2)))
@@ -126,36 +143,37 @@ def _bricks(n_qubits, start):
 def _drop_last_rz(moments, final_rz):
     return moments if final_rz else moments[:-1]
 
-# %% ../nbs/02_ansatz.ipynb #fd6ca05a
+# %% ../nbs/02_ansatz.ipynb #4e7ae245
 def brickwork(
     n_qubits: int,            # number of wires
     n_layers: int,            # L ≥ 1
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # parameters of shape (2L, n_qubits), or (2L-1, n_qubits)
     "Alternating bricks of CNOTs, each layer closed by RY and RZ on all (Carrasquilla et al., arXiv:2301.08292)."
+    n_qubits, n_layers = _sizes(n_qubits, n_layers, least=-math.inf)    # a message of its own follows
     if n_layers < 1: raise ValueError(f"n_layers must be at least 1 for brickwork, got {n_layers=}; use product() for a circuit without entanglers")
     layers = [(_bricks(n_qubits, d % 2), Rotation("RY"), Rotation("RZ")) for d in range(1, n_layers + 1)]
     return Ansatz(n_qubits, _drop_last_rz(sum(layers, ()), final_rz))
 
-# %% ../nbs/02_ansatz.ipynb #61eb363d
+# %% ../nbs/02_ansatz.ipynb #80e99b20
 def staircase(
     n_qubits: int,            # number of wires
     n_layers: int,            # L ≥ 0 ladders
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # parameters of shape (2L+2, n_qubits), or (2L+1, n_qubits)
     "RY and RZ on all, then L times a CNOT ladder from the first wire to the last with RY and RZ on all."
-    _check_layers(n_layers)
+    n_qubits, n_layers = _sizes(n_qubits, n_layers)
     ladder = Entangler("CNOT", tuple((j, j + 1) for j in range(n_qubits - 1)))
     turn = (Rotation("RY"), Rotation("RZ"))
     return Ansatz(n_qubits, _drop_last_rz(turn + ((ladder,) + turn) * n_layers, final_rz))
 
-# %% ../nbs/02_ansatz.ipynb #a0488f9e
+# %% ../nbs/02_ansatz.ipynb #c627028f
 def hardware_efficient(
     n_qubits: int,    # number of wires
     n_layers: int,    # L ≥ 0
 ) -> Ansatz:          # parameters of shape (2L+1, n_qubits)
     "RY and RZ on all, then L times two rows of CNOT bricks with RY and RZ on all; no dead gate."
-    _check_layers(n_layers)
+    n_qubits, n_layers = _sizes(n_qubits, n_layers)
     turn = (Rotation("RY"), Rotation("RZ"))
     layer = (_bricks(n_qubits, 0), _bricks(n_qubits, 1)) + turn
     return Ansatz(n_qubits, (turn + layer * n_layers)[:-1])

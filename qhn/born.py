@@ -6,9 +6,10 @@
 __all__ = ['bond_dims', 'cores', 'EngineCost', 'engine_cost', 'statevector', 'probs', 'log_prob', 'sample_from_probs', 'sample',
            'Implicit', 'Explicit', 'BornMachine', 'SampleOnly']
 
-# %% ../nbs/03_born.ipynb #302c7896
+# %% ../nbs/03_born.ipynb #6c49ed62
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from operator import index
 from typing import NamedTuple, Protocol, runtime_checkable
 import math
 import jax
@@ -60,7 +61,7 @@ def _rotation_matrices(ansatz, params):
     mats = jnp.cos(half) * np.eye(2) - 1j * jnp.sin(half) * paulis
     return mats.astype(jnp.result_type(half.dtype, jnp.complex64))
 
-# %% ../nbs/03_born.ipynb #7fc85cb1
+# %% ../nbs/03_born.ipynb #8490a782
 @lru_cache
 def _site_programs(ansatz):
     "Per wire its factors in order: (row, side: 0 left or 1 right, bit of the bond index, gate, is control)."
@@ -77,18 +78,19 @@ def _site_factors(ansatz):
     chi, kinds = max(bond_dims(ansatz), default=1), {}
     which = [kinds.setdefault(key, len(kinds)) for key in zip(*_site_programs(ansatz))]
     shape = (len(ansatz.rotations), len(kinds), chi, chi)
-    check_memory(32 * math.prod(shape), f"the cores of a circuit with bond dimensions up to {chi}", "an ansatz with fewer entanglers")
-    factors = np.tile(np.eye(2), (*shape, 1, 1))
-    index = np.arange(chi)
+    n_bytes = 4 * math.prod(shape) + 96 * ansatz.n_qubits * chi**2    # the factors, and three times the cores while they are built
+    check_memory(n_bytes, f"the cores of a circuit with bond dimensions up to {chi}", "an ansatz with fewer entanglers, or engine='dense' where all 2^n amplitudes fit,")
+    factors = np.tile(np.eye(2, dtype=np.int8), (*shape, 1, 1))    # entries are -1, 0 or 1
+    values = np.arange(chi)
     for (program, used), k in kinds.items():
         for row, side, bit, gate, control in program:
-            chosen = (_SELECT if control else _FACTORS[gate])[(index >> bit) & 1]
+            chosen = (_SELECT if control else _FACTORS[gate])[(values >> bit) & 1]
             factors[row, k] = np.expand_dims(chosen, 1 - side) @ factors[row, k]
-        factors[:1, k, index >= 2**used[0]] = 0
-        factors[:1, k, :, index >= 2**used[1]] = 0
+        factors[:1, k, values >= 2**used[0]] = 0
+        factors[:1, k, :, values >= 2**used[1]] = 0
     return factors, np.array(which, np.int32)    # in either precision
 
-# %% ../nbs/03_born.ipynb #10cfdef8
+# %% ../nbs/03_born.ipynb #7f72da24
 def cores(
     ansatz: Ansatz,    # pairs on neighbouring wires only
     params: Array,     # angles in radians, shape `ansatz.param_shape`
@@ -100,9 +102,9 @@ def cores(
     def row(v, step):
         rotation, factor = step
         v = (rotation[:, None, None] * v[..., None, :]).sum(-1)
-        return (factor[which] * v[..., None, :]).sum(-1), None
+        return (factor[which].astype(v.real.dtype) * v[..., None, :]).sum(-1), None
     first = jnp.broadcast_to(start, (ansatz.n_qubits, *start.shape))
-    return jax.lax.scan(row, first, (mats, jnp.asarray(factors, mats.real.dtype)))[0]
+    return jax.lax.scan(row, first, (mats, factors))[0]
 
 # %% ../nbs/03_born.ipynb #84a76384
 def _block(cores):
@@ -245,35 +247,42 @@ def _dense_statevector(ansatz, params):
     step = lambda state, s: (_entangle(_rotate(state, mats[s[0]]), s[1], s[2]), None)
     return jax.lax.scan(step, start, (rows, cnots, czs))[0]
 
-# %% ../nbs/03_born.ipynb #42f45835
+# %% ../nbs/03_born.ipynb #d73a2ef3
 class EngineCost(NamedTuple):
-    "Estimated floating-point operations of all 2^n probabilities, per path."
-    mps: int | float    # inf when a gate joins wires that are not neighbours
-    dense: int          # integers, since 2^n overflows a float beyond a thousand qubits
+    "Estimated floating-point operations of all 2^n probabilities, per path, and of the cores alone."
+    mps: int | float      # inf when a gate joins wires that are not neighbours
+    dense: int            # integers, since 2^n overflows a float beyond a thousand qubits
+    cores: int | float    # inf likewise
 
     @property
     def cheaper(self) -> str:    # "mps" or "dense"
-        "The path with fewer operations."
+        "The path with fewer operations for all probabilities."
         return "mps" if self.mps <= self.dense else "dense"
+
+    @property
+    def cheaper_per_string(self) -> str:    # "mps" or "dense"
+        "The path with fewer operations for `log_prob` and `sample`."
+        return "mps" if self.cores <= self.dense else "dense"
 
 @lru_cache
 def engine_cost(
     ansatz: Ansatz,     # any ansatz
 ) -> EngineCost:        # operations of both paths
-    "Estimate what all probabilities cost on each path."
+    "Estimate what all probabilities, and the cores, cost."
     n, rows, dims = ansatz.n_qubits, len(ansatz.rotations), bond_dims(ansatz)
     chi, middle = max(dims, default=1), min(dims[max(0, n//2 - 2):n//2 + 1], default=1)
     local = all(abs(c - t) == 1 for _, _, c, t in _live_gates(ansatz))
-    mps = 8 * middle * 2**n + 32 * chi**3 * 2**((n + 1) // 2) + 50 * n * rows * chi**2
-    return EngineCost(mps if local else float("inf"), len(ansatz.moments) * (32*n + 20) * 2**n)
+    cores = 50 * n * rows * chi**2
+    mps, dense = 8 * middle * 2**n + 32 * chi**3 * 2**((n + 1) // 2) + cores, len(ansatz.moments) * (32*n + 20) * 2**n
+    return EngineCost(mps, dense, cores) if local else EngineCost(float("inf"), dense, float("inf"))
 
-# %% ../nbs/03_born.ipynb #3149dc27
-def _engine(ansatz, engine):
+# %% ../nbs/03_born.ipynb #a55732b5
+def _engine(ansatz, engine, per_string=False):
     if engine not in (None, "mps", "dense"): raise ValueError(f"engine must be None, 'mps' or 'dense', got {engine=}")
     cost = engine_cost(ansatz)
     if engine == "mps" and cost.mps == float("inf"):
         raise ValueError("engine='mps' needs every pair on neighbouring wires, got a long-range pair; use engine='dense' or None")
-    return engine or cost.cheaper
+    return engine or (cost.cheaper_per_string if per_string else cost.cheaper)
 
 def _check_state(ansatz, params, engine, complex_result):
     n, real = ansatz.n_qubits, jnp.result_type(params, jnp.float32).itemsize
@@ -282,15 +291,15 @@ def _check_state(ansatz, params, engine, complex_result):
     copies = 8 if engine == "dense" else 2 if complex_result else 1    # the dense path holds some four complex states at once
     check_memory(2**n * real * copies, f"all 2^{n} amplitudes of a circuit with n_qubits={n} (engine {engine!r})", way_out)
 
-# %% ../nbs/03_born.ipynb #2fb8ae09
+# %% ../nbs/03_born.ipynb #9aa9027e
 @partial(jax.jit, static_argnums=(0, 2))
 def statevector(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
     engine: str | None = None,   # None chooses by `engine_cost`; "mps" or "dense" overrides
 ) -> Array:                      # (2**n,) complex amplitudes, wire 0 most significant
-    "All amplitudes, global phase included, as PennyLane's `state`."
-    check_params(ansatz, params)
+    "All amplitudes, global phase included, as PennyLane's `state`. `ValueError`: `params` of another shape, amplitudes that do not fit."
+    params = check_params(ansatz, params)
     engine = _engine(ansatz, engine)
     _check_state(ansatz, params, engine, complex_result=True)
     return (_mps_statevector if engine == "mps" else _dense_statevector)(ansatz, params)
@@ -301,50 +310,70 @@ def probs(
     params: Array,               # angles in radians, shape `ansatz.param_shape`
     engine: str | None = None,   # None chooses by `engine_cost`; "mps" or "dense" overrides
 ) -> Array:                      # (2**n,) probabilities, sum one, index as in PennyLane's `probs`
-    "All probabilities q(w) = |⟨b(w)|ψ⟩|²."
-    check_params(ansatz, params)
+    "All probabilities q(w) = |⟨b(w)|ψ⟩|². `ValueError`: `params` of another shape, a table that does not fit."
+    params = check_params(ansatz, params)
     engine = _engine(ansatz, engine)
     _check_state(ansatz, params, engine, complex_result=False)
     if engine == "mps": return _mps_probs(ansatz, params)
     state = _dense_statevector(ansatz, params)
     return state.real**2 + state.imag**2
 
-# %% ../nbs/03_born.ipynb #0733f176
+# %% ../nbs/03_born.ipynb #b7f39dfd
 def log_prob(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
     weights: Array,              # (..., n) entries in {-1, +1}
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (...) natural logarithms, -inf where q(w) = 0
-    "log q(w) in O(n χ²) per weight vector, at any n; differentiable in `params` where q(w) > 0."
-    check_params(ansatz, params)
+    "log q(w) in O(n χ²) per weight vector, at any n; differentiable in `params` where q(w) > 0. `ValueError`: weights that are not n signs."
+    if isinstance(weights, (list, tuple)): weights = jnp.asarray(weights)
     check_weights(weights, ansatz.n_qubits)
-    return _log_prob(ansatz, params, jnp.asarray(weights), engine)
+    return _log_prob(ansatz, check_params(ansatz, params), jnp.asarray(weights), _engine(ansatz, engine, per_string=True))
 
 @partial(jax.jit, static_argnums=(0, 3))
 def _log_prob(ansatz, params, weights, engine):
-    if _engine(ansatz, engine) == "mps": return _mps_log_prob(ansatz, params, weights)
+    if engine == "mps": return _mps_log_prob(ansatz, params, weights)
     return jnp.log(probs(ansatz, params, engine)[index_from_weights(weights)])    # the log of chosen entries only: others may be zero
 
-# %% ../nbs/03_born.ipynb #fb0d69fc
-@partial(jax.jit, static_argnums=2)
+# %% ../nbs/03_born.ipynb #3a877983
+def _check_draws(n_samples, n, dtype, chi=0):
+    "Raise unless `n_samples` is an integer ≥ 1 and the draws, with their uniforms and bond vectors, fit in memory."
+    try: n_samples = index(n_samples)
+    except TypeError: raise TypeError(f"n_samples must be an integer, got {n_samples=}") from None
+    if n_samples < 1: raise ValueError(f"n_samples must be at least 1, got {n_samples=}")
+    n_bytes = n_samples * (2*n + 10*chi) * jnp.result_type(dtype, jnp.float32).itemsize
+    check_memory(n_bytes, f"n_samples={n_samples} samples of {n} weights", "fewer samples at a time")
+
+def _check_table(p):
+    if jnp.ndim(p) != 1 or p.size < 2 or p.size & (p.size - 1):
+        raise ValueError(f"p must have shape (2**n,), one entry per bit string, got shape {jnp.shape(p)}")
+    if jnp.iscomplexobj(p): raise ValueError(f"p must be real probabilities, got dtype {p.dtype}")
+    if not isinstance(p, jax.core.Tracer) and not ((p >= 0).all() and 0 < p.sum() < jnp.inf):
+        raise ValueError(f"p must be non-negative with a positive, finite sum, got entries from {p.min()} to {p.max()}")
+
+# %% ../nbs/03_born.ipynb #ce4e52e5
 def sample_from_probs(
     p: Array,           # (2**n,) non-negative, need not be normalised
     key: Array,         # `jax.random.key`
     n_samples: int,     # number of draws
 ) -> Array:             # (n_samples, n) entries in {-1, +1}
-    "Independent draws from a table over bit strings, one bit at a time."
-    n = max(jnp.size(p), 1).bit_length() - 1
-    if n < 1 or jnp.shape(p) != (2**n,): raise ValueError(f"p must have shape (2**n,), one entry per bit string, got shape {jnp.shape(p)}")
-    levels = [p]
-    for _ in range(n): levels.append(levels[-1].reshape(-1, 2).sum(1))
-    index, uniforms = jnp.zeros(n_samples, int), jax.random.uniform(key, (n, n_samples), p.dtype)
-    for level, u in zip(levels[-2::-1], uniforms):
-        zero, one = level[2 * index], level[2 * index + 1]
-        index = 2 * index + (u * (zero + one) >= zero)
-    return weights_from_index(index, n).astype(p.dtype)
+    "Independent draws from a table over bit strings, one bit at a time. `ValueError`: a table that is no distribution."
+    p = jnp.asarray(p)
+    _check_table(p)
+    _check_draws(n_samples, p.size.bit_length() - 1, p.dtype)
+    return _sample_from_probs(p.astype(jnp.result_type(p, jnp.float32)), key, n_samples)
 
-@partial(jax.jit, static_argnums=(0, 3, 4))
+@partial(jax.jit, static_argnums=2)
+def _sample_from_probs(p, key, n_samples):
+    n, levels = p.size.bit_length() - 1, [p]
+    for _ in range(n): levels.append(levels[-1].reshape(-1, 2).sum(1))
+    node, uniforms = jnp.zeros(n_samples, int), jax.random.uniform(key, (n, n_samples), p.dtype)
+    for level, u in zip(levels[-2::-1], uniforms):
+        zero, one = level[2 * node], level[2 * node + 1]
+        node = 2 * node + (u * (zero + one) >= zero)
+    return weights_from_index(node, n).astype(p.dtype)
+
+# %% ../nbs/03_born.ipynb #93b508cf
 def sample(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
@@ -352,28 +381,32 @@ def sample(
     n_samples: int,              # number of independent draws
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (n_samples, n) entries in {-1, +1}
-    "Independent exact samples w ~ q, in O(n χ²) each, at any n."
-    check_params(ansatz, params)
-    if n_samples < 1: raise ValueError(f"n_samples must be at least 1, got {n_samples=}")
-    if _engine(ansatz, engine) == "mps": return _mps_sample(ansatz, params, key, n_samples)
-    return sample_from_probs(probs(ansatz, params, engine), key, n_samples)
+    "Independent exact samples w ~ q, in O(n χ²) each, at any n. `ValueError`: `n_samples` below 1, or samples that do not fit."
+    params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
+    _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0)
+    return _sample(ansatz, params, key, n_samples, engine)
 
-# %% ../nbs/03_born.ipynb #60152008
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def _sample(ansatz, params, key, n_samples, engine):
+    if engine == "mps": return _mps_sample(ansatz, params, key, n_samples)
+    return _sample_from_probs(probs(ansatz, params, engine), key, n_samples)
+
+# %% ../nbs/03_born.ipynb #c1472d74
 @runtime_checkable
 class Implicit(Protocol):
-    "A distribution that can be sampled, and no more: a device."
-    n_qubits: int
-    param_shape: tuple
-    def init(self, key, noise=None): "Starting parameters."
-    def sample(self, params, key, n_samples): "(n_samples, n) weights in {-1, +1}."
+    "A distribution that can be sampled, and no more: a device. `sample` runs inside `jit` and `vmap`, so JAX must be able to trace it."
+    n_qubits: int         # number of weights n
+    param_shape: tuple    # of the real array `params`
+    def init(self, key, noise=None): "Random key, `noise` None or a standard deviation in radians -> real starting `params`, shape `param_shape`."
+    def sample(self, params, key, n_samples): "Real `params`, random key, static integer ≥ 1 -> (n_samples, n) independent weights in {-1, +1}, dtype of `params`."
 
 @runtime_checkable
 class Explicit(Implicit, Protocol):
-    "A distribution that also knows its log-probabilities: a simulation."
-    def log_prob(self, params, weights): "(...) log q(w)."
-    def probs(self, params): "(2**n,) probabilities."
+    "A distribution that also knows its probabilities: a simulation. Both methods are differentiable in `params`."
+    def log_prob(self, params, weights): "Real `params`, (..., n) weights in {-1, +1} -> (...) log q(w) in nats, -inf where q(w) = 0, dtype of `params`."
+    def probs(self, params): "Real `params` -> (2**n,) probabilities of sum one, wire 0 most significant, dtype of `params`."
 
-# %% ../nbs/03_born.ipynb #c0bbf144
+# %% ../nbs/03_born.ipynb #ef091ace
 @dataclass(frozen=True)
 class BornMachine:
     "The explicit distribution of a simulated circuit."
@@ -385,11 +418,20 @@ class BornMachine:
     def n_qubits(self) -> int: return self.ansatz.n_qubits
     @property
     def param_shape(self) -> tuple: return self.ansatz.param_shape
-    def init(self, key, noise=None): return self.ansatz.init(key, noise)
-    def probs(self, params): return probs(self.ansatz, params, self.engine)
-    def log_prob(self, params, weights): return log_prob(self.ansatz, params, weights, self.engine)
-    def sample(self, params, key, n_samples): return sample(self.ansatz, params, key, n_samples, self.engine)
+    def init(self, key, noise=None):
+        "Starting angles in radians, shape `param_shape`, as `Ansatz.init`."
+        return self.ansatz.init(key, noise)
+    def probs(self, params):
+        "(2**n,) probabilities, wire 0 most significant."
+        return probs(self.ansatz, params, self.engine)
+    def log_prob(self, params, weights):
+        "(...) log q(w) in nats of (..., n) weights in {-1, +1}."
+        return log_prob(self.ansatz, params, weights, self.engine)
+    def sample(self, params, key, n_samples):
+        "(n_samples, n) independent weights in {-1, +1}."
+        return sample(self.ansatz, params, key, n_samples, self.engine)
 
+# %% ../nbs/03_born.ipynb #7c5030e2
 @dataclass(frozen=True)
 class SampleOnly:
     "An implicit distribution: the samples of another one, its probabilities hidden. A stand-in for a device."
@@ -399,5 +441,9 @@ class SampleOnly:
     def n_qubits(self) -> int: return self.source.n_qubits
     @property
     def param_shape(self) -> tuple: return self.source.param_shape
-    def init(self, key, noise=None): return self.source.init(key, noise)
-    def sample(self, params, key, n_samples): return self.source.sample(params, key, n_samples)
+    def init(self, key, noise=None):
+        "Starting parameters of the source, shape `param_shape`."
+        return self.source.init(key, noise)
+    def sample(self, params, key, n_samples):
+        "(n_samples, n) weights in {-1, +1} drawn by the source."
+        return self.source.sample(params, key, n_samples)

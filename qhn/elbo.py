@@ -6,7 +6,7 @@
 __all__ = ['Schedule', 'BernoulliPrior', 'log_evidence', 'exact_posterior', 'entropy', 'kl_divergence', 'prior_divergence',
            'free_energy', 'Loss', 'at_step', 'NoDivergence', 'KL']
 
-# %% ../nbs/04_elbo.ipynb #fecd0602
+# %% ../nbs/04_elbo.ipynb #d13b6839
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
+from .binn import check_memory, check_weights
 
-# %% ../nbs/04_elbo.ipynb #ee11a939
+# %% ../nbs/04_elbo.ipynb #46442266
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class BernoulliPrior:
@@ -25,18 +26,18 @@ class BernoulliPrior:
 
     def __post_init__(self):
         p = self.prob_plus
-        if isinstance(p, (int, float, np.ndarray)) or (isinstance(p, Array) and not isinstance(p, jax.core.Tracer)):
-            if np.ndim(p) > 1: raise ValueError(f"prob_plus must be one number or have shape (n,), got shape {np.shape(p)}")
-            if not np.all((np.asarray(p) > 0) & (np.asarray(p) < 1)):
-                raise ValueError(f"prob_plus must lie strictly between 0 and 1, got prob_plus={p}")
+        if isinstance(p, str): raise TypeError(f"prob_plus must be numbers, got prob_plus={p!r}")
+        if isinstance(p, jax.core.Tracer) or not isinstance(p, (int, float, np.generic, np.ndarray, list, tuple, Array)): return   # JAX rebuilds pytrees around other things
+        if np.ndim(p) > 1: raise ValueError(f"prob_plus must be one number or have shape (n,), got shape {np.shape(p)}")
+        if not np.all((np.asarray(p) > 0) & (np.asarray(p) < 1)): raise ValueError(f"prob_plus must lie strictly between 0 and 1, got prob_plus={p}")
 
     def means(self, n: int) -> Array: return _spread(2 * jnp.asarray(self.prob_plus) - 1, n)             # (n,) E[w_j]
     def log_prob(self, weights: Array) -> Array: return _prior_log_prob(self, weights)                   # (...) nats
-    def table(self, n: int) -> Array: return _outer_sum(_log_coins(self, n))                             # (2**n,) log p(w), basis order
+    def table(self, n: int) -> Array: return _prior_table(self, n)                                       # (2**n,) log p(w), basis order
     def cross_entropy(self, q: Array) -> Array: return -_mean_log_prior(self, q)                         # -Σ q(w) log p(w) of (2**n,) q, nats
     def entropy(self, n: int) -> Array: return -(jnp.exp(_log_coins(self, n)) * _log_coins(self, n)).sum()   # nats
 
-# %% ../nbs/04_elbo.ipynb #65e6520e
+# %% ../nbs/04_elbo.ipynb #3641659f
 def _spread(value, n):
     if value.ndim and value.shape != (n,):
         raise ValueError(f"prob_plus must be one number or have shape ({n},), one per weight, got shape {value.shape}")
@@ -47,7 +48,13 @@ def _log_coins(prior, n):
     p = _spread(jnp.asarray(prior.prob_plus), n)
     return jnp.stack([jnp.log(p), jnp.log1p(-p)], -1)
 
+def _prior_table(prior, n):
+    check_memory(2**n * 8, f"the prior's table of 2**{n} networks", "log_prob on sampled weights")
+    return _outer_sum(_log_coins(prior, n))
+
 def _prior_log_prob(prior, weights):
+    weights = jnp.asarray(weights)
+    check_weights(weights, weights.shape[-1])
     coins = _log_coins(prior, weights.shape[-1])
     return jnp.where(weights > 0, coins[:, 0], coins[:, 1]).sum(-1)
 
@@ -83,7 +90,7 @@ def exact_posterior(
     "Exact posterior by enumeration (Bayes' rule)."
     return jax.nn.softmax(log_likelihoods + prior.table(_n_bits(log_likelihoods, "log_likelihoods")))
 
-# %% ../nbs/04_elbo.ipynb #2fd75a00
+# %% ../nbs/04_elbo.ipynb #027243c8
 def entropy(
     q: Array,    # (2**n,) probabilities
 ) -> Array:      # nats
@@ -95,7 +102,7 @@ def kl_divergence(
     log_p: Array,    # (2**n,) logarithms of the reference
 ) -> Array:          # nats, ≥ 0 for normalised arguments
     "KL(q ‖ p) = Σ q (log q - log p), with 0 log 0 = 0."
-    return -entropy(q) - q @ log_p
+    return -entropy(q) - q @ jnp.where(q > 0, log_p, 0)
 
 def prior_divergence(
     q: Array,                # (2**n,) probabilities
@@ -128,7 +135,7 @@ def at_step(
     "Value of a hyperparameter that may be a schedule."
     return value(step) if callable(value) else value
 
-# %% ../nbs/04_elbo.ipynb #246b7f21
+# %% ../nbs/04_elbo.ipynb #8fdb6377
 @dataclass(frozen=True)
 class NoDivergence:
     "Maximum likelihood: minimise the expected cost."
@@ -136,18 +143,23 @@ class NoDivergence:
 
     def from_probs(self, q, costs, prior, step=0): return _total(q @ costs, jnp.zeros((), q.dtype), 0.)
     def from_samples(self, costs, weights, log_q, prior, step=0): return _total(costs.mean(), jnp.zeros((), costs.dtype), 0.)
+    def credits(self, costs, weights, log_q, prior, step=0): return mean_credits(costs)
     def witness(self, costs, weights, log_q, prior, step=0, reference=None): return costs
 
-# %% ../nbs/04_elbo.ipynb #29b407a0
+# %% ../nbs/04_elbo.ipynb #b9de97bb
 def _total(expected_nll, divergence, weight): return Loss(expected_nll + weight * divergence, expected_nll, divergence)
+
+def mean_credits(h):
+    "What the mean of h (S,) loses without each entry: mean(h) - mean of the others."
+    return (h - h.mean()) / (len(h) - 1)
 
 def check_weight(name, value):
     "Raise unless `value` is a non-negative number or a schedule."
     if callable(value): return
-    if isinstance(value, (int, float)) and 0 <= value < float("inf"): return
+    if np.ndim(value) == 0 and np.isreal(value) and not isinstance(value, (bool, str)) and 0 <= value < float("inf"): return
     raise ValueError(f"{name} must be a finite number of at least 0 or an optax schedule, got {name}={value!r}")
 
-# %% ../nbs/04_elbo.ipynb #831bcd12
+# %% ../nbs/04_elbo.ipynb #ba1f6d47
 @dataclass(frozen=True)
 class KL:
     "Free energy: expected cost plus `weight` × KL(q ‖ prior); weight 1 is the negative ELBO."
@@ -159,5 +171,7 @@ class KL:
         return _total(q @ costs, prior_divergence(q, prior), at_step(self.weight, step))
     def from_samples(self, costs, weights, log_q, prior, step=0):
         return _total(costs.mean(), (log_q - prior.log_prob(weights)).mean(), at_step(self.weight, step))
+    def credits(self, costs, weights, log_q, prior, step=0):
+        return mean_credits(self.witness(costs, weights, log_q, prior, step))
     def witness(self, costs, weights, log_q, prior, step=0, reference=None):
         return costs + at_step(self.weight, step) * (log_q - prior.log_prob(weights))

@@ -97,13 +97,13 @@ class Exact:
         gradient, loss = jax.grad(value, has_aux=True)(params)
         return Estimate(loss, gradient, {"loss_error": jnp.zeros_like(loss.loss)})
 
-# %% ../nbs/06_gradients.ipynb #66979003
+# %% ../nbs/06_gradients.ipynb #8f5f7227
 @dataclass(frozen=True)
 class ScoreFunction:
     "Score function with leave-one-out baseline (REINFORCE; Kool et al. 2019); unbiased, any n."
-    n_samples: int = 128    # samples per gradient, ≥ 2
+    n_samples: int = 128    # samples per gradient, ≥ 3
 
-    def __post_init__(self): _check_count("n_samples", self.n_samples, 2)
+    def __post_init__(self): _check_count("n_samples", self.n_samples, 3)
     def check(self, distribution, objective):
         _check_objective(distribution, objective)
         _require_explicit(distribution, "ScoreFunction()", "use ParameterShift() or SPSA()")
@@ -112,51 +112,57 @@ class ScoreFunction:
         weights = distribution.sample(params, key, self.n_samples)
         log_q, pull_back = jax.vjp(lambda p: distribution.log_prob(p, weights), params)
         costs = target.costs(weights)
-        h = objective.witness(costs, weights, log_q, prior, step)
-        gradient, = pull_back((h - h.mean()) / (self.n_samples - 1))
-        return Estimate(objective.from_samples(costs, weights, log_q, prior, step), gradient, _error(h))
+        credits = objective.credits(costs, weights, log_q, prior, step)
+        gradient, = pull_back(credits.astype(log_q.dtype))
+        return Estimate(objective.from_samples(costs, weights, log_q, prior, step), gradient, {"loss_error": _jackknife(credits)})
 
-# %% ../nbs/06_gradients.ipynb #dae777d7
-def _error(h): return {"loss_error": h.std(ddof=1) / math.sqrt(len(h))}
+# %% ../nbs/06_gradients.ipynb #395ddb48
+def _jackknife(credits):
+    "Standard error of an estimate from what it loses without each sample."
+    return jnp.sqrt((len(credits) - 1) / len(credits) * ((credits - credits.mean())**2).sum())
 
-# %% ../nbs/06_gradients.ipynb #c959a523
+# %% ../nbs/06_gradients.ipynb #69471030
 @dataclass(frozen=True)
 class ParameterShift:
-    "Two-term parameter shift of the witness; unbiased, from samples alone."
-    n_samples: int = 128           # samples per shifted circuit, and for the reference at the unshifted angles
+    "Two-term parameter shift of the witness; unbiased, from samples alone. With KL, a shifted sample of zero probability makes it infinite: use ScoreFunction()."
+    n_samples: int = 128           # samples per shifted circuit, and for the reference at the unshifted angles, ≥ 3
     circuits_at_once: int = 64     # shifted circuits simulated together; bounds memory
 
-    def __post_init__(self): _check_count("n_samples", self.n_samples, 2)
+    def __post_init__(self): _check_count("n_samples", self.n_samples, 3)
     def check(self, distribution, objective): _check_objective(distribution, objective)
     def prepare(self, target): return target
     def __call__(self, objective, distribution, target, prior, params, key, step=0):
         key_reference, key_shift = jax.random.split(key)
         reference = distribution.sample(params, key_reference, self.n_samples)
-        def witness(weights, reference):
-            log_q = _log_q(distribution, objective, params, weights)
-            return objective.witness(target.costs(weights), weights, log_q, prior, step, reference)
         def shifted_mean(angles_key):
             angles, key = angles_key
-            return witness(distribution.sample(angles, key, self.n_samples), reference).mean()
+            weights = distribution.sample(angles, key, self.n_samples)
+            log_q = _log_q(distribution, objective, params, weights)
+            return objective.witness(target.costs(weights), weights, log_q, prior, step, reference).mean()
         shifted = params + jnp.pi / 2 * jnp.stack([_units(params), -_units(params)]).reshape(-1, *params.shape)
         means = jax.lax.map(shifted_mean, (shifted, jax.random.split(key_shift, len(shifted))), batch_size=self.circuits_at_once)
         gradient = (means[:params.size] - means[params.size:]).reshape(params.shape) / 2
-        loss = objective.from_samples(target.costs(reference), reference, _log_q(distribution, objective, params, reference), prior, step)
-        return Estimate(loss, gradient, _error(witness(reference, None)))
+        loss, error = _loss(objective, distribution, target, prior, params, reference, step)
+        return Estimate(loss, gradient, {"loss_error": error})
 
-# %% ../nbs/06_gradients.ipynb #4811763a
+# %% ../nbs/06_gradients.ipynb #aab51863
+def _loss(objective, distribution, target, prior, params, weights, step):
+    "The objective from samples at `params`, with its standard error."
+    seen = (target.costs(weights), weights, _log_q(distribution, objective, params, weights), prior, step)
+    return objective.from_samples(*seen), _jackknife(objective.credits(*seen))
+
 def _units(params): return jnp.eye(params.size, dtype=params.dtype).reshape(-1, *params.shape)
 
-# %% ../nbs/06_gradients.ipynb #0606ceda
+# %% ../nbs/06_gradients.ipynb #6e216003
 @dataclass(frozen=True)
 class SPSA:
     "Simultaneous perturbation (Spall 1992); two circuits per direction, from samples alone."
-    n_samples: int = 128                     # samples per circuit, ≥ 2
+    n_samples: int = 128                     # samples per circuit, ≥ 3
     perturbation: float | Schedule = 0.15    # c > 0 in radians, or an optax schedule
     n_directions: int = 1                    # random directions averaged, ≥ 1
 
     def __post_init__(self):
-        _check_count("n_samples", self.n_samples, 2); _check_count("n_directions", self.n_directions, 1)
+        _check_count("n_samples", self.n_samples, 3); _check_count("n_directions", self.n_directions, 1)
         if not callable(self.perturbation) and not 0 < self.perturbation < math.inf:
             raise ValueError(f"perturbation must be positive and finite, in radians, or an optax schedule, got perturbation={self.perturbation}")
     def check(self, distribution, objective): _check_objective(distribution, objective)
@@ -164,10 +170,7 @@ class SPSA:
     def __call__(self, objective, distribution, target, prior, params, key, step=0):
         c = at_step(self.perturbation, step)
         def value(angles, key):
-            weights = distribution.sample(angles, key, self.n_samples)
-            costs, log_q = target.costs(weights), _log_q(distribution, objective, angles, weights)
-            return (objective.from_samples(costs, weights, log_q, prior, step),
-                    _error(objective.witness(costs, weights, log_q, prior, step))["loss_error"])
+            return _loss(objective, distribution, target, prior, angles, distribution.sample(angles, key, self.n_samples), step)
         def direction(key):
             key_sign, key_up, key_down = jax.random.split(key, 3)
             delta = jax.random.rademacher(key_sign, params.shape, params.dtype)

@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['DEFAULT_OPTIMIZER', 'TrainState', 'Info', 'init', 'step', 'FitResult', 'TrainingDiverged', 'fit']
 
-# %% ../nbs/07_inference.ipynb #c602c400
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+# %% ../nbs/07_inference.ipynb #d0d8ac09
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 import time
@@ -17,6 +16,7 @@ import numpy as np
 import optax
 from jax import Array
 from tqdm import tqdm
+from .born import Implicit
 from .elbo import BernoulliPrior, KL
 from .gradients import Exact, Target, as_target
 
@@ -36,7 +36,7 @@ class Info(NamedTuple):
     loss_error: Array      # standard error of the loss; 0 where exact
     grad_norm: Array       # Euclidean norm of the gradient
 
-# %% ../nbs/07_inference.ipynb #1a671e55
+# %% ../nbs/07_inference.ipynb #6d171623
 def init(
     distribution: Any,                      # what to train: `init`, `sample`, and `probs` or `log_prob` where asked for
     optimizer: optax.GradientTransformation,
@@ -52,7 +52,8 @@ def init(
     shape = (n_seeds, *distribution.param_shape)
     if jnp.shape(params) not in (shape, shape[1:]):
         raise ValueError(f"params must have shape {shape[1:]} or, with the seeds first, {shape}, got shape {jnp.shape(params)}")
-    params = jnp.array(jnp.broadcast_to(params, shape), dtype=float)
+    params = jnp.array(jnp.broadcast_to(jnp.asarray(params), shape), dtype=float)
+    if not jnp.isfinite(params).all(): raise ValueError("params must be finite angles in radians, got NaN or infinity")
     return TrainState(params, jax.vmap(optimizer.init)(params), keys[1], jnp.zeros((), jnp.int32))
 
 # %% ../nbs/07_inference.ipynb #77b33b13
@@ -91,18 +92,18 @@ def _run_chunk(problem, target, prior, state, n_steps):
 @partial(jax.jit, static_argnums=0)
 def _prepare(estimator, target): return estimator.prepare(target)
 
-# %% ../nbs/07_inference.ipynb #94af7500
-@dataclass(frozen=True)
+# %% ../nbs/07_inference.ipynb #cd657adf
+@dataclass(frozen=True, eq=False)
 class FitResult:
     "Outcome of `fit`; arrays have a leading seed axis."
     state: TrainState           # give it to `fit(state=…)` to go on
-    history: dict               # name of each `Info` field to (n_seeds, n_steps)
+    history: dict               # name of each `Info` field to (n_seeds, steps of this call)
     interrupted: bool = False   # stopped by Ctrl-C before the last step
 
     @property
     def params(self) -> Array: return self.state.params    # (n_seeds, rotation moments, qubits)
     @property
-    def n_steps(self) -> int: return int(self.state.step)
+    def n_steps(self) -> int: return int(self.state.step)    # of all calls together, resumed ones included
 
     def best_seed(self, last: int = 1) -> int:    # mean over the `last` steps, for noisy losses
         "Seed with the lowest loss at the end of training."
@@ -111,8 +112,9 @@ class FitResult:
 class TrainingDiverged(FloatingPointError):
     "Training produced a value that is not finite; `result` holds everything before it."
     def __init__(self, message, result):
-        super().__init__(message)
+        super().__init__(message, result)
         self.result = result
+    def __str__(self): return self.args[0]
 
 # %% ../nbs/07_inference.ipynb #926a0809
 def _first_bad(infos, state):
@@ -140,7 +142,7 @@ def _chunks(problem, target, prior, state, n_steps, seconds=0.3):
         n_steps -= size
         size = max(1, min(4 * size, int(size * seconds / (time.perf_counter() - start))))
 
-# %% ../nbs/07_inference.ipynb #9fc4debc
+# %% ../nbs/07_inference.ipynb #9c2016a4
 DEFAULT_OPTIMIZER = optax.adam(0.05)    # one object, so that repeated calls share one compilation
 
 def fit(
@@ -157,23 +159,44 @@ def fit(
     n_seeds: int = 1,                    # independent starts, trained side by side
     params: Array | None = None,         # starting angles, one set for all seeds or one per seed
     noise: float | None = None,          # starting angles: None uniform; else radians around the uniform superposition
-    state: TrainState | None = None,     # go on from `FitResult.state`
+    state: TrainState | None = None,     # go on from `FitResult.state`; key, n_seeds, params and noise are in it already
     progress: bool | str = True,         # show a bar with the mean loss; a string is its label
 ) -> FitResult:
     "Train a distribution over networks. Other data of the same shapes with the same optimiser object compile nothing."
-    target = _checked_target(distribution, model, data, objective, estimator, n_steps)
-    if state is None:
-        if key is None: raise ValueError("key must be a jax.random.key, got key=None; it may only be left out with state=")
-        state = init(distribution, optimizer, key, n_seeds, params, noise)
+    _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps)
+    target = _checked_target(distribution, model, data, objective, estimator)
+    if state is None: state = init(distribution, optimizer, _checked_key(key), n_seeds, params, noise)
+    else: _check_state(state, distribution, optimizer, key is None and n_seeds == 1 and params is None and noise is None)
     problem = (distribution, objective, estimator, optimizer)
     return _train(problem, _prepare(estimator, target), prior, state, n_steps, progress)
 
-# %% ../nbs/07_inference.ipynb #bd7f909c
-def _checked_target(distribution, model, data, objective, estimator, n_steps):
-    if n_steps < 1: raise ValueError(f"n_steps must be at least 1, got {n_steps=}")
-    if not hasattr(estimator, "prepare"): raise TypeError(f"estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got {estimator!r}")
+# %% ../nbs/07_inference.ipynb #ee5d1b5d
+def _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps):
+    "Raise unless each argument is of the kind it should be."
+    if not isinstance(distribution, Implicit): raise TypeError(f"distribution must have sample, init, n_qubits and param_shape, got {type(distribution).__name__}; wrap an ansatz in BornMachine")
+    if isinstance(objective, type) or not hasattr(objective, "witness"): raise TypeError(f"objective must be NoDivergence(), KL(), MMD() or alike, got {objective!r}")
+    if isinstance(estimator, type) or not hasattr(estimator, "prepare"): raise TypeError(f"estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got {estimator!r}")
+    if not hasattr(prior, "cross_entropy"): raise TypeError(f"prior must be a BernoulliPrior, got {prior!r}")
+    if not hasattr(optimizer, "update"): raise TypeError(f"optimizer must be an optax optimiser such as optax.adam(0.05), got {optimizer!r}")
+    if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)) or n_steps < 1: raise ValueError(f"n_steps must be an integer of at least 1, got {n_steps=}")
+
+def _checked_key(key):
+    if isinstance(key, Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key): return key
+    raise ValueError(f"key must be a jax.random.key, got {key=}; it may only be left out with state=")
+
+def _check_state(state, distribution, optimizer, nothing_else):
+    if not isinstance(state, TrainState): raise TypeError(f"state must be a TrainState, such as the state of a FitResult, got {type(state).__name__}")
+    if not nothing_else: raise ValueError("state holds key, n_seeds, params and noise already; leave them out")
+    if state.params.shape[1:] != distribution.param_shape:
+        raise ValueError(f"state has params of shape {state.params.shape[1:]}, but the distribution needs {distribution.param_shape}")
+    if jax.tree.structure(jax.eval_shape(optimizer.init, state.params)) != jax.tree.structure(state.opt_state):
+        raise ValueError("state comes from another kind of optimizer; go on with the same one, or start anew with params=state.params")
+
+def _checked_target(distribution, model, data, objective, estimator):
     estimator.check(distribution, objective)
-    n_weights = getattr(model, "n_weights", None) or len(model).bit_length() - 1
+    if hasattr(data, "x_train"): raise TypeError(f"data must be a tuple (x, y), got a {type(data).__name__}; use its train or test")
+    if not hasattr(model, "n_weights"): model = as_target(model).model    # a bare table of costs
+    n_weights = model.n_weights
     if n_weights != distribution.n_qubits:
         raise ValueError(f"model has n_weights={n_weights}, but the distribution has n_qubits={distribution.n_qubits}; one qubit per weight is needed")
     return as_target(model, data)
@@ -187,7 +210,8 @@ def _train(problem, target, prior, state, n_steps, progress):
             for before, after, infos in _chunks(problem, target, prior, state, n_steps):
                 if bad := _first_bad(infos, after):
                     parts.append({k: v[:bad[0]] for k, v in infos.items()})
-                    raise _diverged(int(before.step), bad, FitResult(before, history()))
+                    good, _ = _run_chunk(problem, target, prior, before, bad[0])
+                    raise _diverged(int(before.step), bad, FitResult(good, history()))
                 parts.append(infos); state = after
                 bar.update(len(infos["loss"])); bar.set_postfix(loss=f"{infos['loss'][-1].mean():.4g}")
         except KeyboardInterrupt: interrupted = True

@@ -6,7 +6,7 @@
 __all__ = ['word_probs', 'bandwidth', 'kernel', 'walsh_hadamard', 'mmd2', 'mmd2_factorised', 'prior_kernel', 'mmd2_from_samples',
            'matched_weight', 'MMD']
 
-# %% ../nbs/05_mmd.ipynb #e8f53a16
+# %% ../nbs/05_mmd.ipynb #b945e93b
 from dataclasses import dataclass
 import math
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from .binn import check_weights
-from .elbo import BernoulliPrior, Loss, Schedule, at_step, check_weight
+from .elbo import BernoulliPrior, Loss, Schedule, at_step, check_weight, mean_credits
 
 # %% ../nbs/05_mmd.ipynb #a95c57de
 def word_probs(
@@ -138,9 +138,10 @@ def mmd2_from_samples(
         return within - 2 * prior_kernel(weights, other, word_weights).mean() + _mean_kernel(means, means, word_weights)
     return within - 2 * kernel(weights, other, word_weights).mean() + _mean_pair(other, "other", word_weights, unbiased)
 
-# %% ../nbs/05_mmd.ipynb #526fec50
+# %% ../nbs/05_mmd.ipynb #0f2266a1
 def _mean_pair(weights, name, word_weights, unbiased):
     "Mean kernel over pairs of rows, without the diagonal if unbiased."
+    if jnp.ndim(weights) != 2: raise ValueError(f"{name} must have shape (samples, n), got shape {jnp.shape(weights)}")
     m = len(weights)
     if m < 2 and unbiased: raise ValueError(f"{name} must hold at least 2 samples for an unbiased estimate, got {m}; set unbiased=False")
     total = kernel(weights, weights, word_weights).sum()
@@ -156,7 +157,7 @@ def matched_weight(
     means = prior.means(n)
     return prior.entropy(n) / (1 - _mean_kernel(means, means, word_weights))
 
-# %% ../nbs/05_mmd.ipynb #89f41a88
+# %% ../nbs/05_mmd.ipynb #dcf6cdd9
 @dataclass(frozen=True)
 class MMD:
     "Surrogate free energy (negative SELBO): expected cost plus `weight` × λ₀ × MMD²(q, prior)."
@@ -174,12 +175,16 @@ class MMD:
     def from_samples(self, costs, weights, log_q, prior, step=0):
         divergence, nll = mmd2_from_samples(weights, prior, self.word_weights), costs.mean()
         return Loss(nll + self._scale(prior, weights.shape[-1], step) * divergence, nll, divergence)
+    def credits(self, costs, weights, log_q, prior, step=0):
+        scale = self._scale(prior, weights.shape[-1], step)
+        single = costs - 2 * scale * prior_kernel(weights, prior, self.word_weights)
+        return mean_credits(single) + scale * _pair_credits(kernel(weights, weights, self.word_weights))
     def witness(self, costs, weights, log_q, prior, step=0, reference=None):
-        near = _similarity(weights, reference, self.word_weights) - prior_kernel(weights, prior, self.word_weights)
+        near = kernel(weights, reference, self.word_weights).mean(1) - prior_kernel(weights, prior, self.word_weights)
         return costs + 2 * self._scale(prior, weights.shape[-1], step) * near
 
-# %% ../nbs/05_mmd.ipynb #91d3a249
-def _similarity(weights, reference, word_weights):
-    "E_{w'~q} k(w, w') from an independent sample, or from the other rows where `reference` is None."
-    if reference is not None: return kernel(weights, reference, word_weights).mean(1)
-    return (kernel(weights, weights, word_weights).sum(1) - 1) / (len(weights) - 1)
+# %% ../nbs/05_mmd.ipynb #8ece17af
+def _pair_credits(gram):
+    "What the mean over pairs loses without each sample; needs at least 3 samples."
+    n, rows = len(gram), gram.sum(1) - jnp.diagonal(gram)
+    return rows.sum() / (n * (n - 1)) - (rows.sum() - 2 * rows) / ((n - 1) * (n - 2))

@@ -127,18 +127,25 @@ REFUSED = {
     "no qubits": (lambda: product(0), "n_qubits must be at least 1, got n_qubits=0"),
     "negative qubits": (lambda: staircase(-2, 1), "n_qubits must be at least 1, got n_qubits=-2"),
     "negative layers, brickwork": (lambda: brickwork(3, -1), "n_layers must be at least 1 for brickwork, got n_layers=-1; use product()"),
+    "brickwork without bricks": (lambda: brickwork(3, 0), "n_layers must be at least 1 for brickwork, got n_layers=0; use product()"),
+    "half a layer": (lambda: staircase(3, 1.5), "n_layers must be an integer, got n_layers=1.5"),
+    "half a qubit": (lambda: Ansatz(2.5, ()), "n_qubits must be an integer, got n_qubits=2.5"),
+    "three ends": (lambda: Entangler("CNOT", ((0, 1, 2),)), "pairs must be a sequence of (control, target) pairs of integers, such as [(0, 1)]"),
+    "a pair alone": (lambda: Entangler("CNOT", (0, 1)), "pairs must be a sequence of (control, target) pairs of integers, such as [(0, 1)], got (0, 1)"),
+    "wires between wires": (lambda: Entangler("CNOT", ((0.5, 1.7),)), "pairs must be a sequence of (control, target) pairs of integers"),
+    "noise not a number": (lambda: product(3).init(KEY, noise=math.nan), "noise must be at least 0 radians and finite, got noise=nan"),
     "negative layers, staircase": (lambda: staircase(3, -1), "n_layers must be at least 0, got n_layers=-1"),
     "negative layers, hardware_efficient": (lambda: hardware_efficient(3, -1), "n_layers must be at least 0, got n_layers=-1"),
     "too few rows": (lambda: brickwork(3, 2).circuit(np.zeros((3, 3))), "params must have shape (4, 3) (rotation moments, qubits), got shape (3, 3)"),
     "transposed": (lambda: product(3).circuit(np.zeros((3, 1))), "params must have shape (1, 3) (rotation moments, qubits), got shape (3, 1)"),
-    "negative noise": (lambda: product(3).init(KEY, noise=-0.1), "noise must be at least 0 radians, got noise=-0.1"),
+    "negative noise": (lambda: product(3).init(KEY, noise=-0.1), "noise must be at least 0 radians and finite, got noise=-0.1"),
     "no RY to start from": (lambda: Ansatz(2, (Rotation("RX"),)).init(KEY, noise=0.1), "which needs an RY moment, got rows ('RX',); use noise=None"),
 }
 
 
 @pytest.mark.parametrize("call, text", REFUSED.values(), ids=REFUSED)
 def test_bad_input_is_refused_by_name(call, text):
-    with pytest.raises(ValueError) as error: call()
+    with pytest.raises((ValueError, TypeError)) as error: call()
     assert text in str(error.value)
 
 

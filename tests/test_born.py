@@ -57,19 +57,18 @@ def frequencies(draws):
 # ---------------------------------------------------------------- amplitudes and probabilities
 
 @given(circuits())
-@settings(max_examples=20)
+@settings(max_examples=18)
 def test_amplitudes_probabilities_and_their_logarithms_are_pennylanes(circuit):
     ansatz, params = circuit
     state, weights = pennylane_state(ansatz, params), weights_of(ansatz.n_qubits)
     q = abs(state)**2
-    for engine in engines_for(ansatz):
-        @quick_jit
-        def ours(params): return statevector(ansatz, params, engine), probs(ansatz, params, engine), log_prob(ansatz, params, weights, engine)
-        psi, p, log_p = map(np.asarray, ours(params))
+    @quick_jit
+    def ours(params): return [(statevector(ansatz, params, e), probs(ansatz, params, e), log_prob(ansatz, params, weights, e)) for e in engines_for(ansatz)]
+    for psi, p, log_p in ours(params):
         np.testing.assert_allclose(psi, state, atol=1e-10)
         np.testing.assert_allclose(p, q, atol=1e-10)
         np.testing.assert_allclose(np.exp(log_p), q, atol=1e-10)
-        np.testing.assert_allclose(log_p[q > 1e-6], np.log(q[q > 1e-6]), atol=1e-8)
+        np.testing.assert_allclose(np.asarray(log_p)[q > 1e-6], np.log(q[q > 1e-6]), atol=1e-8)
 
 
 @pytest.mark.parametrize("ansatz", [Ansatz(1, ()), brickwork(1, 1), Ansatz(3, (Entangler("CNOT", ((0, 2), (2, 1))), Entangler("CZ", ((1, 2),)))),
@@ -79,7 +78,8 @@ def test_the_smallest_circuits(ansatz):
     params, weights = angles(ansatz), weights_of(ansatz.n_qubits)
     state = pennylane_state(ansatz, params)
     @quick_jit
-    def ours(params): return [(statevector(ansatz, params, e), probs(ansatz, params, e), log_prob(ansatz, params, weights, e), sample(ansatz, params, KEY, 64, e)) for e in ENGINES]
+    def ours(p):
+        return [(statevector(ansatz, p, e), probs(ansatz, p, e), log_prob(ansatz, p, weights, e), sample(ansatz, p, KEY, 64, e)) for e in ENGINES]
     for psi, p, log_p, draws in ours(params):    # a long-range pair whose control is never turned is dropped, so that even it has cores
         np.testing.assert_allclose(psi, state, atol=1e-12)
         np.testing.assert_allclose(p, abs(state)**2, atol=1e-12)
@@ -95,8 +95,8 @@ def test_many_bands_of_amplitudes():
     state = pennylane_state(ansatz, params)
     np.testing.assert_allclose(probs(ansatz, params, "mps"), abs(state)**2, atol=1e-12)
     covector = rng.normal(size=2**18)
-    value = jax.jit(lambda p: probs(ansatz, p, "mps") @ covector)
-    gradient = np.asarray(jax.grad(value)(params))
+    score = lambda p: probs(ansatz, p, "mps") @ covector
+    value, gradient = quick_jit(score), np.asarray(quick_jit(jax.grad(score))(params))
     for _ in range(3):
         direction = rng.normal(size=params.shape)
         assert (gradient * direction).sum() == pytest.approx(float(directional_derivative(value, params, direction)), rel=1e-8, abs=1e-10)
@@ -133,8 +133,9 @@ def test_the_cheaper_engine_is_chosen_at_any_width():
     assert engine_cost(brickwork(17, 4)).cheaper == "mps"
     assert engine_cost(brickwork(12, 40)).cheaper == "dense"
     assert engine_cost(far).cheaper == "dense" and engine_cost(far).mps == math.inf
+    assert engine_cost(staircase(2, 1)).cheaper == "dense" and engine_cost(far).cheaper_per_string == "dense"
     for n in (1023, 1024, 2048, 5000):    # 2^n is beyond a float
-        assert engine_cost(brickwork(n, 4)).cheaper == "mps"
+        assert engine_cost(brickwork(n, 4)).cheaper == engine_cost(brickwork(n, 4)).cheaper_per_string == "mps"
         assert engine_cost(Ansatz(n, (Rotation("RY"), Entangler("CNOT", ((0, n - 1),))))).cheaper == "dense"
 
 
@@ -145,8 +146,7 @@ def test_the_cheaper_engine_is_chosen_at_any_width():
 def test_samples_follow_pennylanes_probabilities(circuit, seed):
     ansatz, params = circuit
     q = abs(pennylane_state(ansatz, params))**2
-    for engine in engines_for(ansatz):
-        draws = quick_jit(lambda p, key: sample(ansatz, p, key, 4000, engine))(params, jax.random.key(seed))
+    for draws in quick_jit(lambda p, key: [sample(ansatz, p, key, 4000, e) for e in engines_for(ansatz)])(params, jax.random.key(seed)):
         assert p_value(frequencies(draws), q) > 1e-4
 
 
@@ -186,7 +186,7 @@ def test_the_same_key_gives_the_same_bytes(engine):
 
 # ---------------------------------------------------------------- gradients
 
-@pytest.mark.parametrize("ansatz", [brickwork(6, 3), staircase(4, 2), mixed, far, staircase(1, 1)], ids=["brickwork", "staircase", "mixed", "far", "one qubit"])
+@pytest.mark.parametrize("ansatz", [brickwork(6, 3), mixed, far, staircase(1, 1)], ids=["brickwork", "mixed", "far", "one qubit"])
 def test_gradients_are_central_differences_of_numpys_values(ansatz):
     rng = np.random.default_rng(2)
     params, n = angles(ansatz, 4), ansatz.n_qubits
@@ -244,7 +244,7 @@ def test_weights_may_have_any_leading_shape():
     table = np.log(abs(numpy_state(mixed, params))**2)
     np.testing.assert_allclose(log_prob(mixed, params, weights.reshape(2, 4, 4, 5)), table.reshape(2, 4, 4), atol=1e-9)
     np.testing.assert_allclose(log_prob(mixed, params, weights[6].tolist()), table[6], atol=1e-9)
-    assert log_prob(mixed, params, jnp.ones((0, 5))).shape == (0,)
+    assert log_prob(mixed, params.tolist(), jnp.ones((0, 5))).shape == (0,)
 
 
 def test_the_second_call_compiles_nothing():
@@ -374,6 +374,11 @@ REFUSED = {
     "negative samples": (lambda: BornMachine(mixed).sample(zeros[mixed], KEY, -3), "n_samples must be at least 1, got n_samples=-3"),
     "table of three": (lambda: sample_from_probs(jnp.ones(3), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (3,)"),
     "table of one": (lambda: sample_from_probs(jnp.ones(1), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (1,)"),
+    "half a sample": (lambda: sample(mixed, zeros[mixed], KEY, 2.5), "n_samples must be an integer, got n_samples=2.5"),
+    "complex angles": (lambda: probs(mixed, 1j * zeros[mixed]), "params must be real angles in radians, got dtype complex128"),
+    "negative chances": (lambda: sample_from_probs(jnp.array([1.5, -0.5]), KEY, 5), "p must be non-negative with a positive, finite sum"),
+    "no chance at all": (lambda: sample_from_probs(jnp.zeros(4), KEY, 5), "p must be non-negative with a positive, finite sum"),
+    "too many samples": (lambda: sample(mixed, zeros[mixed], KEY, 10**15), "n_samples=1000000000000000 samples of 5 weights would take"),
     "square table": (lambda: sample_from_probs(jnp.ones((2, 2)), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (2, 2)"),
     "unknown engine": (lambda: BornMachine(mixed, "sparse"), "engine must be None, 'mps' or 'dense', got engine='sparse'"),
     "no cores": (lambda: probs(far, angles(far), "mps"), "engine='mps' needs every pair on neighbouring wires, got a long-range pair; use engine='dense' or None"),
@@ -389,7 +394,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("call, text", REFUSED.values(), ids=REFUSED)
 def test_bad_input_is_refused_by_name(call, text):
-    with pytest.raises(ValueError) as error: call()
+    with pytest.raises((ValueError, TypeError)) as error: call()
     assert text in str(error.value)
 
 

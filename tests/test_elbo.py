@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from circuits import quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy as relative_entropy    # of one distribution: its entropy
@@ -14,6 +15,9 @@ from scipy.stats import entropy as relative_entropy    # of one distribution: it
 from qhn.elbo import (KL, BernoulliPrior, NoDivergence, at_step, entropy, exact_posterior, free_energy, kl_divergence, log_evidence,
                       prior_divergence)
 
+evidence_and_posterior = quick_jit(lambda log_l, prior: (log_evidence(log_l, prior), exact_posterior(log_l, prior)))
+compiled_free_energy = quick_jit(free_energy)
+entropies = quick_jit(lambda q, log_p, prior: (kl_divergence(q, log_p), entropy(q), prior_divergence(q, prior), prior.cross_entropy(q)))
 SIGNS = (1, -1)    # bit 0 is weight +1: the first string of the basis order is all plus
 
 
@@ -39,15 +43,16 @@ def random_q(rng, n):
 # ---------------------------------------------------------------- the prior
 
 @given(problems(max_bits=9))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_the_prior_is_independent_coins(problem):
     n, coins, _, rng = problem
     prior, table = BernoulliPrior(coins), prior_table(coins)
-    np.testing.assert_allclose(prior.table(n), np.log(table), rtol=1e-12)
     strings = np.array(list(itertools.product(SIGNS, repeat=n)), float)
-    np.testing.assert_allclose(prior.log_prob(strings.reshape(2, -1, n)), np.log(table).reshape(2, -1), rtol=1e-12)
-    np.testing.assert_allclose(prior.means(n), table @ strings, atol=1e-12)
-    assert float(prior.entropy(n)) == pytest.approx(relative_entropy(table), rel=1e-12)
+    ours, log_p, means, total = quick_jit(lambda prior, w: (prior.table(n), prior.log_prob(w), prior.means(n), prior.entropy(n)))(prior, strings.reshape(2, -1, n))
+    np.testing.assert_allclose(ours, np.log(table), rtol=1e-12)
+    np.testing.assert_allclose(log_p, np.log(table).reshape(2, -1), rtol=1e-12)
+    np.testing.assert_allclose(means, table @ strings, atol=1e-12)
+    assert float(total) == pytest.approx(relative_entropy(table), rel=1e-12)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.1, np.float64(0.9), jnp.array(0.3)])
@@ -78,9 +83,9 @@ def test_evidence_and_posterior_are_enumeration(problem):
     top = log_l.max()
     joint = [math.exp(l - top) * p for l, p in zip(log_l, prior_table(coins))]
     total = math.fsum(joint)
-    prior = BernoulliPrior(coins)
-    assert float(log_evidence(jnp.asarray(log_l), prior)) == pytest.approx(top + math.log(total), rel=1e-13)
-    np.testing.assert_allclose(exact_posterior(jnp.asarray(log_l), prior), np.array(joint) / total, rtol=1e-9, atol=1e-15)
+    evidence, posterior = evidence_and_posterior(jnp.asarray(log_l), BernoulliPrior(coins))
+    assert float(evidence) == pytest.approx(top + math.log(total), rel=1e-13)
+    np.testing.assert_allclose(posterior, np.array(joint) / total, rtol=1e-9, atol=1e-15)
 
 
 @given(problems())
@@ -91,9 +96,9 @@ def test_the_gap_of_the_elbo_is_the_kl_to_the_posterior(problem):
     evidence = joint.max() + math.log(math.fsum(np.exp(joint - joint.max())))
     posterior = np.exp(joint - evidence)
     posterior /= posterior.sum()    # thousands of nats have rounded its digits
-    gap = evidence + float(free_energy(jnp.asarray(q), jnp.asarray(log_l), prior))
+    gap = evidence + float(compiled_free_energy(jnp.asarray(q), jnp.asarray(log_l), prior))
     assert gap == pytest.approx(relative_entropy(q, posterior), abs=1e-10)
-    assert gap > -1e-10 and float(free_energy(jnp.asarray(posterior), jnp.asarray(log_l), prior)) == pytest.approx(-evidence, abs=1e-10)
+    assert gap > -1e-10 and float(compiled_free_energy(jnp.asarray(posterior), jnp.asarray(log_l), prior)) == pytest.approx(-evidence, abs=1e-10)
 
 
 @given(st.integers(1, 8), st.integers(0, 2**32 - 1))
@@ -101,11 +106,10 @@ def test_the_gap_of_the_elbo_is_the_kl_to_the_posterior(problem):
 def test_entropies_are_scipys(n, seed):
     rng = np.random.default_rng(seed)
     q, p = random_q(rng, n), rng.dirichlet(np.ones(2**n))
-    coins = rng.uniform(0.01, 0.99, n)
-    assert float(kl_divergence(jnp.asarray(q), jnp.log(p))) == pytest.approx(relative_entropy(q, p), rel=1e-10, abs=1e-13)
-    assert float(entropy(jnp.asarray(q))) == pytest.approx(relative_entropy(q), rel=1e-10, abs=1e-13)
-    assert float(prior_divergence(jnp.asarray(q), BernoulliPrior(coins))) == pytest.approx(relative_entropy(q, prior_table(coins)), rel=1e-10, abs=1e-12)
-    assert float(BernoulliPrior(coins).cross_entropy(jnp.asarray(q))) == pytest.approx(-(q @ np.log(prior_table(coins))), rel=1e-12)
+    prior = prior_table(coins := rng.uniform(0.01, 0.99, n))
+    ours = entropies(jnp.asarray(q), jnp.log(p), BernoulliPrior(coins))
+    want = relative_entropy(q, p), relative_entropy(q), relative_entropy(q, prior), -(q @ np.log(prior))
+    assert list(map(float, ours)) == pytest.approx(list(want), rel=1e-10, abs=1e-12)
 
 
 # ---------------------------------------------------------------- objectives
@@ -186,7 +190,8 @@ REFUSED = {
     "weights of another width": (lambda: prior3.log_prob(jnp.ones((5, 2))), "prob_plus must be one number or have shape (2,), one per weight, got shape (3,)"),
     "evidence of three": (lambda: log_evidence(three, BernoulliPrior()), "log_likelihoods must have shape (2**n,), one entry per network, got shape (3,)"),
     "posterior of a matrix": (lambda: exact_posterior(jnp.zeros((2, 2)), BernoulliPrior()), "log_likelihoods must have shape (2**n,), one entry per network, got shape (2, 2)"),
-    "divergence of three": (lambda: prior_divergence(three, BernoulliPrior()), "q must have shape (2**n,), one entry per network, got shape (3,)"),
+    "divergence of three": (lambda: prior_divergence(three, BernoulliPrior()),
+                            "q must have shape (2**n,), one entry per network, got shape (3,)"),
     "negative weight": (lambda: KL(-0.5), "weight must be a finite number of at least 0 or an optax schedule, got weight=-0.5"),
     "infinite weight": (lambda: KL(math.inf), "weight must be a finite number of at least 0 or an optax schedule, got weight=inf"),
     "weight by name": (lambda: KL("linear"), "weight must be a finite number of at least 0 or an optax schedule, got weight='linear'"),

@@ -103,7 +103,8 @@ def test_exact_is_the_central_difference(ansatz, objective):
     assert got.info["loss_error"] == 0
 
 
-@pytest.mark.parametrize("estimator, objective", [(Exact(), KL), *((e, MMD) for e in (Exact(), *SAMPLED))], ids=lambda x: getattr(x, "__name__", type(x).__name__))
+@pytest.mark.parametrize("estimator, objective", [(Exact(), KL), *((e, MMD) for e in (Exact(), *SAMPLED))],
+                         ids=lambda x: getattr(x, "__name__", type(x).__name__))
 def test_a_scheduled_weight_is_read_at_the_step(estimator, objective):
     ansatz = product(2)
     params, (costs, coins) = angles(ansatz), problem(ansatz)
@@ -163,10 +164,9 @@ def test_estimators_are_unbiased_within_four_standard_errors(estimator):
         assert abs(z_scores(runs.loss.loss, loop_loss(objective, abs(numpy_state(ansatz, params))**2, costs, coins))) < 4, name
 
 
-@pytest.mark.parametrize("estimator", [ScoreFunction(64), ParameterShift(64)], ids=["score function", "parameter shift"])
-def test_the_reported_error_is_the_scatter_of_the_loss(estimator):
+def test_the_reported_error_is_the_scatter_of_the_loss():
     ansatz = product(3)
-    for name, _, runs in repeated(estimator, ansatz, angles(ansatz, 3) / 3, 1000):
+    for name, _, runs in repeated(ScoreFunction(64), ansatz, angles(ansatz, 3) / 3, 1000):
         claimed = math.sqrt((np.asarray(runs.info["loss_error"])**2).mean())
         assert np.std(runs.loss.loss, ddof=1) == pytest.approx(claimed, rel=0.15), name
 
@@ -184,17 +184,16 @@ def test_the_score_function_reaches_a_thousand_weights():
 def test_parameter_shift_does_not_depend_on_how_many_circuits_run_together():
     ansatz = product(3)
     params, (costs, coins) = angles(ansatz), problem(ansatz)
-    run = lambda k: quick_jit(lambda p: call(ParameterShift(16, circuits_at_once=k), MMD(), SampleOnly(BornMachine(ansatz)), costs, coins, p))(params)
+    run = lambda k: quick_jit(lambda p: call(ParameterShift(16, circuits_at_once=k), NoDivergence(), SampleOnly(BornMachine(ansatz)), costs, coins, p))(params)
     np.testing.assert_allclose(run(64).gradient, run(4).gradient, rtol=1e-12, atol=1e-13)    # 6 circuits: together, or 4 and 2
 
 
-@pytest.mark.parametrize("n_directions", [1, 3])
-def test_spsa_is_its_difference_quotient_within_four_standard_errors(n_directions):
+def test_spsa_is_its_difference_quotient_within_four_standard_errors():
     "Its mean over samples and signs, with the bias of a finite step and all: every sign vector, through the numpy simulation."
     ansatz, c = Ansatz(2, (Rotation("RY"), Entangler("CNOT", ((0, 1),)), Rotation("RY"))), 0.3
     params, (costs, coins) = angles(ansatz, 5), problem(ansatz)
     signs = np.array(list(itertools.product((-1, 1), repeat=4))).reshape(-1, 2, 2)
-    for name, objective, runs in repeated(SPSA(32, c, n_directions), ansatz, params, 3000):
+    for name, objective, runs in repeated(SPSA(32, c, n_directions=2), ansatz, params, 2000):
         value = lambda p: loop_loss(objective, abs(numpy_state(ansatz, p))**2, costs, coins)
         want = np.mean([(value(params + c * d) - value(params - c * d)) / (2 * c) * d for d in signs], axis=0)
         assert abs(z_scores(runs.gradient, want)).max() < 4, name
@@ -229,14 +228,14 @@ def test_same_key_same_bytes_and_a_batch_is_a_loop(estimator):
     first, again, other = (np.asarray(compiled(key)).tobytes() for key in (keys[0], keys[0], keys[1]))
     assert first == again != other
     np.testing.assert_allclose(quick_jit(jax.vmap(one))(keys), [compiled(key) for key in keys], rtol=1e-10, atol=1e-12)
-    if isinstance(estimator, ScoreFunction): np.testing.assert_allclose(one(keys[0]), compiled(keys[0]), rtol=1e-10, atol=1e-12)    # without jit
 
 
 @pytest.mark.parametrize("estimator", (Exact(), *SAMPLED), ids=lambda e: type(e).__name__)
 def test_a_single_qubit_and_single_precision(estimator):
     with jax.enable_x64(False):
         target, machine = estimator.prepare(as_target(jnp.array([1.0, 2.0]))), BornMachine(product(1))
-        for got in quick_jit(lambda p: [estimator(o, machine, target, BernoulliPrior(0.3), p, KEY) for o in OBJECTIVES.values()])(jnp.array([[0.9]])):
+        one = lambda objective, p: estimator(objective, machine, target, BernoulliPrior(0.3), p, KEY)
+        for got in quick_jit(lambda p: [one(o, p) for o in OBJECTIVES.values()])(jnp.array([[0.9]])):
             assert got.gradient.shape == (1, 1) and got.gradient.dtype == got.loss.loss.dtype == jnp.float32
             assert np.isfinite(got.gradient).all() and np.isfinite(got.loss.loss)
 
@@ -257,8 +256,8 @@ WRONG_KIND = {
 }
 WRONG_VALUE = {
     "one sample": (lambda: ScoreFunction(1), "n_samples must be at least"),
-    "one shifted sample": (lambda: ParameterShift(1), "n_samples must be at least 2, got n_samples=1"),
-    "one sample, SPSA": (lambda: SPSA(1), "n_samples must be at least 2, got n_samples=1"),
+    "one shifted sample": (lambda: ParameterShift(1), "n_samples must be at least 3, got n_samples=1"),
+    "one sample, SPSA": (lambda: SPSA(1), "n_samples must be at least 3, got n_samples=1"),
     "no direction": (lambda: SPSA(n_directions=0), "n_directions must be at least 1, got n_directions=0"),
     "no step": (lambda: SPSA(perturbation=0.0), "perturbation must be positive and finite, in radians, or an optax schedule, got perturbation=0.0"),
     "endless step": (lambda: SPSA(perturbation=math.nan), "perturbation must be positive and finite, in radians, or an optax schedule, got perturbation=nan"),

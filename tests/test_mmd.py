@@ -191,15 +191,15 @@ def test_the_witness_is_the_slope_along_any_change_of_the_distribution(n, word_w
             assert witness @ change == pytest.approx((value(q + 1e-4 * change) - value(q - 1e-4 * change)) / 2e-4, rel=1e-8, abs=1e-9)
 
 
-def test_without_a_reference_the_other_samples_serve():
+@pytest.mark.parametrize("m", [3, 7])
+def test_credits_are_what_the_estimate_loses_without_a_sample(m):
     rng = np.random.default_rng(8)
-    w, costs, prior = rng.choice([-1.0, 1.0], (40, 5)), rng.normal(size=40), BernoulliPrior(0.3)
-    p, k0 = prior_table([0.3] * 5, 5), gram(5, (1, 2))
-    scale = -(p @ np.log(p)) / (1 - p @ k0 @ p)
-    near = np.array([np.mean([loop_kernel(a, b, (1, 2)) for j, b in enumerate(w) if j != i]) for i, a in enumerate(w)])
-    prior_near = np.array([sum(pv * loop_kernel(a, v, (1, 2)) for pv, v in zip(p, strings(5))) for a in w])
-    got = np.asarray(MMD((1, 2), 0.5).witness(costs, w, None, prior))
-    np.testing.assert_allclose(got, costs + scale * (near - prior_near), rtol=1e-10)
+    w, costs, prior = rng.choice([-1.0, 1.0], (m, 5)), rng.normal(size=m), BernoulliPrior(0.3)
+    objective = MMD((1, 2), 0.5)
+    value = lambda keep: float(objective.from_samples(costs[keep], w[keep], None, prior).loss)
+    every = np.arange(m)
+    want = [value(every) - value(np.delete(every, s)) for s in range(m)]
+    np.testing.assert_allclose(np.asarray(objective.credits(costs, w, None, prior)), want, atol=1e-10)
 
 
 def test_gradients_of_mmd2_are_central_differences():

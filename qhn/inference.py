@@ -116,7 +116,7 @@ class TrainingDiverged(FloatingPointError):
         self.result = result
     def __str__(self): return self.args[0]
 
-# %% ../nbs/07_inference.ipynb #926a0809
+# %% ../nbs/07_inference.ipynb #6d96ec45
 def _first_bad(infos, state):
     "(step, seed) of the first value in this chunk that is not finite, or None."
     bad = ~np.isfinite(np.stack([infos["loss"], infos["grad_norm"]])).all(0)
@@ -124,8 +124,15 @@ def _first_bad(infos, state):
     seeds = ~np.isfinite(np.asarray(state.params)).all((1, 2))
     return (len(bad) - 1, int(np.flatnonzero(seeds)[0])) if seeds.any() else None
 
-def _diverged(done, bad, result):
-    step, seed = done + bad[0], bad[1]
+def _last_good(problem, target, prior, before, step, seed):
+    "First bad (step, seed) of a chunk and the state before it, by doing the good steps again; an update that spoils the angles is the bad step."
+    again = lambda k: _run_chunk(problem, target, prior, before, k)[0]
+    spoilt = ~np.isfinite(np.asarray(again(step).params)).all((1, 2))
+    if spoilt.any(): step, seed = step - 1, int(np.flatnonzero(spoilt)[0])
+    return step, seed, again(step)
+
+def _diverged(seed, result):
+    step = result.n_steps
     return TrainingDiverged(f"training turned non-finite at step {step}, seed {seed}; the {step} steps before it are kept in "
                             "the exception's .result; try a smaller learning rate", result)
 
@@ -170,7 +177,7 @@ def fit(
     problem = (distribution, objective, estimator, optimizer)
     return _train(problem, _prepare(estimator, target), prior, state, n_steps, progress)
 
-# %% ../nbs/07_inference.ipynb #ee5d1b5d
+# %% ../nbs/07_inference.ipynb #a9ab2f22
 def _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps):
     "Raise unless each argument is of the kind it should be."
     if not isinstance(distribution, Implicit): raise TypeError(f"distribution must have sample, init, n_qubits and param_shape, got {type(distribution).__name__}; wrap an ansatz in BornMachine")
@@ -202,16 +209,16 @@ def _checked_target(distribution, model, data, objective, estimator):
     return as_target(model, data)
 
 def _train(problem, target, prior, state, n_steps, progress):
-    done, parts, interrupted = int(state.step), [], False
-    history = lambda: {k: np.concatenate([p[k] for p in parts]).T for k in parts[0]} if parts else {}
+    parts, interrupted = [{k: np.zeros((0, len(state.params)), state.params.dtype) for k in Info._fields}], False
+    history = lambda: {k: np.concatenate([p[k] for p in parts]).T for k in Info._fields}
     label = progress if isinstance(progress, str) else None
     with tqdm(total=n_steps, desc=label, disable=not progress, unit="step") as bar:
         try:
             for before, after, infos in _chunks(problem, target, prior, state, n_steps):
                 if bad := _first_bad(infos, after):
-                    parts.append({k: v[:bad[0]] for k, v in infos.items()})
-                    good, _ = _run_chunk(problem, target, prior, before, bad[0])
-                    raise _diverged(int(before.step), bad, FitResult(good, history()))
+                    n_good, seed, good = _last_good(problem, target, prior, before, *bad)
+                    parts.append({k: v[:n_good] for k, v in infos.items()})
+                    raise _diverged(seed, FitResult(good, history()))
                 parts.append(infos); state = after
                 bar.update(len(infos["loss"])); bar.set_postfix(loss=f"{infos['loss'][-1].mean():.4g}")
         except KeyboardInterrupt: interrupted = True

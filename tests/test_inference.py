@@ -440,3 +440,19 @@ def test_a_state_that_does_not_fit_is_refused():
     ):
         with pytest.raises(kind) as caught: train(**options)
         assert text in str(caught.value)
+
+
+@paces
+def test_an_update_that_spoils_the_angles_is_the_bad_step(monkeypatch, pace):
+    paced(monkeypatch, PACES[pace])
+    broken = optax.sgd(lambda step: jnp.where(step < 30, 0.1, jnp.nan))    # the loss at step 30 is still finite
+    with pytest.raises(TrainingDiverged, match="non-finite at step 30, seed 0") as caught: train(60, optimizer=broken)
+    result = caught.value.result
+    assert result.n_steps == 30 and result.history["loss"].shape == (3, 30) and np.isfinite(result.params).all()
+
+
+def test_ctrl_c_in_the_first_chunk_leaves_an_empty_history(monkeypatch):
+    paced(monkeypatch, 1.0, stop_after=0)
+    result = train()
+    assert result.interrupted and result.n_steps == 0
+    assert set(result.history) == set(inference.Info._fields) and all(values.shape == (3, 0) for values in result.history.values())

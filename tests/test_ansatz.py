@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pennylane as qml
 import pytest
-from circuits import ansatze, circuits, numpy_state, pennylane_state
+from circuits import circuits, numpy_state, pennylane_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,8 +79,9 @@ def test_any_moments_mean_the_same_to_pennylane_and_to_plain_numpy(circuit):
     np.testing.assert_allclose(pennylane_state(*circuit), numpy_state(*circuit), atol=1e-12)
 
 
-@given(ansatze())
-def test_rotations_name_the_rows_and_equal_circuits_are_one_key(ansatz):
+@given(circuits())
+def test_rotations_name_the_rows_and_equal_circuits_are_one_key(circuit):
+    ansatz, _ = circuit
     gates = [m.gate for m in ansatz.moments if isinstance(m, Rotation)]
     assert list(ansatz.rotations) == gates and ansatz.param_shape == (len(gates), ansatz.n_qubits)
     copy = Ansatz(ansatz.n_qubits, [Rotation(m.gate) if isinstance(m, Rotation) else Entangler(m.gate, list(m.pairs)) for m in ansatz.moments])

@@ -141,7 +141,7 @@ def test_the_cheaper_engine_is_chosen_at_any_width():
 
 # ---------------------------------------------------------------- samples
 
-@given(circuits(max_qubits=4, max_moments=5), st.integers(0, 1000))
+@given(circuits(max_qubits=4), st.integers(0, 1000))
 @settings(max_examples=6)
 def test_samples_follow_pennylanes_probabilities(circuit, seed):
     ansatz, params = circuit

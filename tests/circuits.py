@@ -14,14 +14,14 @@ quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level":
 
 
 def random_ansatz(rng, max_qubits):
-    "Up to nine moments, empty ones too; pairs of neighbours or any, in any order and either direction, repeated or not."
+    "Three to nine moments, empty ones too; pairs of neighbours or any, in any order and either direction, repeated or not."
     n, reach = rng.integers(1, max_qubits + 1), 1 if rng.random() < 0.7 else max_qubits
     pairs = [(c, t) for c in range(n) for t in range(n) if 0 < abs(c - t) <= reach]
-    def moment():
-        if rng.random() < 0.5: return Rotation(str(rng.choice(["RX", "RY", "RZ"])))
+    def moment(k):
+        if rng.random() < (0.7 if k == 0 else 0.4): return Rotation(str(rng.choice(["RX", "RY", "RZ"])))
         some = rng.integers(len(pairs), size=rng.integers(n + 1)) if pairs else ()
-        return Entangler(str(rng.choice(["CNOT", "CZ"])), tuple(pairs[k] for k in some))
-    return Ansatz(int(n), tuple(moment() for _ in range(rng.integers(10))))
+        return Entangler(str(rng.choice(["CNOT", "CNOT", "CZ"])), tuple(pairs[k] for k in some))
+    return Ansatz(int(n), tuple(moment(k) for k in range(rng.integers(3, 10))))
 
 
 @st.composite

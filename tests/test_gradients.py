@@ -103,7 +103,7 @@ def test_exact_is_the_central_difference(ansatz, objective):
     assert got.info["loss_error"] == 0
 
 
-@pytest.mark.parametrize("estimator, objective", [(Exact(), KL), *((e, MMD) for e in (Exact(), *SAMPLED))],
+@pytest.mark.parametrize("estimator, objective", [(Exact(), KL), *((e, MMD) for e in SAMPLED)],
                          ids=lambda x: getattr(x, "__name__", type(x).__name__))
 def test_a_scheduled_weight_is_read_at_the_step(estimator, objective):
     ansatz = product(2)
@@ -129,10 +129,9 @@ class Given:
 
 
 @objectives
-@pytest.mark.parametrize("m", [4, 5])
-def test_the_score_function_is_exactly_unbiased(objective, m):
+def test_the_score_function_is_exactly_unbiased(objective):
     "The mean over every possible set of m samples, each weighted by its probability, is the gradient; so is that of the loss."
-    ansatz = staircase(2, 1)
+    ansatz, m = staircase(2, 1), 4
     params, (costs, coins), strings = angles(ansatz, 2), problem(ansatz), 1.0 - 2 * bits(2)
     q = abs(numpy_state(ansatz, params))**2
     sets = np.array(list(itertools.product(range(4), repeat=m)))
@@ -153,20 +152,22 @@ def repeated(estimator, ansatz, params, n):
 def z_scores(values, exact): return (np.mean(values, 0) - exact) / (np.std(values, 0, ddof=1) / math.sqrt(len(values)) + 1e-12)
 
 
-@pytest.mark.parametrize("estimator", [ScoreFunction(8), ParameterShift(4)], ids=["score function", "parameter shift"])
-def test_estimators_are_unbiased_within_four_standard_errors(estimator):
+def test_parameter_shift_is_unbiased_within_four_standard_errors():
     "Few samples in each of many repetitions: a bias of order 1/samples would stand out."
     ansatz = staircase(3, 1, final_rz=False)
     params, (costs, coins) = angles(ansatz, 3), problem(ansatz)
-    for name, objective, runs in repeated(estimator, ansatz, params, 4000):
+    for name, objective, runs in repeated(ParameterShift(4), ansatz, params, 4000):
         z = z_scores(runs.gradient, exact_gradient(objective, ansatz, costs, coins, params))
         assert abs(z).max() < 4 and (z**2).mean() < 2, name
         assert abs(z_scores(runs.loss.loss, loop_loss(objective, abs(numpy_state(ansatz, params))**2, costs, coins))) < 4, name
 
 
-def test_the_reported_error_is_the_scatter_of_the_loss():
-    ansatz = product(3)
-    for name, _, runs in repeated(ScoreFunction(64), ansatz, angles(ansatz, 3) / 3, 1000):
+def test_the_score_function_is_unbiased_and_its_reported_error_is_the_scatter_of_the_loss():
+    ansatz = staircase(2, 1, final_rz=False)
+    params, (costs, coins) = angles(ansatz, 3), problem(ansatz)
+    for name, objective, runs in repeated(ScoreFunction(32), ansatz, params, 2000):
+        z = z_scores(runs.gradient, exact_gradient(objective, ansatz, costs, coins, params))
+        assert abs(z).max() < 4 and (z**2).mean() < 2, name
         claimed = math.sqrt((np.asarray(runs.info["loss_error"])**2).mean())
         assert np.std(runs.loss.loss, ddof=1) == pytest.approx(claimed, rel=0.15), name
 
@@ -181,13 +182,6 @@ def test_the_score_function_reaches_a_thousand_weights():
 
 # ---------------------------------------------------------------- samples alone
 
-def test_parameter_shift_does_not_depend_on_how_many_circuits_run_together():
-    ansatz = product(3)
-    params, (costs, coins) = angles(ansatz), problem(ansatz)
-    run = lambda k: quick_jit(lambda p: call(ParameterShift(16, circuits_at_once=k), NoDivergence(), SampleOnly(BornMachine(ansatz)), costs, coins, p))(params)
-    np.testing.assert_allclose(run(64).gradient, run(4).gradient, rtol=1e-12, atol=1e-13)    # 6 circuits: together, or 4 and 2
-
-
 def test_spsa_is_its_difference_quotient_within_four_standard_errors():
     "Its mean over samples and signs, with the bias of a finite step and all: every sign vector, through the numpy simulation."
     ansatz, c = Ansatz(2, (Rotation("RY"), Entangler("CNOT", ((0, 1),)), Rotation("RY"))), 0.3
@@ -201,14 +195,6 @@ def test_spsa_is_its_difference_quotient_within_four_standard_errors():
         assert abs(z_scores(runs.loss.loss, midpoint)) < 4, name
 
 
-def test_spsa_has_the_directional_derivative_in_the_limit():
-    "One angle, one direction: the sign cancels, and a small step with the whole distribution in the sample leaves the derivative."
-    params, costs = jnp.array([[0.7]]), jnp.array([1.0, -2.0])
-    runs = quick_jit(jax.vmap(lambda key: SPSA(4000, 0.05)(NoDivergence(), BornMachine(product(1)), as_target(costs), BernoulliPrior(), params, key)))(jax.random.split(KEY, 100))
-    derivative = 1.5 * -math.sin(0.7) * math.sin(0.05) / 0.05    # of 1·cos² - 2·sin² of half the angle
-    assert abs(z_scores(runs.gradient, derivative)).max() < 4
-
-
 def test_spsa_reads_a_scheduled_step():
     ansatz = product(2)
     params, (costs, coins) = angles(ansatz), problem(ansatz)
@@ -220,14 +206,14 @@ def test_spsa_reads_a_scheduled_step():
 # ---------------------------------------------------------------- all of them
 
 @pytest.mark.parametrize("estimator", SAMPLED, ids=lambda e: type(e).__name__)
-def test_same_key_same_bytes_and_a_batch_is_a_loop(estimator):
+def test_same_key_same_bytes_in_a_batch_too(estimator):
     ansatz = product(2)
     params, (costs, coins) = angles(ansatz), problem(ansatz)
     one = lambda key: call(estimator, KL(), BornMachine(ansatz), costs, coins, params, key).gradient
-    keys, compiled = jax.random.split(KEY, 3), quick_jit(one)
-    first, again, other = (np.asarray(compiled(key)).tobytes() for key in (keys[0], keys[0], keys[1]))
-    assert first == again != other
-    np.testing.assert_allclose(quick_jit(jax.vmap(one))(keys), [compiled(key) for key in keys], rtol=1e-10, atol=1e-12)
+    compiled, key, other = quick_jit(jax.vmap(one)), *jax.random.split(KEY)
+    first, second = np.asarray(compiled(jnp.stack([key, other, key]))), np.asarray(compiled(jnp.stack([key, key, other])))
+    assert first[0].tobytes() == first[2].tobytes() == second[0].tobytes() == second[1].tobytes()
+    assert first[1].tobytes() == second[2].tobytes() != first[0].tobytes()
 
 
 @pytest.mark.parametrize("estimator", (Exact(), *SAMPLED), ids=lambda e: type(e).__name__)
@@ -282,9 +268,8 @@ def test_bad_input_is_refused_by_name(call, text):
     assert text in str(error.value)
 
 
-@pytest.mark.parametrize("estimator, objective", [(ParameterShift(8), MMD()), (SPSA(8), NoDivergence())], ids=["parameter shift", "SPSA"])
-def test_a_device_feeds_what_samples_suffice_for(estimator, objective):
-    estimator.check(device, objective)
+def test_a_device_feeds_what_samples_suffice_for():
+    for estimator, objective in itertools.product((ParameterShift(8), SPSA(8)), (MMD(), NoDivergence())): estimator.check(device, objective)
     params, (costs, coins) = angles(machine.ansatz), problem(machine.ansatz)
-    hidden, seen = quick_jit(lambda p: [call(estimator, objective, d, costs, coins, p).gradient for d in (device, machine)])(params)
+    hidden, seen = quick_jit(lambda p: [call(ParameterShift(8), MMD(), d, costs, coins, p).gradient for d in (device, machine)])(params)
     np.testing.assert_array_equal(hidden, seen)

@@ -191,9 +191,8 @@ def test_the_witness_is_the_slope_along_any_change_of_the_distribution(n, word_w
             assert witness @ change == pytest.approx((value(q + 1e-4 * change) - value(q - 1e-4 * change)) / 2e-4, rel=1e-8, abs=1e-9)
 
 
-@pytest.mark.parametrize("m", [3, 7])
-def test_credits_are_what_the_estimate_loses_without_a_sample(m):
-    rng = np.random.default_rng(8)
+def test_credits_are_what_the_estimate_loses_without_a_sample():
+    rng, m = np.random.default_rng(8), 4
     w, costs, prior = rng.choice([-1.0, 1.0], (m, 5)), rng.normal(size=m), BernoulliPrior(0.3)
     objective = MMD((1, 2), 0.5)
     value = lambda keep: float(objective.from_samples(costs[keep], w[keep], None, prior).loss)

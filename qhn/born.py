@@ -4,7 +4,9 @@
 
 # %% auto #0
 __all__ = ['bond_dims', 'cores', 'EngineCost', 'engine_cost', 'statevector', 'probs', 'log_prob', 'sample_from_probs', 'sample',
-           'Implicit', 'Explicit', 'BornMachine', 'SampleOnly']
+           'sample_and_log_prob', 'expect_product', 'parities', 'means', 'entropy_estimate', 'real_matrices',
+           'by_pairs', 'pair_cores', 'contract_pairs', 'pair_engine', 'expect_pair_product', 'Implicit', 'Explicit',
+           'BornMachine', 'SampleOnly']
 
 # %% ../nbs/03_born.ipynb #6c49ed62
 from dataclasses import dataclass
@@ -160,22 +162,70 @@ def _mps_statevector(ansatz, params):
     a, b = _halves(ansatz, params)
     return (a @ b).reshape(-1)
 
-# %% ../nbs/03_born.ipynb #a736d3a5
+# %% ../nbs/03_born.ipynb #32c9ed66
+def _real(matrices):
+    "Complex (..., a, b) as real (..., 2a, 2b), acting on real parts above imaginary parts."
+    re, im = matrices.real, matrices.imag
+    return jnp.concatenate([jnp.concatenate([re, -im], -1), jnp.concatenate([im, re], -1)], -2)
+
+def _choose(bit, zero_one): return jnp.where(bit, zero_one[1], zero_one[0])
+
+def _follow(all_cores, bits):
+    "Per site the left vectors after it, (n, 2χ, S), each of length one, and the lengths they had, (n, S)."
+    n, chi = all_cores.shape[:2]
+    maps = _real(all_cores.transpose(0, 3, 2, 1)).reshape(n, 4*chi, 2*chi)
+    def site(left, step):
+        both, bit = step
+        new = _choose(bit, (both @ left).reshape(2, 2*chi, -1))
+        norm = jnp.sqrt((new**2).sum(0))
+        norm = jnp.where(norm > 0, norm, 1)
+        return new / norm, (new / norm, norm)
+    return jax.lax.scan(site, _left_end(all_cores, bits.shape[1]), (maps, bits))[1]
+
+def _left_end(all_cores, n_strings):
+    return jnp.zeros((2 * all_cores.shape[1], n_strings), all_cores.real.dtype).at[0].set(1)
+
+# %% ../nbs/03_born.ipynb #b0de0493
+def _core_gradient(all_cores, bits, lefts, norms, bar):
+    "Derivative of bar @ log q with respect to the cores, from left vectors and the lengths they were divided by."
+    n, chi = all_cores.shape[:2]
+    maps = _real(all_cores.transpose(0, 3, 1, 2)).reshape(n, 4*chi, 2*chi)
+    before = jnp.concatenate([_left_end(all_cores, bits.shape[1])[None], lefts[:-1]])
+    def site(right, step):
+        both, bit, norm, left = step
+        right, weighted = right / norm, left * bar
+        ones = jnp.where(bit, weighted, 0)
+        outer = jnp.concatenate([weighted - ones, ones]) @ right.T
+        return _choose(bit, (both @ right).reshape(2, 2*chi, -1)), outer
+    re, im = lefts[-1, 0], lefts[-1, chi]
+    end = jnp.zeros_like(lefts[-1]).at[0].set(re / (re**2 + im**2)).at[chi].set(-im / (re**2 + im**2))
+    outer = jax.lax.scan(site, end, (maps, bits, norms, before), reverse=True)[1].reshape(n, 2, 2, chi, 2, chi)   # site, bit, part, χ, part, χ
+    re, im = outer[:, :, 0, :, 0] - outer[:, :, 1, :, 1], outer[:, :, 0, :, 1] + outer[:, :, 1, :, 0]
+    return 2 * (re + 1j * im).transpose(0, 2, 3, 1)
+
+# %% ../nbs/03_born.ipynb #8fdf2508
+@jax.custom_vjp
+def _strings_log_prob(all_cores, bits): return _strings_log_prob_fwd(all_cores, bits)[0]
+
+def _strings_log_prob_fwd(all_cores, bits):
+    lefts, norms = _follow(all_cores, bits)
+    end = lefts[-1, 0]**2 + lefts[-1, all_cores.shape[1]]**2
+    return 2 * jnp.log(norms).sum(0) + jnp.log(end), (all_cores, bits, lefts, norms)
+
+_strings_log_prob.defvjp(_strings_log_prob_fwd, lambda saved, bar: (_core_gradient(*saved, bar), None))
+
 def _mps_log_prob(ansatz, params, weights):
     all_cores = cores(ansatz, params)
-    bits = jnp.moveaxis(weights < 0, -1, 0)
-    def site(carry, step):
-        vector, log_scale = carry
-        core, bit = step
-        vector = jnp.where(bit[..., None], vector @ core[..., 1], vector @ core[..., 0])
-        norm = jnp.sqrt((vector.real**2 + vector.imag**2).sum(-1))
-        scale = jnp.where(norm > 0, norm, 1)
-        return (vector / scale[..., None], log_scale + jnp.log(scale)), None
-    left = jnp.zeros((*weights.shape[:-1], all_cores.shape[1]), all_cores.dtype).at[..., 0].set(1)
-    (vector, log_scale), _ = jax.lax.scan(site, (left, jnp.zeros(weights.shape[:-1], all_cores.real.dtype)), (all_cores, bits))
-    return 2 * log_scale + jnp.log(vector[..., 0].real**2 + vector[..., 0].imag**2)
+    bits = jnp.moveaxis(weights < 0, -1, 0).reshape(ansatz.n_qubits, -1)
+    log_q = _product_log_prob if all_cores.shape[1] == 1 else _strings_log_prob
+    return log_q(all_cores, bits).reshape(weights.shape[:-1])
 
-# %% ../nbs/03_born.ipynb #797f87d9
+def _product_log_prob(all_cores, bits):
+    "Without entanglers nothing is passed from site to site."
+    p = jnp.square(jnp.abs(all_cores[:, 0, 0]))
+    return jnp.log(jnp.where(bits, p[:, 1:], p[:, :1])).sum(0)
+
+# %% ../nbs/03_born.ipynb #36e8c9b9
 def _right_environments(all_cores):
     "R_j for every site j, (n, χ, χ), each scaled to unit trace."
     def site(env, core):
@@ -184,19 +234,43 @@ def _right_environments(all_cores):
     last = jnp.zeros(all_cores.shape[1:3], all_cores.dtype).at[0, 0].set(1)
     return jax.lax.scan(site, last, all_cores, reverse=True)[1]
 
+def _draw(all_cores, uniforms):
+    "Per site the bits and their conditional probabilities, (n, S), the left vectors, (n, 2χ, S), and what they were divided by."
+    n, chi = all_cores.shape[:2]
+    step = all_cores.transpose(0, 3, 2, 1)
+    with_env = jnp.einsum("jbc,jsba->jsca", _right_environments(all_cores), step)
+    maps = _real(jnp.stack([step, with_env], 1)).reshape(n, 8*chi, 2*chi)
+    def site(left, step):
+        both, u = step
+        new, seen = (both @ left).reshape(2, 2, 2*chi, -1)
+        p = (new * seen).sum(1)
+        bit = u * (p[0] + p[1]) >= p[0]
+        norm = jnp.sqrt(_choose(bit, p))
+        left = _choose(bit, new) / norm
+        return left, (bit, norm**2 / (p[0] + p[1]), left, norm)
+    return jax.lax.scan(site, _left_end(all_cores, uniforms.shape[1]), (maps, uniforms))[1]
+
+# %% ../nbs/03_born.ipynb #050c20d1
+@jax.custom_vjp
+def _draw_with_log_prob(all_cores, uniforms): return _draw_with_log_prob_fwd(all_cores, uniforms)[0]
+
+def _draw_with_log_prob_fwd(all_cores, uniforms):
+    bits, conditionals, lefts, norms = _draw(all_cores, uniforms)
+    return (bits, jnp.log(conditionals).sum(0)), (all_cores, bits, lefts, norms)
+
+_draw_with_log_prob.defvjp(_draw_with_log_prob_fwd, lambda saved, bars: (_core_gradient(*saved, bars[1]), None))
+
+def _product_draw(all_cores, uniforms):
+    p = jax.lax.stop_gradient(jnp.square(jnp.abs(all_cores[:, 0, 0])))
+    bits = uniforms * p.sum(1, keepdims=True) >= p[:, :1]
+    return bits, _product_log_prob(all_cores, bits)
+
 def _mps_sample(ansatz, params, key, n_samples):
+    "Weights (S, n) and their log probabilities (S,), differentiable at fixed weights."
     all_cores = cores(ansatz, params)
     uniforms = jax.random.uniform(key, (ansatz.n_qubits, n_samples), all_cores.real.dtype)
-    def site(vector, step):
-        core, env, u = step
-        both = jnp.einsum("sa,abt->tsb", vector, core)
-        p = jnp.einsum("tsb,bc,tsc->ts", both, env, both.conj()).real
-        bit = u * (p[0] + p[1]) >= p[0]
-        chosen = jnp.where(bit[:, None], both[1], both[0])
-        return chosen / jnp.sqrt(jnp.where(bit, p[1], p[0]))[:, None], bit
-    left = jnp.zeros((n_samples, all_cores.shape[1]), all_cores.dtype).at[:, 0].set(1)
-    bits = jax.lax.scan(site, left, (all_cores, _right_environments(all_cores), uniforms))[1]
-    return 1 - 2 * bits.T.astype(uniforms.dtype)
+    bits, log_q = (_product_draw if all_cores.shape[1] == 1 else _draw_with_log_prob)(all_cores, uniforms)
+    return 1 - 2 * bits.T.astype(uniforms.dtype), log_q
 
 # %% ../nbs/03_born.ipynb #60acf9c6
 def _rotate(state, mats):
@@ -335,13 +409,14 @@ def _log_prob(ansatz, params, weights, engine):
     if engine == "mps": return _mps_log_prob(ansatz, params, weights)
     return jnp.log(probs(ansatz, params, engine)[index_from_weights(weights)])    # the log of chosen entries only: others may be zero
 
-# %% ../nbs/03_born.ipynb #3a877983
-def _check_draws(n_samples, n, dtype, chi=0):
+# %% ../nbs/03_born.ipynb #25febdcd
+def _check_draws(n_samples, n, dtype, chi=0, keep=False):
     "Raise unless `n_samples` is an integer ≥ 1 and the draws, with their uniforms and bond vectors, fit in memory."
     try: n_samples = index(n_samples)
     except TypeError: raise TypeError(f"n_samples must be an integer, got {n_samples=}") from None
     if n_samples < 1: raise ValueError(f"n_samples must be at least 1, got {n_samples=}")
-    n_bytes = n_samples * (2*n + 10*chi) * jnp.result_type(dtype, jnp.float32).itemsize
+    kept = 2 * chi * n if keep else 0    # the left vectors, for the score
+    n_bytes = n_samples * (2*n + 10*chi + kept) * jnp.result_type(dtype, jnp.float32).itemsize
     check_memory(n_bytes, f"n_samples={n_samples} samples of {n} weights", "fewer samples at a time")
 
 def _check_table(p):
@@ -373,7 +448,7 @@ def _sample_from_probs(p, key, n_samples):
         node = 2 * node + (u * (zero + one) >= zero)
     return weights_from_index(node, n).astype(p.dtype)
 
-# %% ../nbs/03_born.ipynb #93b508cf
+# %% ../nbs/03_born.ipynb #c0fd1502
 def sample(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
@@ -384,14 +459,230 @@ def sample(
     "Independent exact samples w ~ q, in O(n χ²) each, at any n. `ValueError`: `n_samples` below 1, or samples that do not fit."
     params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
     _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0)
-    return _sample(ansatz, params, key, n_samples, engine)
+    return _sample(ansatz, params, key, n_samples, engine)[0]
 
 @partial(jax.jit, static_argnums=(0, 3, 4))
 def _sample(ansatz, params, key, n_samples, engine):
+    "Weights and their log probabilities."
     if engine == "mps": return _mps_sample(ansatz, params, key, n_samples)
-    return _sample_from_probs(probs(ansatz, params, engine), key, n_samples)
+    p = probs(ansatz, params, engine)
+    weights = _sample_from_probs(jax.lax.stop_gradient(p), key, n_samples)
+    return weights, jnp.log(p[index_from_weights(weights)])
 
-# %% ../nbs/03_born.ipynb #c1472d74
+# %% ../nbs/03_born.ipynb #8ec6dafc
+def sample_and_log_prob(
+    ansatz: Ansatz,              # the circuit
+    params: Array,               # angles in radians, shape `ansatz.param_shape`
+    key: Array,                  # `jax.random.key`
+    n_samples: int,              # number of independent draws
+    engine: str | None = None,   # None chooses by `engine_cost`
+) -> tuple[Array, Array]:        # (n_samples, n) entries in {-1, +1}, and (n_samples,) log q of each
+    "The draws of `sample` with their log q(w), differentiable in `params` at the weights drawn. `ValueError`: as `sample`."
+    params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
+    _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0, keep=True)
+    return _sample(ansatz, params, key, n_samples, engine)
+
+# %% ../nbs/03_born.ipynb #2565d723
+def _mps_expect_product(ansatz, params, factors):
+    "For factors (m, n, 2): (m,) expectations."
+    def site(carry, step):
+        env, log_scale = carry
+        core, factor = step
+        env = jnp.einsum("mb,mac,adb,ceb->mde", factor, env, core, core.conj(), optimize="optimal")
+        scale = jax.lax.stop_gradient(jnp.sqrt((jnp.abs(env)**2).sum((1, 2))))
+        scale = jnp.where(scale > 0, scale, 1)
+        return (env / scale[:, None, None], log_scale + jnp.log(scale)), None
+    all_cores = cores(ansatz, params)
+    start = jnp.zeros((len(factors), *all_cores.shape[1:3]), all_cores.dtype).at[:, 0, 0].set(1)
+    ones = jnp.zeros(len(factors), all_cores.real.dtype)
+    (env, log_scale), _ = jax.lax.scan(site, (start, ones), (all_cores, factors.swapaxes(0, 1)))
+    return env[:, 0, 0].real * jnp.exp(log_scale)
+
+def _table_expect_product(p, factors):
+    "The same from all probabilities, one bit at a time."
+    p = jnp.broadcast_to(p, (len(factors), len(p)))
+    for f in factors.swapaxes(0, 1): p = jnp.einsum("mb,mbi->mi", f, p.reshape(len(p), 2, -1))
+    return p[:, 0]
+
+# %% ../nbs/03_born.ipynb #848f30c3
+def expect_product(
+    ansatz: Ansatz,              # the circuit
+    params: Array,               # angles in radians, shape `ansatz.param_shape`
+    factors: Array,              # (..., n, 2) real: f_j at bit 0 (w_j = +1) and at bit 1 (w_j = -1)
+    engine: str | None = None,   # None chooses by `engine_cost`
+) -> Array:                      # (...) expectations
+    "E_q Π_j f_j(w_j) in O(n χ³), at any n; differentiable. `ValueError`: factors of another shape."
+    params, factors = check_params(ansatz, params), jnp.asarray(factors)
+    if factors.shape[-2:] != (ansatz.n_qubits, 2):
+        raise ValueError(f"factors must have shape (..., {ansatz.n_qubits}, 2), one number per wire and bit, got shape {factors.shape}")
+    return _expect_product(ansatz, params, factors.astype(jnp.result_type(params, jnp.float32)), _engine(ansatz, engine, per_string=True))
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _expect_product(ansatz, params, factors, engine):
+    rows = factors.reshape(-1, ansatz.n_qubits, 2)
+    if engine == "mps": values = _mps_expect_product(ansatz, params, rows)
+    else: values = _table_expect_product(probs(ansatz, params, engine), rows)
+    return values.reshape(factors.shape[:-2])
+
+def parities(
+    ansatz: Ansatz,              # the circuit
+    params: Array,               # angles in radians, shape `ansatz.param_shape`
+    subsets: Array,              # (..., n) entries 0 or 1: which weights to multiply
+    engine: str | None = None,   # None chooses by `engine_cost`
+) -> Array:                      # (...) between -1 and 1
+    "⟨Z_S⟩ = E_q Π_{j in S} w_j of each subset, in O(n χ³) each. `ValueError`: subsets of another shape."
+    subsets = jnp.asarray(subsets)
+    if subsets.shape[-1:] != (ansatz.n_qubits,):
+        raise ValueError(f"subsets must have shape (..., {ansatz.n_qubits}), one entry per wire, got shape {subsets.shape}")
+    return expect_product(ansatz, params, jnp.stack([jnp.ones(subsets.shape), 1 - 2. * (subsets != 0)], -1), engine)
+
+# %% ../nbs/03_born.ipynb #eb7bf146
+def _mps_means(ansatz, params):
+    all_cores = cores(ansatz, params)
+    mirrored = all_cores[::-1].swapaxes(1, 2)
+    lefts, rights = _right_environments(mirrored)[::-1], _right_environments(all_cores)
+    p = jnp.einsum("jac,jadb,jde,jceb->jb", lefts, all_cores, rights, all_cores.conj(), optimize="optimal").real
+    return (p[:, 0] - p[:, 1]) / p.sum(1)
+
+# %% ../nbs/03_born.ipynb #301d0d8e
+@partial(jax.jit, static_argnums=(0, 2))
+def means(
+    ansatz: Ansatz,              # the circuit
+    params: Array,               # angles in radians, shape `ansatz.param_shape`
+    engine: str | None = None,   # None chooses by `engine_cost`
+) -> Array:                      # (n,) between -1 and 1
+    "⟨Z_j⟩ = E_q[w_j] of every weight, in O(n χ³) for all; differentiable."
+    params = check_params(ansatz, params)
+    if _engine(ansatz, engine, per_string=True) == "mps": return _mps_means(ansatz, params)
+    n, p = ansatz.n_qubits, probs(ansatz, params, "dense")
+    bits = [p.reshape(2**j, 2, -1).sum((0, 2)) for j in range(n)]
+    return jnp.stack([b[0] - b[1] for b in bits])
+
+# %% ../nbs/03_born.ipynb #69a77e8c
+def entropy_estimate(
+    ansatz: Ansatz,              # the circuit
+    params: Array,               # angles in radians, shape `ansatz.param_shape`
+    key: Array,                  # `jax.random.key`
+    n_samples: int,              # number of draws, ≥ 2
+    engine: str | None = None,   # None chooses by `engine_cost`
+) -> tuple[Array, Array]:        # nats, and its standard error
+    "Entropy of q from the conditional entropies along sampled strings; exact, with error 0, where all probabilities are at hand."
+    params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
+    _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0, keep=True)
+    if n_samples < 2: raise ValueError(f"n_samples must be at least 2 for a standard error, got {n_samples=}")
+    return _entropy_estimate(ansatz, params, key, n_samples, engine)
+
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def _entropy_estimate(ansatz, params, key, n_samples, engine):
+    if engine == "dense":
+        h = jax.scipy.special.entr(probs(ansatz, params, engine)).sum()
+        return h, jnp.zeros_like(h)
+    all_cores = cores(ansatz, params)
+    p = _draw(all_cores, jax.random.uniform(key, (ansatz.n_qubits, n_samples), all_cores.real.dtype))[1]
+    h = (jax.scipy.special.entr(p) + jax.scipy.special.entr(1 - p)).sum(0)
+    return h.mean(), h.std(ddof=1) / math.sqrt(n_samples)
+
+# %% ../nbs/03_born.ipynb #30dd4050
+def real_matrices(
+    core: Array,    # (χ, χ', strings) complex
+) -> Array:         # (strings, χ², χ'²) real
+    "Matrices D of a core and its conjugate, acting on Hermitian matrices stored as real part plus imaginary part."
+    re, im = jnp.moveaxis(core.real, 2, 0), jnp.moveaxis(core.imag, 2, 0)
+    a, b = (lambda x: x[:, :, None, :, None]), (lambda x: x[:, None, :, None, :])               # C[a,c], C[a',c']
+    a_swapped, b_swapped = (lambda x: x[:, :, None, None, :]), (lambda x: x[:, None, :, :, None])    # C[a,c'], C[a',c]
+    both = a(re) * b(re) + a(im) * b(im) + b_swapped(im) * a_swapped(re) - b_swapped(re) * a_swapped(im)
+    return both.reshape(len(re), core.shape[0]**2, core.shape[1]**2)
+
+# %% ../nbs/03_born.ipynb #f6604d2a
+@lru_cache
+def _pairing(ansatz):
+    "Empty sites put before wire 0 (0 or 1), and the largest bond that is then left between pairs."
+    between = [max(bond_dims(ansatz)[1 - first::2], default=1) for first in (0, 1)]
+    return between.index(min(between)), min(between)
+
+# %% ../nbs/03_born.ipynb #d356c646
+def by_pairs(
+    ansatz: Ansatz,     # any ansatz
+    per_site: Array,    # (n_qubits, ...)
+) -> Array:             # (pairs, 2, ...)
+    "Rows of neighbouring sites as in `pair_cores`; ones stand for empty sites at the ends."
+    first = _pairing(ansatz)[0]
+    ends = [(first, (len(per_site) + first) % 2)] + [(0, 0)] * (per_site.ndim - 1)
+    return jnp.pad(per_site, ends, constant_values=1).reshape(-1, 2, *per_site.shape[1:])
+
+def pair_cores(
+    ansatz: Ansatz,    # pairs on neighbouring wires only
+    params: Array,     # angles in radians, shape `ansatz.param_shape`
+) -> Array:            # (pairs, χ, χ, 4) complex, χ the largest bond between pairs
+    "Cores of pairs of sites, the larger bonds inside; the four strings are 00, 01, 10, 11."
+    first, chi = _pairing(ansatz)
+    single = cores(ansatz, params)
+    empty = jnp.zeros_like(single[:1]).at[:, 0, 0, 0].set(1)
+    single = jnp.concatenate([empty] * first + [single] + [empty] * ((len(single) + first) % 2))
+    return jnp.einsum("nabs,nbct->nacst", single[::2, :chi], single[1::2, :, :chi]).reshape(-1, chi, chi, 4)
+
+# %% ../nbs/03_born.ipynb #7b488dd8
+def contract_pairs(
+    matrices,          # function of one slice of `steps` -> (strings, d, d) real
+    steps,             # arrays with a leading axis of pairs
+    factors: Array,    # (pairs, kernels, strings, strings) real
+    start: int = 0,    # bond index at the left end; at the right end it is 0
+) -> Array:            # (kernels,)
+    "Σ over two strings of both matrix products times Π factors, by one sweep of X' = Σ f(s,t) D_sᵀ X D_t."
+    @jax.checkpoint
+    def pair(carry, step):
+        (x, exponent), d, f = carry, matrices(step[0]), step[1]
+        left = jnp.einsum("mst,mscb->mtcb", f, jnp.einsum("sac,mab->mscb", d, x))
+        x = jnp.einsum("mtcb,tbd->mcd", left, d)
+        power = jnp.frexp(jax.lax.stop_gradient(abs(x).max((1, 2))))[1]
+        return (jnp.ldexp(x, -power[:, None, None]), exponent + power), None
+    d = jax.eval_shape(matrices, jax.tree.map(lambda x: x[0], steps)).shape[-1]
+    first = jnp.zeros((factors.shape[1], d, d), factors.dtype).at[:, start, start].set(1)
+    (x, exponent), _ = jax.lax.scan(pair, (first, jnp.zeros(len(first), jnp.int32)), (steps, factors))
+    return jnp.ldexp(x[:, 0, 0], exponent)
+
+# %% ../nbs/03_born.ipynb #908c08ca
+def pair_engine(
+    ansatz: Ansatz,              # any ansatz
+    n_kernels: int,              # products that are averaged at once
+    engine: str | None = None,   # None chooses; "mps" or "dense" overrides
+) -> str:                        # "mps": two copies of the cores; "dense": the table of all probabilities
+    "The path with fewer operations for expectations over two copies. `ValueError`: environments that do not fit."
+    _engine(ansatz, engine)
+    n, chi, cost = ansatz.n_qubits, _pairing(ansatz)[1], engine_cost(ansatz)
+    sweep, table = cost.cores + 8 * n * n_kernels * chi**6, min(cost.mps, cost.dense) + 4 * n * n_kernels * 2**n
+    engine = engine or ("mps" if sweep <= table else "dense")
+    if engine == "mps":
+        numbers = (n_kernels * (n // 2 + 1) + 8 * n_kernels + 16) * chi**4    # an environment per pair of sites, and the work of one step
+        check_memory(numbers * jnp.result_type(float).itemsize, f"two copies of a circuit with bond dimension {chi} between pairs of {n} wires",
+                     "samples, or an ansatz with fewer entanglers,")
+    return engine
+
+# %% ../nbs/03_born.ipynb #58119764
+def expect_pair_product(
+    ansatz: Ansatz,              # the circuit
+    params: Array,               # angles in radians, shape `ansatz.param_shape`
+    factors: Array,              # (..., n, 2, 2) real, indexed by site, bit of the one copy, bit of the other
+    engine: str | None = None,   # None chooses by `pair_engine`
+) -> Array:                      # (...)
+    "E_{w,w'~q} Π_j factors[..., j, b_j, b'_j] for independent w, w', at any n; differentiable. `ValueError`: factors of another shape."
+    params, factors, n = check_params(ansatz, params), jnp.asarray(factors), ansatz.n_qubits
+    if factors.shape[-3:] != (n, 2, 2): raise ValueError(f"factors must have shape (..., {n}, 2, 2): wires, bit, other bit; got shape {factors.shape}")
+    if jnp.iscomplexobj(factors): raise ValueError(f"factors must be real, got dtype {factors.dtype}")
+    flat = factors.reshape(-1, n, 2, 2)
+    return _expect_pair_product(ansatz, params, flat, pair_engine(ansatz, len(flat), engine)).reshape(factors.shape[:-3])
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _expect_pair_product(ansatz, params, factors, engine):
+    if engine == "dense":
+        q = probs(ansatz, params)
+        return jax.vmap(lambda mats: q @ _rotate(q, mats))(factors.astype(q.dtype))
+    pairs = pair_cores(ansatz, params)
+    f = by_pairs(ansatz, jnp.moveaxis(factors, 1, 0).astype(pairs.real.dtype))
+    f = jnp.einsum("pmbd,pmce->pmbcde", f[:, 0], f[:, 1]).reshape(len(pairs), -1, 4, 4)
+    return contract_pairs(real_matrices, pairs, f)
+
+# %% ../nbs/03_born.ipynb #ea26644d
 @runtime_checkable
 class Implicit(Protocol):
     "A distribution that can be sampled, and no more: a device. `sample` runs inside `jit` and `vmap`, so JAX must be able to trace it."
@@ -402,11 +693,12 @@ class Implicit(Protocol):
 
 @runtime_checkable
 class Explicit(Implicit, Protocol):
-    "A distribution that also knows its probabilities: a simulation. Both methods are differentiable in `params`."
+    "A distribution that also knows its probabilities: a simulation. All three are differentiable in `params`."
     def log_prob(self, params, weights): "Real `params`, (..., n) weights in {-1, +1} -> (...) log q(w) in nats, -inf where q(w) = 0, dtype of `params`."
     def probs(self, params): "Real `params` -> (2**n,) probabilities of sum one, wire 0 most significant, dtype of `params`."
+    def means(self, params): "Real `params` -> (n,) E[w_j], dtype of `params`."
 
-# %% ../nbs/03_born.ipynb #ef091ace
+# %% ../nbs/03_born.ipynb #70f216b6
 @dataclass(frozen=True)
 class BornMachine:
     "The explicit distribution of a simulated circuit."
@@ -430,6 +722,12 @@ class BornMachine:
     def sample(self, params, key, n_samples):
         "(n_samples, n) independent weights in {-1, +1}."
         return sample(self.ansatz, params, key, n_samples, self.engine)
+    def sample_and_log_prob(self, params, key, n_samples):
+        "The weights of `sample` with their (n_samples,) log q, differentiable at the weights drawn."
+        return sample_and_log_prob(self.ansatz, params, key, n_samples, self.engine)
+    def means(self, params):
+        "(n,) E[w_j] of every weight."
+        return means(self.ansatz, params, self.engine)
 
 # %% ../nbs/03_born.ipynb #7c5030e2
 @dataclass(frozen=True)

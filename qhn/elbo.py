@@ -6,10 +6,11 @@
 __all__ = ['Schedule', 'BernoulliPrior', 'log_evidence', 'exact_posterior', 'entropy', 'kl_divergence', 'prior_divergence',
            'free_energy', 'Loss', 'at_step', 'NoDivergence', 'KL']
 
-# %% ../nbs/04_elbo.ipynb #d13b6839
+# %% ../nbs/04_elbo.ipynb #f918a4cd
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
+import math
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,7 @@ from jax import Array
 from jax.scipy.special import logsumexp
 from .binn import check_memory, check_weights
 
-# %% ../nbs/04_elbo.ipynb #46442266
+# %% ../nbs/04_elbo.ipynb #19b67931
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class BernoulliPrior:
@@ -35,9 +36,10 @@ class BernoulliPrior:
     def log_prob(self, weights: Array) -> Array: return _prior_log_prob(self, weights)                   # (...) nats
     def table(self, n: int) -> Array: return _prior_table(self, n)                                       # (2**n,) log p(w), basis order
     def cross_entropy(self, q: Array) -> Array: return -_mean_log_prior(self, q)                         # -Σ q(w) log p(w) of (2**n,) q, nats
+    def cross_entropy_of_means(self, means: Array) -> Array: return -_mean_log_prior_of_means(self, means)   # the same from (n,) E_q[w_j], any n
     def entropy(self, n: int) -> Array: return -(jnp.exp(_log_coins(self, n)) * _log_coins(self, n)).sum()   # nats
 
-# %% ../nbs/04_elbo.ipynb #3641659f
+# %% ../nbs/04_elbo.ipynb #370039c5
 def _spread(value, n):
     if value.ndim and value.shape != (n,):
         raise ValueError(f"prob_plus must be one number or have shape ({n},), one per weight, got shape {value.shape}")
@@ -69,6 +71,10 @@ def _mean_log_prior(prior, q):
     left, right = _outer_sum(coins[:len(coins)//2]), _outer_sum(coins[len(coins)//2:])
     q = q.reshape(len(left), len(right))
     return q.sum(1) @ left + q.sum(0) @ right
+
+def _mean_log_prior_of_means(prior, means):
+    coins = _log_coins(prior, len(means))
+    return ((coins[:, 0] + coins[:, 1]) + means * (coins[:, 0] - coins[:, 1])).sum() / 2
 
 def _n_bits(table, name):
     n = max(jnp.shape(table)[0] if jnp.ndim(table) == 1 else 0, 1).bit_length() - 1
@@ -135,7 +141,7 @@ def at_step(
     "Value of a hyperparameter that may be a schedule."
     return value(step) if callable(value) else value
 
-# %% ../nbs/04_elbo.ipynb #8fdb6377
+# %% ../nbs/04_elbo.ipynb #949abb39
 @dataclass(frozen=True)
 class NoDivergence:
     "Maximum likelihood: minimise the expected cost."
@@ -145,6 +151,8 @@ class NoDivergence:
     def from_samples(self, costs, weights, log_q, prior, step=0): return _total(costs.mean(), jnp.zeros((), costs.dtype), 0.)
     def credits(self, costs, weights, log_q, prior, step=0): return mean_credits(costs)
     def witness(self, costs, weights, log_q, prior, step=0, reference=None): return costs
+    def known(self, distribution, params, prior, step=0): return Loss(*[jnp.zeros((), params.dtype)] * 3)
+    def unknown(self): return self
 
 # %% ../nbs/04_elbo.ipynb #b9de97bb
 def _total(expected_nll, divergence, weight): return Loss(expected_nll + weight * divergence, expected_nll, divergence)
@@ -159,7 +167,7 @@ def check_weight(name, value):
     if np.ndim(value) == 0 and np.isreal(value) and not isinstance(value, (bool, str)) and 0 <= value < float("inf"): return
     raise ValueError(f"{name} must be a finite number of at least 0 or an optax schedule, got {name}={value!r}")
 
-# %% ../nbs/04_elbo.ipynb #ba1f6d47
+# %% ../nbs/04_elbo.ipynb #6eb6f29d
 @dataclass(frozen=True)
 class KL:
     "Free energy: expected cost plus `weight` × KL(q ‖ prior); weight 1 is the negative ELBO."
@@ -175,3 +183,7 @@ class KL:
         return mean_credits(self.witness(costs, weights, log_q, prior, step))
     def witness(self, costs, weights, log_q, prior, step=0, reference=None):
         return costs + at_step(self.weight, step) * (log_q - prior.log_prob(weights))
+    def known(self, distribution, params, prior, step=0):
+        beyond_flat = prior.cross_entropy_of_means(distribution.means(params)) - distribution.n_qubits * math.log(2)
+        return _total(jnp.zeros_like(beyond_flat), beyond_flat, at_step(self.weight, step))
+    def unknown(self): return self

@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['Target', 'as_target', 'tabulate', 'Estimate', 'Exact', 'ScoreFunction', 'ParameterShift', 'SPSA']
 
-# %% ../nbs/06_gradients.ipynb #24bcb021
+# %% ../nbs/06_gradients.ipynb #69191013
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 import math
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import PartitionSpec, get_abstract_mesh
 from .binn import BiNN, CostTable, all_weights, log_likelihood_table
 from .born import Explicit
-from .elbo import Loss, Schedule, at_step
+from .elbo import BernoulliPrior, Loss, Schedule, at_step
 
 # %% ../nbs/06_gradients.ipynb #8182546d
 @jax.tree_util.register_static
@@ -81,6 +82,11 @@ def _check_count(name, value, least):
 def _log_q(distribution, objective, params, weights):
     return distribution.log_prob(params, weights) if objective.needs_log_prob else None
 
+# %% ../nbs/06_gradients.ipynb #5969f578
+def _shard(x, axis_name):
+    "Spread the leading axis of `x` over the devices, where the mesh in context has an axis of that name."
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(axis_name)) if axis_name in get_abstract_mesh().auto_axes else x
+
 # %% ../nbs/06_gradients.ipynb #373c881b
 @dataclass(frozen=True)
 class Exact:
@@ -97,26 +103,66 @@ class Exact:
         gradient, loss = jax.grad(value, has_aux=True)(params)
         return Estimate(loss, gradient, {"loss_error": jnp.zeros_like(loss.loss)})
 
-# %% ../nbs/06_gradients.ipynb #8f5f7227
+# %% ../nbs/06_gradients.ipynb #5ccff90c
 @dataclass(frozen=True)
 class ScoreFunction:
     "Score function with leave-one-out baseline (REINFORCE; Kool et al. 2019); unbiased, any n."
-    n_samples: int = 128    # samples per gradient, ≥ 3
+    n_samples: int = 128             # samples per gradient, ≥ 3
+    batch_size: int | None = None    # data points per gradient, ≥ 2, drawn anew each step; None takes all
+    analytic: bool = False           # take from the circuit what it knows of the divergence, instead of from samples
 
-    def __post_init__(self): _check_count("n_samples", self.n_samples, 3)
+    def __post_init__(self):
+        _check_count("n_samples", self.n_samples, 3)
+        if self.batch_size is not None: _check_count("batch_size", self.batch_size, 2)
     def check(self, distribution, objective):
         _check_objective(distribution, objective)
         _require_explicit(distribution, "ScoreFunction()", "use ParameterShift() or SPSA()")
-    def prepare(self, target): return target
+    def prepare(self, target):
+        if self.batch_size is not None: _check_batch(target.data, self.batch_size)
+        return target
     def __call__(self, objective, distribution, target, prior, params, key, step=0):
-        weights = distribution.sample(params, key, self.n_samples)
-        log_q, pull_back = jax.vjp(lambda p: distribution.log_prob(p, weights), params)
-        costs = target.costs(weights)
-        credits = objective.credits(costs, weights, log_q, prior, step)
-        gradient, = pull_back(credits.astype(log_q.dtype))
-        return Estimate(objective.from_samples(costs, weights, log_q, prior, step), gradient, {"loss_error": _jackknife(credits)})
+        key_draw, key_batch = jax.random.split(key)
+        weights, log_q, pull_back = _draw(distribution, params, key_draw, self.n_samples)
+        costs, batch_variance = _costs(target, weights, key_batch, self.batch_size)
+        rest, rest_prior = (objective.unknown(), BernoulliPrior()) if self.analytic else (objective, prior)
+        credits = rest.credits(costs, weights, log_q, rest_prior, step)
+        loss, gradient = rest.from_samples(costs, weights, log_q, rest_prior, step), pull_back(credits)
+        if self.analytic: loss, gradient = _add_known(loss, gradient, objective, distribution, params, prior, step)
+        return Estimate(loss, gradient, {"loss_error": jnp.sqrt(_jackknife(credits)**2 + batch_variance)})
 
-# %% ../nbs/06_gradients.ipynb #395ddb48
+# %% ../nbs/06_gradients.ipynb #9fcd6053
+def _draw(distribution, params, key, n_samples):
+    "Samples, their log q, and what turns their credits into a gradient."
+    if hasattr(distribution, "sample_and_log_prob"):
+        (weights, log_q), pull_back = jax.vjp(lambda p: distribution.sample_and_log_prob(p, key, n_samples), params)
+        return _shard(weights, "samples"), _shard(log_q, "samples"), lambda credits: pull_back((jnp.zeros_like(weights), credits.astype(log_q.dtype)))[0]
+    weights = _shard(distribution.sample(params, key, n_samples), "samples")
+    log_q, pull_back = jax.vjp(lambda p: distribution.log_prob(p, weights), params)
+    return weights, log_q, lambda credits: pull_back(credits.astype(log_q.dtype))[0]
+
+def _costs(target, weights, key, batch_size):
+    "Costs of the samples, and the variance of their mean that comes from the choice of data points."
+    if batch_size is None: return target.costs(weights), 0.
+    n_points = len(target.data[0])
+    chosen = jax.random.choice(key, n_points, (batch_size,), replace=False)
+    of_point = lambda *point: -_model(target).log_likelihood(weights, *(a[None] for a in point))
+    by_point = jax.vmap(of_point)(*(_shard(a[chosen], "data") for a in target.data))
+    return n_points / batch_size * by_point.sum(0), n_points * (n_points - batch_size) / batch_size * by_point.mean(1).var(ddof=1)
+
+def _check_batch(data, batch_size):
+    n_points = len(data[0]) if data and jnp.ndim(data[0]) else 0
+    if not n_points or any(jnp.shape(a)[:1] != (n_points,) for a in data):
+        raise ValueError(f"batch_size={batch_size} needs data arrays with one row per point, got shapes {[jnp.shape(a) for a in data]}; use batch_size=None")
+    if batch_size > n_points: raise ValueError(f"batch_size must be at most the {n_points} data points, got {batch_size=}; None takes all")
+
+# %% ../nbs/06_gradients.ipynb #14f82da1
+def _add_known(loss, gradient, objective, distribution, params, prior, step):
+    def value(params):
+        known = objective.known(distribution, params, prior, step)
+        return known.loss, known
+    known_gradient, known = jax.grad(value, has_aux=True)(params)
+    return jax.tree.map(jnp.add, loss, known), gradient + known_gradient
+
 def _jackknife(credits):
     "Standard error of an estimate from what it loses without each sample."
     return jnp.sqrt((len(credits) - 1) / len(credits) * ((credits - credits.mean())**2).sum())

@@ -396,7 +396,7 @@ BINN, X, Y, DATA = BiNN((2, 1)), np.ones((4, 2)), np.array([0, 1, 0, 1]), moons(
 ERRORS = [
     (dict(n_steps=0), ValueError, "n_steps must be an integer of at least 1, got n_steps=0"),
     (dict(n_steps=2.5), ValueError, "n_steps must be an integer of at least 1, got n_steps=2.5"),
-    (dict(n_seeds=0), ValueError, "n_seeds must be at least 1, got n_seeds=0"),
+    (dict(n_seeds=0), ValueError, "n_seeds must be an integer of at least 1, got n_seeds=0"),
     (dict(key=None), ValueError, "key must be a jax.random.key, got key=None"),
     (dict(key=0), ValueError, "key must be a jax.random.key, got key=0"),
     (dict(params=np.zeros((2, 3))), ValueError, "params must have shape (4, 3) or, with the seeds first, (3, 4, 3), got shape (2, 3)"),

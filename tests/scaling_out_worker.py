@@ -1,0 +1,113 @@
+"""One process of tests/test_scaling_out.py: `python scaling_out_worker.py TASK [host:port n_processes process]` prints one line of JSON for each thing it did."""
+import json
+import os
+import re
+import signal
+import sys
+import time
+
+import jax
+import numpy as np
+import optax
+
+from qhn import inference
+from qhn.ansatz import staircase
+from qhn.binn import BiNN
+from qhn.born import BornMachine
+from qhn.datasets import moons
+from qhn.elbo import KL, BernoulliPrior
+from qhn.gradients import Exact, ScoreFunction, as_target
+from qhn.inference import fit, init, join_processes, step
+
+DATA = moons(n_train=48, seed=0)
+MACHINE, MODEL, ADAM = BornMachine(staircase(5, 1)), BiNN((2, 1, 1)), optax.adam(0.05)
+AUTO, EXPLICIT = jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit
+
+
+def mesh_of(kind=AUTO, **axes):
+    return jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=(kind,) * len(axes))
+
+
+def run(mesh=None, estimator=ScoreFunction(40), n_steps=12, data=(DATA.x_train, DATA.y_train), **options):
+    if "state" not in options: options = {"key": jax.random.key(3), "n_seeds": 4, **options}
+    return fit(MACHINE, MODEL, data, estimator=estimator, optimizer=ADAM, n_steps=n_steps, mesh=mesh, progress=False, **options)
+
+
+def numbers(result):
+    return {"params": np.asarray(result.params).tolist(), **{name: np.asarray(values).tolist() for name, values in result.history.items()}}
+
+
+def compilations(function):
+    events = []
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration": events.append(duration)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    function()
+    return len(events)
+
+
+def refusal(*args, **options):
+    try: run(*args, **options)
+    except (TypeError, ValueError) as error: return f"{type(error).__name__}: {error}"
+
+
+def compiled_step():
+    "Sizes of all arrays in a step that 4 x 2 devices share, and the messages between them."
+    mesh, state = mesh_of(samples=4, data=2), init(MACHINE, ADAM, jax.random.key(0))
+    with jax.set_mesh(mesh):
+        placed = inference._place(mesh, as_target(MODEL, (DATA.x_train, DATA.y_train)), BernoulliPrior(), state)
+        text = jax.jit(step, static_argnums=0).lower((MACHINE, KL(), ScoreFunction(40), ADAM), *placed).compile().as_text()
+    shapes = re.findall(r"f64\[([\d,]+)\]", text)
+    return {"sizes": sorted({int(size) for shape in shapes for size in shape.split(",")}), "all-reduce": text.count(" all-reduce("), "all-gather": text.count(" all-gather(")}
+
+
+def devices():
+    "Meshes of eight devices against one device."
+    all_three = mesh_of(EXPLICIT, seeds=2, samples=2, data=2)
+    half = run(all_three, n_steps=6)
+    return {"n_devices": jax.device_count(), "alone": numbers(run()), "exact alone": numbers(run(estimator=Exact())),
+            "seeds, samples, data": numbers(run(all_three)), "exact seeds": numbers(run(mesh_of(seeds=4), Exact())),
+            "resumed alone": numbers(run(state=half.state, n_steps=6)), "resumed": numbers(run(all_three, state=half.state, n_steps=6)),
+            "devices of the result": sorted({device.id for leaf in jax.tree.leaves(half.state) for device in leaf.devices()}),
+            "compilations": compilations(lambda: run(all_three, data=(-DATA.x_train, DATA.y_train), key=jax.random.key(4), n_steps=5)),
+            "step": compiled_step(),
+            "refused": {"data": refusal(mesh_of(data=5)), "samples": refusal(mesh_of(samples=7)), "seeds": refusal(mesh_of(seeds=8)),
+                        "no samples": refusal(mesh_of(samples=2), Exact()), "name": refusal(mesh_of(rows=2)), "no mesh": refusal(8)}}
+
+
+def together():
+    "The same run by all processes, with the whole result in each."
+    mesh = mesh_of(samples=2, data=jax.device_count() // 2)
+    result = run(mesh)
+    return {"n_devices": jax.device_count(), "n_processes": jax.process_count(), "local": all(leaf.is_fully_addressable for leaf in jax.tree.leaves(result.state)), **numbers(result)}
+
+
+def killed():
+    "The common run; then training for ever, in which process 1 is killed."
+    print(json.dumps(together()), flush=True)
+    mesh = mesh_of(samples=2, data=jax.device_count() // 2)
+    state = run(mesh).state
+    while True:
+        if jax.process_index() == 1 and state.step >= 36:
+            print(json.dumps({"died": time.time()}), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        state = run(mesh, state=state).state
+
+
+def failed():
+    "Process 0 fails, and process 1 calls `fit` without it."
+    mesh = mesh_of(samples=jax.device_count())
+    if jax.process_index() == 0:
+        print(json.dumps({"died": time.time()}), flush=True)
+        raise RuntimeError("a fault of its own")
+    run(mesh)
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)    # compiles in half the time
+    task, *where = sys.argv[1:]
+    if where: join_processes(where[0], int(where[1]), int(where[2]), patience=6)
+    if task == "devices": print(json.dumps(devices()))
+    if task == "killed": killed()
+    if task == "failed": failed()

@@ -1,0 +1,144 @@
+"""Training shared by devices and processes: the numbers of one device, refusals that say why, and no process left waiting for a dead one."""
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from qhn.ansatz import product, staircase
+from qhn.binn import BiNN
+from qhn.born import BornMachine
+from qhn.gradients import Exact
+from qhn.inference import fit, join_processes
+
+WORKER = Path(__file__).with_name("scaling_out_worker.py")
+KEY = jax.random.key(0)
+
+
+def start(task, n_devices, *where):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}", "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, str(WORKER), task, *map(str, where)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(processes, seconds=200):
+    "(exit status, what it printed, errors) of each; none is left running."
+    try: outputs = [process.communicate(timeout=seconds) for process in processes]
+    finally:
+        for process in processes: process.kill()
+    return [(process.returncode, [json.loads(line) for line in out.splitlines() if line.startswith("{")], errors) for process, (out, errors) in zip(processes, outputs)]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def pair(task, n_devices):
+    "Two processes over loopback."
+    where = f"127.0.0.1:{free_port()}"
+    return [start(task, n_devices, where, 2, process) for process in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def eight():
+    (status, printed, errors), = finish([start("devices", 8)])
+    assert status == 0, errors
+    return printed[0]
+
+
+def assert_same(a, b, since=0):
+    # Adam divides by the gradient's size: rounding of the order 1e-16 in an angle without effect moves that angle by 1e-7, and nothing else.
+    np.testing.assert_allclose(a["params"], b["params"], rtol=0, atol=1e-6)
+    for name in ("loss", "expected_nll", "divergence", "loss_error", "grad_norm"):
+        np.testing.assert_allclose(a[name], np.array(b[name])[:, since:], rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("shared, alone", [("seeds, samples, data", "alone"), ("exact seeds", "exact alone")])
+def test_eight_devices_give_the_numbers_of_one(eight, shared, alone):
+    assert eight["n_devices"] == 8
+    assert np.shape(eight[alone]["loss"]) == (4, 12)
+    assert_same(eight[shared], eight[alone])
+
+
+def test_a_shared_run_goes_on_with_or_without_the_mesh(eight):
+    assert_same(eight["resumed"], eight["alone"], since=6)
+    assert_same(eight["resumed alone"], eight["alone"], since=6)
+
+
+def test_the_result_is_on_one_device(eight): assert eight["devices of the result"] == [0]
+
+
+def test_other_data_on_the_same_mesh_compile_nothing(eight): assert eight["compilations"] == 0
+
+
+def test_no_device_holds_all_samples_or_all_data(eight):
+    sizes = eight["step"]["sizes"]
+    assert {10, 24} <= set(sizes) and not {40, 48} & set(sizes)    # 40 samples on 4 devices, 48 points on 2
+    assert eight["step"]["all-reduce"] > 0 and eight["step"]["all-gather"] == 0
+
+
+@pytest.mark.parametrize("what, text", [
+    ("data", "ValueError: mesh has 5 devices along 'data', which do not divide the number of data points, 48; make it a multiple of 5, such as 50"),
+    ("samples", "ValueError: mesh has 7 devices along 'samples', which do not divide n_samples of ScoreFunction(), 40; make it a multiple of 7, such as 42"),
+    ("seeds", "ValueError: mesh has 8 devices along 'seeds', which do not divide n_seeds, 4; make it a multiple of 8, such as 8"),
+    ("no samples", "ValueError: mesh has an axis 'samples', but there are no samples to divide"),
+    ("name", "ValueError: mesh must have axes named 'seeds', 'samples' or 'data', got ['rows']"),
+    ("no mesh", "TypeError: mesh must be a jax.sharding.Mesh such as jax.make_mesh((8,), ('samples',)), got 8")])
+def test_a_mesh_that_does_not_fit_is_refused(eight, what, text): assert eight["refused"][what].startswith(text)
+
+
+@pytest.fixture(scope="module")
+def killed():
+    "Two processes of two devices each; after the common run the second is killed."
+    return finish(pair("killed", 2)), time.time()
+
+
+def test_two_processes_give_the_numbers_of_one(eight, killed):
+    for _, printed, errors in killed[0]:
+        assert printed, errors
+        assert (printed[0]["n_processes"], printed[0]["n_devices"], printed[0]["local"]) == (2, 4, True)
+        assert_same(printed[0], eight["alone"])
+    assert killed[0][0][1][0] == killed[0][1][1][0]    # to the last bit in both
+
+
+def assert_ended_with_a_message(status, errors):
+    assert status not in (0, None)
+    assert "Gloo" in errors or "another task died" in errors
+
+
+def test_a_killed_process_ends_the_other_within_a_minute(killed):
+    ((survivor, _, errors), (victim, printed, _)), ended = killed
+    assert victim == -9
+    assert_ended_with_a_message(survivor, errors)
+    assert ended - printed[-1]["died"] < 60
+
+
+def test_a_failing_process_ends_the_other_within_a_minute():
+    (victim, printed, fault), (survivor, _, errors) = finish(pair("failed", 1))
+    ended = time.time()
+    assert victim == 1 and "RuntimeError: a fault of its own" in fault
+    assert_ended_with_a_message(survivor, errors)
+    assert ended - printed[-1]["died"] < 60
+
+
+@pytest.mark.parametrize("coordinator", ["10.0.0.1", "10.0.0.1:", "host:port"])
+def test_a_coordinator_without_port_is_refused(coordinator):
+    with pytest.raises(ValueError, match="coordinator must be 'host:port' of process 0"): join_processes(coordinator, 2, 0)
+
+
+@pytest.mark.parametrize("n_seeds", [1.5, 0, True, "3"])
+def test_the_number_of_seeds_is_a_positive_integer(n_seeds):
+    with pytest.raises(ValueError, match="n_seeds must be an integer of at least 1, got n_seeds="):
+        fit(BornMachine(staircase(3, 1)), np.zeros(8), n_steps=1, key=KEY, n_seeds=n_seeds)
+
+
+def test_too_wide_for_exact_names_the_sampled_estimator():
+    with pytest.raises(ValueError, match=r"Exact\(\) on 2\*\*650 networks .* use estimator=ScoreFunction\(\) instead"):
+        fit(BornMachine(product(650)), BiNN((64, 10)), (np.zeros((4, 64)), np.zeros(4, int)), estimator=Exact(), n_steps=1, key=KEY)

@@ -1,0 +1,169 @@
+"""MMD² and pair expectations of circuits by transfer matrices, against tables, plain sums over strings, closed forms, samples and central differences."""
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from circuits import bits
+
+from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
+from qhn.born import contract_pairs, expect_pair_product, pair_cores, pair_engine, probs, real_matrices, sample
+from qhn.elbo import BernoulliPrior
+from qhn.mmd import mmd2, mmd2_circuit, mmd2_factorised, mmd2_from_samples
+
+KEY = jax.random.key(0)
+BACKWARDS = Ansatz(7, (Rotation("RX"), Entangler("CNOT", ((2, 1), (4, 3), (6, 5))), Rotation("RY"), Entangler("CZ", ((1, 2), (5, 4))),
+                       Rotation("RX"), Entangler("CNOT", ((1, 0), (3, 4))), Rotation("RY")))
+FAR = Ansatz(6, (Rotation("RX"), Entangler("CNOT", ((5, 0), (0, 3))), Rotation("RY"), Entangler("CZ", ((1, 4),)), Rotation("RX")))
+
+
+def angles(ansatz, seed=0): return jax.random.uniform(jax.random.key(seed), ansatz.param_shape, float, -3, 3)
+
+
+def coins(n, seed=0): return np.random.default_rng(seed).uniform(0.05, 0.95, n)
+
+
+def plain_mmd2(q, p_plus, word_weights):
+    "Σ over pairs of strings of (q - p)(w) k(w, w') (q - p)(w'), in numpy."
+    n = len(p_plus)
+    p = np.where(bits(n) == 0, p_plus, 1 - p_plus).prod(1)
+    grams = [reduce(np.kron, [np.array([[1, 1 - 2 * w / n], [1 - 2 * w / n, 1]])] * n) for w in word_weights]
+    return np.mean([(q - p) @ g @ (q - p) for g in grams])
+
+
+CIRCUITS = [brickwork(8, 1), brickwork(7, 2), brickwork(8, 3), brickwork(9, 4), brickwork(8, 5), brickwork(7, 6),
+            staircase(8, 1), staircase(7, 2), staircase(6, 3), hardware_efficient(7, 2), product(5), product(1), brickwork(2, 2), BACKWARDS]
+
+
+# ---------------------------------------------------------------- values and gradients on small registers
+
+@pytest.mark.parametrize("ansatz", CIRCUITS, ids=lambda a: f"{a.n_qubits}-{len(a.moments)}")
+def test_the_sweep_is_the_sum_over_all_pairs_of_strings(ansatz):
+    n, params, p_plus = ansatz.n_qubits, angles(ansatz), coins(ansatz.n_qubits)
+    weights = (0.3 * n, 0.1 * n)
+    got = mmd2_circuit(ansatz, params, BernoulliPrior(p_plus), weights, "mps")
+    np.testing.assert_allclose(got, plain_mmd2(np.asarray(probs(ansatz, params)), p_plus, weights), rtol=1e-11)
+
+
+@pytest.mark.parametrize("ansatz", [brickwork(9, 4), staircase(6, 2), BACKWARDS], ids=["bricks", "stairs", "backwards"])
+def test_gradients_in_angles_and_prior_match_the_walsh_form(ansatz):
+    params, p_plus = angles(ansatz, 1), jnp.asarray(coins(ansatz.n_qubits, 1))
+    sweep = lambda params, p: mmd2_circuit(ansatz, params, BernoulliPrior(p), (1, 2), "mps")
+    table = lambda params, p: mmd2(probs(ansatz, params), BernoulliPrior(p), (1, 2))
+    got, want = (jax.jit(jax.grad(f, (0, 1)))(params, p_plus) for f in (sweep, table))
+    for a, b in zip(got, want): np.testing.assert_allclose(a, b, atol=1e-13)
+
+
+def test_the_sweep_at_sixteen_qubits_and_deep_bricks():
+    ansatz, prior = brickwork(16, 6), BernoulliPrior(coins(16))
+    params = angles(ansatz, 2)
+    np.testing.assert_allclose(mmd2_circuit(ansatz, params, prior, engine="mps"), mmd2(probs(ansatz, params), prior), rtol=1e-11)
+
+
+@pytest.mark.parametrize("ansatz, engine", [(BACKWARDS, "mps"), (BACKWARDS, "dense"), (staircase(5, 2), "mps"), (FAR, None)])
+def test_pair_expectations_of_factors_without_symmetry(ansatz, engine):
+    params, n = angles(ansatz, 3), ansatz.n_qubits
+    factors = np.random.default_rng(3).normal(size=(2, 1, n, 2, 2))
+    q = np.asarray(probs(ansatz, params))
+    want = [[q @ reduce(np.kron, f) @ q for f in row] for row in factors]
+    np.testing.assert_allclose(expect_pair_product(ansatz, params, factors, engine), want, rtol=1e-10)
+    assert expect_pair_product(ansatz, params, factors[0, 0], engine).shape == ()
+
+
+def test_real_matrices_multiply_to_the_probabilities():
+    params = angles(BACKWARDS, 4)
+    d = jax.vmap(real_matrices)(pair_cores(BACKWARDS, params))     # the pairs begin before wire 0 or end after wire 6
+    left = jnp.zeros((1, d.shape[-1])).at[0, 0].set(1)
+    for matrices in d: left = jnp.einsum("ka,sab->ksb", left, matrices).reshape(-1, d.shape[-1])
+    table = np.asarray(left[:, 0])
+    np.testing.assert_allclose(np.sort(table[table != 0]), np.sort(np.asarray(probs(BACKWARDS, params))), rtol=1e-10)
+    assert d.dtype == jnp.float64
+
+
+def test_long_range_circuits_use_the_table():
+    params, prior = angles(FAR, 5), BernoulliPrior(coins(6))
+    np.testing.assert_allclose(mmd2_circuit(FAR, params, prior), plain_mmd2(np.asarray(probs(FAR, params)), coins(6), (1, 2)), rtol=1e-11)
+    assert pair_engine(FAR, 3) == "dense" and pair_engine(brickwork(650, 4), 3) == "mps" and pair_engine(staircase(6, 3), 1) == "dense"
+
+
+# ---------------------------------------------------------------- wide registers
+
+def test_central_differences_and_samples_at_650_qubits():
+    ansatz, prior = brickwork(650, 4), BernoulliPrior(coins(650))
+    params, direction = angles(ansatz, 6), jax.random.normal(jax.random.key(7), ansatz.param_shape)
+    along = jax.jit(jax.value_and_grad(lambda t: mmd2_circuit(ansatz, params + t * direction, prior)))
+    value, slope = along(0.)
+    np.testing.assert_allclose(slope, (along(1e-5)[0] - along(-1e-5)[0]) / 2e-5, rtol=1e-7)
+    estimates = np.array([mmd2_from_samples(sample(ansatz, params, key, 300), prior) for key in jax.random.split(KEY, 16)])
+    assert abs(estimates.mean() - value) < 4 * estimates.std(ddof=1) / 4
+
+
+@pytest.mark.parametrize("noise", [None, 1e-2])
+def test_single_precision_at_4000_qubits(noise):
+    ansatz, prior = product(4000), BernoulliPrior()
+    params = ansatz.init(KEY, noise).astype(jnp.float32)
+    closed = mmd2_factorised(np.cos(np.asarray(params[0], float)), prior.means(4000))
+    got = mmd2_circuit(ansatz, params, prior)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, closed, rtol=2e-4 if noise is None else 1e-3)    # near the prior the subtracted closed form has no digit left in float32
+    entangled = brickwork(4000, 4)
+    params = entangled.init(KEY, noise)
+    value, gradient = jax.jit(jax.value_and_grad(lambda a: mmd2_circuit(entangled, a, prior)))(params.astype(jnp.float32))
+    np.testing.assert_allclose(value, mmd2_circuit(entangled, params.astype(jnp.float32).astype(float), prior), rtol=1e-3)
+    assert jnp.isfinite(gradient).all()
+
+
+def test_a_circuit_equal_to_the_prior_has_zero_distance():
+    ansatz = brickwork(650, 4)
+    params = jnp.zeros(ansatz.param_shape).at[-2].set(jnp.linspace(0.3, 2.8, 650))
+    prior = BernoulliPrior(np.cos(np.linspace(0.3, 2.8, 650) / 2)**2)
+    assert 0 <= mmd2_circuit(ansatz, params, prior) < 1e-28
+    assert 0 <= mmd2_circuit(ansatz, params.astype(jnp.float32), prior) < 1e-10
+
+
+def test_growing_and_shrinking_factors_neither_overflow_nor_underflow():
+    ansatz = brickwork(3000, 3)
+    factors = jnp.ones((3000, 2, 2)) * jnp.where(jnp.arange(3000) < 1500, 16., 1 / 16)[:, None, None]     # 2^6000 in the middle
+    np.testing.assert_allclose(expect_pair_product(ansatz, angles(ansatz, 8), factors), 1, rtol=1e-10)
+
+
+def test_memory_of_the_gradient_is_one_environment_a_pair():
+    ansatz = staircase(200, 3)
+    step = jax.jit(jax.grad(lambda a: mmd2_circuit(ansatz, a, BernoulliPrior())))
+    used = step.lower(jnp.zeros(ansatz.param_shape)).compile().memory_analysis().temp_size_in_bytes
+    environments = 100 * 3 * 65**2 * 8                      # pairs × kernels × (χ² + 1)² × bytes
+    assert used < 4 * environments                          # keeping every product of a step takes over eleven times them
+
+
+# ---------------------------------------------------------------- jit, arguments
+
+def test_jit_vmap_and_the_second_call_compile_once():
+    ansatz, prior = brickwork(20, 4), BernoulliPrior(coins(20))
+    batch = jnp.stack([angles(ansatz, s) for s in (9, 10)])
+    f = jax.jit(jax.vmap(lambda a: mmd2_circuit(ansatz, a, prior)))
+    np.testing.assert_allclose(f(batch), [mmd2_circuit(ansatz, a, prior) for a in batch], rtol=1e-12)
+    f(batch + 1)
+    assert f._cache_size() == 1
+
+
+def test_contract_pairs_of_scalars_is_a_product():
+    d, factors = jnp.full((3, 4, 1, 1), 0.5), jnp.ones((3, 2, 4, 4))
+    np.testing.assert_allclose(contract_pairs(lambda x: x, d, factors), [4.**3] * 2)
+
+
+def test_bad_input_is_named():
+    ansatz, params, prior = brickwork(60, 4), jnp.zeros((8, 60)), BernoulliPrior()
+    with pytest.raises(ValueError, match=r"params must have shape \(8, 60\)"): mmd2_circuit(ansatz, params[1:], prior)
+    with pytest.raises(ValueError, match=r"prob_plus must be one number or have shape \(60,\)"): mmd2_circuit(ansatz, params, BernoulliPrior(np.full(59, 0.5)))
+    with pytest.raises(TypeError, match="prior must be a BernoulliPrior, got ndarray"): mmd2_circuit(ansatz, params, np.ones(4))
+    with pytest.raises(ValueError, match="word_weights must be positive"): mmd2_circuit(ansatz, params, prior, (0,))
+    with pytest.raises(ValueError, match="engine must be None, 'mps' or 'dense', got engine='tree'"): mmd2_circuit(ansatz, params, prior, engine="tree")
+    with pytest.raises(ValueError, match=r"factors must have shape \(..., 60, 2, 2\).*got shape \(60, 2\)"): expect_pair_product(ansatz, params, np.ones((60, 2)))
+    with pytest.raises(ValueError, match="factors must be real"): expect_pair_product(ansatz, params, np.ones((60, 2, 2)) * 1j)
+    deep = staircase(650, 6)
+    with pytest.raises(ValueError, match="two copies of a circuit with bond dimension 64 .* use samples, or an ansatz with fewer entanglers"):
+        mmd2_circuit(deep, jnp.zeros(deep.param_shape), prior)
+    far = Ansatz(60, (Rotation("RY"), Entangler("CNOT", ((0, 59),))))
+    with pytest.raises(ValueError, match="use an ansatz of neighbouring pairs"): mmd2_circuit(far, jnp.zeros((1, 60)), prior)
+    with pytest.raises(ValueError, match="needs every pair on neighbouring wires"): mmd2_circuit(far, jnp.zeros((1, 60)), prior, engine="mps")

@@ -8,9 +8,9 @@ __all__ = ['bond_dims', 'cores', 'EngineCost', 'engine_cost', 'statevector', 'pr
            'by_pairs', 'pair_cores', 'contract_pairs', 'pair_engine', 'expect_pair_product', 'Implicit', 'Explicit',
            'BornMachine', 'SampleOnly']
 
-# %% ../nbs/03_born.ipynb #6c49ed62
+# %% ../nbs/03_born.ipynb #78b388aa
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from operator import index
 from typing import NamedTuple, Protocol, runtime_checkable
 import math
@@ -272,54 +272,184 @@ def _mps_sample(ansatz, params, key, n_samples):
     bits, log_q = (_product_draw if all_cores.shape[1] == 1 else _draw_with_log_prob)(all_cores, uniforms)
     return 1 - 2 * bits.T.astype(uniforms.dtype), log_q
 
-# %% ../nbs/03_born.ipynb #60acf9c6
+# %% ../nbs/03_born.ipynb #046f6fd9
+_einsum = partial(jnp.einsum, precision="highest")    # by default some accelerators round float32 factors to ten bits
+
+def _blocks(mats):
+    "Kronecker products of the matrices of four neighbouring wires at a time."
+    return [reduce(jnp.kron, mats[first:first + 4]) for first in range(0, len(mats), 4)]
+
 def _rotate(state, mats):
-    "Apply one 2×2 matrix to every wire."
-    n = len(mats)
-    for first in range(0, n, 4):
-        block = mats[first]
-        for m in mats[first + 1:first + 4]: block = jnp.kron(block, m)
-        state = jnp.einsum("ij,ajb->aib", block, state.reshape(2**first, len(block), -1))
+    "Apply one 2×2 matrix to each of the first wires, and move these wires behind the others."
+    for block in _blocks(mats): state = _einsum("jr,ij->ri", state.reshape(len(block), -1), block)
     return state.reshape(-1)
 
-# %% ../nbs/03_born.ipynb #f0ce347c
-@jax.custom_vjp
-def _permute(x, index, inverse): return x[index]
-_permute.defvjp(lambda x, index, inverse: (x[index], inverse), lambda inverse, bar: (bar[inverse], None, None))
+# %% ../nbs/03_born.ipynb #d6ee396a
+def _span(columns):
+    "XOR of every subset of `columns`; the first column belongs to the most significant bit."
+    return reduce(lambda sums, column: jnp.concatenate([sums, sums ^ column]), columns[::-1], jnp.zeros(1, jnp.uint32))
 
-def _flip(index, pairs):
-    "Apply CNOTs to basis indices; a pair is (control shift, target shift, 1 if it counts)."
-    return jax.lax.fori_loop(0, len(pairs), lambda k, i: i ^ ((((i >> pairs[k, 0]) & pairs[k, 2]) << pairs[k, 1])), index)
+def _images(columns, split=0):
+    "Where a linear map sends each basis state: all of them, or those of this device if the first `split` wires number the devices."
+    left, right = jnp.split(columns[split:], [(len(columns) - split) // 2])
+    images = _span(left)[:, None] ^ _span(right)
+    if split: images ^= _span(columns[:split])[jax.lax.axis_index("amplitudes")]
+    return images.reshape(-1)
 
-def _entangle(state, cnots, czs):
-    basis = jnp.arange(len(state))
-    if len(cnots): state = _permute(state, _flip(basis, cnots[::-1]), _flip(basis, cnots))
-    if not len(czs): return state
-    odd = jax.lax.fori_loop(0, len(czs), lambda k, s: s ^ ((basis >> czs[k, 0]) & (basis >> czs[k, 1]) & czs[k, 2]), jnp.zeros_like(basis))
-    return state * (1 - 2 * odd)
+def _negate(state, columns, split):
+    "Apply the CZs whose matrix Q has these columns, none if there are no columns."
+    if not columns.size: return state
+    basis = 2**np.arange(len(columns), dtype=np.uint32)[::-1]
+    odd = jax.lax.population_count(_images(basis, split) & _images(columns, split)) & 1
+    return jnp.where(odd, -state, state)
 
-# %% ../nbs/03_born.ipynb #a870a316
+# %% ../nbs/03_born.ipynb #a3bfa29f
+def _exchange(state, split):
+    "Swap the first `split` wires, which number the devices, with the next ones."
+    return jax.lax.all_to_all(state.reshape(2**split, -1), "amplitudes", 0, 0).reshape(-1)
+
+def _exchange_last(state, split):
+    "Let the last wires number the devices, and put those that did at the front of the others."
+    return jax.lax.all_to_all(state.reshape(-1, 2**split), "amplitudes", 1, 0).reshape(-1)
+
+def _rotate_all(state, mats, split):
+    "Apply one 2×2 matrix to every wire."
+    state = _rotate(state, mats[split:])
+    return _exchange_last(_rotate(_exchange(state, split), mats[:split]), split) if split else state
+
+# %% ../nbs/03_born.ipynb #21978891
+def _inverse_mod2(m):
+    "Inverse of a matrix over F_2, by elimination."
+    a = np.concatenate([m, np.eye(len(m), dtype=m.dtype)], 1)
+    for c in range(len(m)):
+        pivot = c + np.flatnonzero(a[c:, c])[0]
+        a[[c, pivot]] = a[[pivot, c]]
+        a ^= np.outer(a[:, c] * (np.arange(len(m)) != c), a[c])
+    return a[:, len(m):]
+
+def _independent(rows):
+    "Columns, from the first on, that are no sum of chosen ones before them."
+    chosen, basis = [], []
+    for j, column in enumerate(rows.T):
+        value = reduce(lambda v, b: min(v, v ^ b), basis, int("".join(map(str, column)), 2))
+        if value: basis.append(value); chosen.append(j)
+    return chosen
+
+# %% ../nbs/03_born.ipynb #ce16794f
+def _local_maps(m, split):
+    "L1, L2, L3 of the text; `m` alone if nothing is split."
+    if not split: return [m]
+    n, eye, chosen = len(m), np.eye(len(m), dtype=m.dtype), _independent(m[:split])
+    swap = eye[[*range(split, 2*split), *range(split), *range(2*split, n)]]
+    last, middle = eye.copy(), eye.copy()
+    last[[j for j in chosen if j >= split], [j for j in range(split) if j not in chosen]] = 1
+    middle[split:2*split] = m[:split] @ last @ swap % 2
+    return [m @ last @ swap @ _inverse_mod2(middle) @ swap % 2, middle, last]
+
+# %% ../nbs/03_born.ipynb #0286ad1d
+def _permute(state, maps, split):
+    "Take every amplitude from where the product of the local `maps`, with exchanges between them, sends its index."
+    for k, columns in enumerate(maps):
+        if k: state = _exchange(state, split)
+        state = state.at[_images(columns, split)].get(mode="promise_in_bounds")
+    return state
+
+# %% ../nbs/03_born.ipynb #d3fb85af
+def _entanglers(n, gates, split):
+    "Columns of the local maps of the CNOTs, of their inverses last to first, and of the matrix Q of the CZs."
+    m, q, value = np.eye(n, dtype=np.int64), np.zeros((n, n), np.int64), 2**np.arange(n)[::-1]
+    for c, t in gates.get("CNOT", ()): m[:, c] ^= m[:, t]
+    for c, t in gates.get("CZ", ()): q[min(c, t), max(c, t)] ^= 1
+    maps, here = _local_maps(m, split), value * (np.arange(n) >= split)    # an address on the device
+    return [here @ a for a in maps], [here @ _inverse_mod2(a) for a in maps[::-1]], value @ q
+
 @lru_cache
-def _dense_steps(ansatz):
-    "Per step the row of its rotation (-1: none) and its CNOT and CZ pairs, padded, as (steps, pairs, 3)."
+def _dense_steps(ansatz, split):
+    "Per step the row of its rotation (-1: none) and what `_entanglers` says; without entries for a gate that the circuit lacks."
+    if ansatz.n_qubits > 32: raise ValueError(f"engine='dense' numbers amplitudes by 32 bits, got n_qubits={ansatz.n_qubits}; use at most 32 qubits")
     steps, row = [], -1
     for m in ansatz.moments:
         if isinstance(m, Rotation): row += 1; steps.append([row, {}])
         else:
             if not steps or steps[-1][1]: steps.append([-1, {}])
-            steps[-1][1][m.gate] = [(ansatz.n_qubits - 1 - c, ansatz.n_qubits - 1 - t, 1) for c, t in m.pairs]
-    def padded(gate):
-        longest = max((len(g.get(gate, ())) for _, g in steps), default=0)
-        return np.array([list(g.get(gate, ())) + [(0, 0, 0)] * (longest - len(g.get(gate, ()))) for _, g in steps], np.int32).reshape(len(steps), longest, 3)
-    return np.array([r for r, _ in steps], np.int32), padded("CNOT"), padded("CZ")
+            steps[-1][1][m.gate] = m.pairs
+    steps = steps or [[-1, {}]]
+    forward, backward, czs = (np.array(a, np.uint32) for a in zip(*(_entanglers(ansatz.n_qubits, gates, split) for _, gates in steps)))
+    cnot, cz = (slice(None if any(g.get(gate) for _, g in steps) else 0) for gate in ("CNOT", "CZ"))
+    return np.array([r for r, _ in steps], np.int32), forward[:, cnot], backward[:, cnot], czs[:, cz]
 
-def _dense_statevector(ansatz, params):
-    rows, cnots, czs = _dense_steps(ansatz)
+# %% ../nbs/03_born.ipynb #559c1c02
+def _split_wires(n):
+    "Number k of first wires that number the devices of the mesh in context; a `ValueError` unless there are 2**k with 2k ≤ n."
+    size = dict(jax.sharding.get_abstract_mesh().shape).get("amplitudes", 1)
+    split = size.bit_length() - 1
+    if size != 2**split or 2*split > n:
+        raise ValueError(f"the mesh axis 'amplitudes' must hold a power of two of devices, at most 2**{n // 2} for n_qubits={n}, got {size}; use a mesh of fewer devices")
+    return split
+
+def _on_devices(f, split, args, parts):
+    "f(*args) on every device's part; `parts` says per argument, and last for the result, whether it is split or everywhere whole."
+    if not split: return f(*args)
+    specs = tuple(jax.sharding.PartitionSpec("amplitudes") if p else jax.sharding.PartitionSpec() for p in parts)
+    return jax.shard_map(f, in_specs=specs[:-1], out_specs=specs[-1], axis_names={"amplitudes"})(*args)
+
+# %% ../nbs/03_born.ipynb #e313c6c3
+def _step_matrices(ansatz, params):
+    "Matrices of all rotations, and identities for a step without."
     mats = _rotation_matrices(ansatz, params)
-    mats = jnp.concatenate([mats, jnp.broadcast_to(jnp.eye(2, dtype=mats.dtype), (1, ansatz.n_qubits, 2, 2))])
-    start = jnp.zeros(2**ansatz.n_qubits, mats.dtype).at[0].set(1)
-    step = lambda state, s: (_entangle(_rotate(state, mats[s[0]]), s[1], s[2]), None)
-    return jax.lax.scan(step, start, (rows, cnots, czs))[0]
+    return jnp.concatenate([mats, jnp.broadcast_to(jnp.eye(2, dtype=mats.dtype), (1, ansatz.n_qubits, 2, 2))])
+
+def _run_dense(ansatz, params):
+    n, split = ansatz.n_qubits, _split_wires(ansatz.n_qubits)
+    rows, forward, _, czs = _dense_steps(ansatz, split)
+    def run(mats):
+        def step(state, gates):
+            row, maps, cz = gates
+            return _negate(_permute(_rotate_all(state, mats[row], split), maps, split), cz, split), None
+        start = _images(2**np.arange(n, dtype=np.uint32)[::-1], split) == 0
+        return jax.lax.scan(step, start.astype(mats.dtype), (rows, forward, czs))[0]
+    return _on_devices(run, split, (_step_matrices(ansatz, params),), (False, True))
+
+# %% ../nbs/03_born.ipynb #ad3d78a5
+def _unrotate(psi, bar, mats):
+    "Undo `_rotate` on a state and its cotangent, but for the order of wires; also the list of O_j."
+    overlaps = []
+    for block in _blocks(mats):
+        psi, bar, wires = psi.reshape(len(block), -1), bar.reshape(len(block), -1), len(block).bit_length() - 1
+        both = _einsum("ir,jr->ij", bar, psi)
+        overlaps += [jnp.einsum("aibajb->ij", both.reshape(2 * (2**w, 2, 2**(wires - 1 - w)))) for w in range(wires)]
+        psi, bar = _einsum("jr,ji->ri", psi, block.conj()), _einsum("jr,ji->ri", bar, block)
+    return psi.reshape(-1), bar.reshape(-1), overlaps
+
+def _unrotate_all(psi, bar, mats, split):
+    psi, bar, overlaps = _unrotate(psi, bar, mats[split:])
+    if not split: return psi, bar, jnp.stack(overlaps)
+    psi, bar, first = _unrotate(_exchange(psi, split), _exchange(bar, split), mats[:split])
+    return _exchange_last(psi, split), _exchange_last(bar, split), jnp.stack(first + overlaps)
+
+# %% ../nbs/03_born.ipynb #fa688f9d
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _dense_statevector(ansatz, params): return _run_dense(ansatz, params)
+
+def _dense_fwd(ansatz, params):
+    psi = _dense_statevector(ansatz, params)
+    return psi, (params, psi)
+
+def _dense_bwd(ansatz, saved, bar):
+    (params, psi), split = saved, _split_wires(ansatz.n_qubits)
+    rows, _, backward, czs = _dense_steps(ansatz, split)
+    def unwind(mats, psi, bar):
+        def step(both, gates):
+            row, maps, cz = gates
+            psi, bar, overlaps = _unrotate_all(*(_permute(_negate(s, cz, split), maps, split) for s in both), mats[row], split)
+            return (psi, bar), overlaps
+        overlaps = jax.lax.scan(step, (psi, bar), (rows, backward, czs), reverse=True)[1]
+        return jax.lax.psum(overlaps, "amplitudes") if split else overlaps
+    overlaps = _on_devices(unwind, split, (_step_matrices(ansatz, params), psi, bar), (False, True, True, False))
+    paulis = np.array([_PAULI[g] for g in ansatz.rotations], complex).reshape(-1, 1, 2, 2)
+    return ((overlaps[rows >= 0] * paulis).sum((-2, -1)).imag / 2).astype(params.dtype),
+
+_dense_statevector.defvjp(_dense_fwd, _dense_bwd)
 
 # %% ../nbs/03_born.ipynb #d73a2ef3
 class EngineCost(NamedTuple):
@@ -350,7 +480,7 @@ def engine_cost(
     mps, dense = 8 * middle * 2**n + 32 * chi**3 * 2**((n + 1) // 2) + cores, len(ansatz.moments) * (32*n + 20) * 2**n
     return EngineCost(mps, dense, cores) if local else EngineCost(float("inf"), dense, float("inf"))
 
-# %% ../nbs/03_born.ipynb #a55732b5
+# %% ../nbs/03_born.ipynb #a43ad349
 def _engine(ansatz, engine, per_string=False):
     if engine not in (None, "mps", "dense"): raise ValueError(f"engine must be None, 'mps' or 'dense', got {engine=}")
     cost = engine_cost(ansatz)
@@ -362,8 +492,9 @@ def _check_state(ansatz, params, engine, complex_result):
     n, real = ansatz.n_qubits, jnp.result_type(params, jnp.float32).itemsize
     way_out = "log_prob and sample, which need no state,"
     if engine == "dense": way_out = f"an ansatz of neighbouring pairs and few layers with {way_out}"
-    copies = 8 if engine == "dense" else 2 if complex_result else 1    # the dense path holds some four complex states at once
-    check_memory(2**n * real * copies, f"all 2^{n} amplitudes of a circuit with n_qubits={n} (engine {engine!r})", way_out)
+    copies = 8 if engine == "dense" else 2 if complex_result else 1    # the dense gradient holds four complex states at once, split over the machines of a mesh
+    machines = jax.process_count() if engine == "dense" and _split_wires(n) else 1
+    check_memory(2**n * real * copies // machines, f"all 2^{n} amplitudes of a circuit with n_qubits={n} (engine {engine!r})", way_out)
 
 # %% ../nbs/03_born.ipynb #9aa9027e
 @partial(jax.jit, static_argnums=(0, 2))
@@ -600,7 +731,7 @@ def _pairing(ansatz):
     between = [max(bond_dims(ansatz)[1 - first::2], default=1) for first in (0, 1)]
     return between.index(min(between)), min(between)
 
-# %% ../nbs/03_born.ipynb #d356c646
+# %% ../nbs/03_born.ipynb #ea4ed492
 def by_pairs(
     ansatz: Ansatz,     # any ansatz
     per_site: Array,    # (n_qubits, ...)
@@ -619,9 +750,9 @@ def pair_cores(
     single = cores(ansatz, params)
     empty = jnp.zeros_like(single[:1]).at[:, 0, 0, 0].set(1)
     single = jnp.concatenate([empty] * first + [single] + [empty] * ((len(single) + first) % 2))
-    return jnp.einsum("nabs,nbct->nacst", single[::2, :chi], single[1::2, :, :chi]).reshape(-1, chi, chi, 4)
+    return _einsum("nabs,nbct->nacst", single[::2, :chi], single[1::2, :, :chi]).reshape(-1, chi, chi, 4)
 
-# %% ../nbs/03_born.ipynb #7b488dd8
+# %% ../nbs/03_born.ipynb #ff9480d8
 def contract_pairs(
     matrices,          # function of one slice of `steps` -> (strings, d, d) real
     steps,             # arrays with a leading axis of pairs
@@ -632,8 +763,8 @@ def contract_pairs(
     @jax.checkpoint
     def pair(carry, step):
         (x, exponent), d, f = carry, matrices(step[0]), step[1]
-        left = jnp.einsum("mst,mscb->mtcb", f, jnp.einsum("sac,mab->mscb", d, x))
-        x = jnp.einsum("mtcb,tbd->mcd", left, d)
+        left = _einsum("mst,mscb->mtcb", f, _einsum("sac,mab->mscb", d, x))
+        x = _einsum("mtcb,tbd->mcd", left, d)
         power = jnp.frexp(jax.lax.stop_gradient(abs(x).max((1, 2))))[1]
         return (jnp.ldexp(x, -power[:, None, None]), exponent + power), None
     d = jax.eval_shape(matrices, jax.tree.map(lambda x: x[0], steps)).shape[-1]

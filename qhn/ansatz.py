@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ROTATIONS', 'ENTANGLERS', 'Rotation', 'Entangler', 'Ansatz', 'product', 'brickwork', 'staircase',
-           'hardware_efficient']
+           'hardware_efficient', 'from_product', 'confined', 'symmetric_start']
 
 # %% ../nbs/02_ansatz.ipynb #f08a8e40
 from dataclasses import dataclass
@@ -177,3 +177,69 @@ def hardware_efficient(
     turn = (Rotation("RY"), Rotation("RZ"))
     layer = (_bricks(n_qubits, 0), _bricks(n_qubits, 1)) + turn
     return Ansatz(n_qubits, (turn + layer * n_layers)[:-1])
+
+# %% ../nbs/02_ansatz.ipynb #5cccdce5
+def _last_ry(ansatz):
+    "Moment and row of the last RY; a `ValueError` if a later gate can change what is measured."
+    at = max((k for k, m in enumerate(ansatz.moments) if m.gate == "RY"), default=None)
+    if at is None or any(m.gate == "RX" or (m.gate == "CNOT" and m.pairs) for m in ansatz.moments[at:]):
+        raise ValueError(f"ansatz must have an RY moment that no CNOT and no RX follows, got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
+    return at, sum(isinstance(m, Rotation) for m in ansatz.moments[:at])
+
+def _check_angles(ansatz, angles):
+    "`angles` as a floating-point array with one angle for each wire."
+    angles = jnp.asarray(angles) * 1.0
+    if angles.shape[-1:] != (ansatz.n_qubits,): raise ValueError(f"angles must have shape (..., {ansatz.n_qubits}), one for each qubit, got shape {angles.shape}")
+    if jnp.iscomplexobj(angles): raise ValueError(f"angles must be real, in radians, got dtype {angles.dtype}")
+    return angles
+
+# %% ../nbs/02_ansatz.ipynb #1b72832c
+def from_product(
+    ansatz: Ansatz,    # any of this chapter's, or one with an RY moment that no CNOT and no RX follows
+    angles: Array,     # (..., n) RY angles of a product circuit, radians
+) -> Array:            # (..., *param_shape) angles in radians
+    "Angles at which `ansatz` has the distribution of the product circuit. `ValueError`: no such RY moment, `angles` of another width or complex."
+    (_, row), angles = _last_ry(ansatz), _check_angles(ansatz, angles)
+    return jnp.zeros((*angles.shape[:-1], *ansatz.param_shape), angles.dtype).at[..., row, :].set(angles)
+
+# %% ../nbs/02_ansatz.ipynb #a14e8e88
+def _group_of_wires(groups, n_qubits):
+    "Wire to number of its group."
+    try: wires = [(index(wire), k) for k, group in enumerate(groups) for wire in group]
+    except TypeError: raise ValueError(f"groups must be a sequence of groups of integers, such as [(0, 1), (2, 3)], got {groups!r}") from None
+    for wire, _ in wires:
+        if not 0 <= wire < n_qubits: raise ValueError(f"groups must stay on wires 0 to {n_qubits - 1}, got wire {wire}")
+    if len(dict(wires)) < len(wires): raise ValueError(f"groups must not share wires, got {groups!r}; merge those that do")
+    return dict(wires)
+
+# %% ../nbs/02_ansatz.ipynb #49fda2b4
+def confined(
+    ansatz: Ansatz,
+    groups: list[tuple[int, ...]],    # disjoint groups of wires; a wire in none of them loses all its pairs
+) -> Ansatz:                          # of the same `param_shape`
+    "The ansatz without the pairs that leave a group. `ValueError`: groups that overlap, leave the register or hold no integers."
+    group = _group_of_wires(groups, ansatz.n_qubits)
+    keep = lambda c, t: c in group and group[c] == group.get(t)
+    cut = lambda m: m if isinstance(m, Rotation) else Entangler(m.gate, tuple(pair for pair in m.pairs if keep(*pair)))
+    return Ansatz(ansatz.n_qubits, tuple(map(cut, ansatz.moments)))
+
+# %% ../nbs/02_ansatz.ipynb #f4b1e1c2
+def _ladder_heads(ansatz, end):
+    "Controls that no CNOT hits, among those right before moment `end`; a `ValueError` if these are no ladders."
+    before, ladder = [m for m in ansatz.moments[:end] if isinstance(m, Rotation) or m.pairs], ()
+    while before and before[-1].gate == "CNOT": ladder = before.pop().pairs + ladder
+    targets = [t for _, t in ladder]
+    heads = sorted({c for c, _ in ladder} - set(targets))
+    if [m.gate for m in before[-2:]] != ["RY", "RZ"] or not heads or len(set(targets)) < len(targets):
+        raise ValueError(f"ansatz must have RY, RZ and CNOTs that hit no wire twice right before its last RY, got {[m.gate for m in before[-2:]]} "
+                         f"and {ladder}; use confined(staircase(n, n_layers), groups)")
+    return jnp.array(heads)
+
+# %% ../nbs/02_ansatz.ipynb #db07e056
+def symmetric_start(
+    ansatz: Ansatz,    # ends in RY, RZ, ladders of CNOTs, RY, such as `confined(staircase(n, n_layers), groups)`
+    angles: Array,     # (..., n) RY angles of a product circuit, radians
+) -> Array:            # (..., *param_shape) angles in radians
+    "Angles that average the product over the flips of the last ladders. `ValueError`: an ansatz without them, `angles` as in `from_product`."
+    end, row = _last_ry(ansatz)
+    return from_product(ansatz, angles).at[..., row - 2:row, _ladder_heads(ansatz, end)].set(math.pi / 2)

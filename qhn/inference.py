@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['DEFAULT_OPTIMIZER', 'TrainState', 'Info', 'init', 'step', 'FitResult', 'TrainingDiverged', 'fit', 'join_processes']
 
-# %% ../nbs/07_inference.ipynb #355ceb2b
+# %% ../nbs/07_inference.ipynb #50a72f16
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 import os, sys, time, traceback
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from .binn import check_memory
 from .born import Implicit
 from .elbo import BernoulliPrior, KL
-from .gradients import Exact, Target, _shard, as_target
+from .gradients import Exact, Target, _shard, as_target, choose_estimator, exact_bytes
 
 # %% ../nbs/07_inference.ipynb #c6a92ec2
 class TrainState(NamedTuple):
@@ -111,13 +111,14 @@ def _everywhere(tree):
     "A copy on each device of the mesh in context, if there is one: small, and readable by every process."
     return jax.lax.with_sharding_constraint(tree, PartitionSpec()) if get_abstract_mesh().auto_axes else tree
 
-# %% ../nbs/07_inference.ipynb #cd657adf
+# %% ../nbs/07_inference.ipynb #f88bd97f
 @dataclass(frozen=True, eq=False)
 class FitResult:
     "Outcome of `fit`; arrays have a leading seed axis."
     state: TrainState           # give it to `fit(state=…)` to go on
     history: dict               # name of each `Info` field to (n_seeds, steps of this call)
     interrupted: bool = False   # stopped by Ctrl-C before the last step
+    info: dict = field(default_factory=dict)    # the estimator, and why it was chosen
 
     @property
     def params(self) -> Array: return self.state.params    # (n_seeds, rotation moments, qubits)
@@ -169,7 +170,7 @@ def _chunks(problem, target, prior, state, n_steps, together, seconds=0.3):
         size = max(1, min(4 * size, int(size * seconds / (time.perf_counter() - start))))
         if together: size = int(broadcast_one_to_all(np.int32(size)))
 
-# %% ../nbs/07_inference.ipynb #7be39cab
+# %% ../nbs/07_inference.ipynb #a1a8a56c
 DEFAULT_OPTIMIZER = optax.adam(0.05)    # one object, so that repeated calls share one compilation
 
 def fit(
@@ -179,7 +180,7 @@ def fit(
     prior: BernoulliPrior = BernoulliPrior(),
     *,
     objective: Any = KL(),               # NoDivergence(), KL(), MMD()
-    estimator: Any = Exact(),            # Exact(), ScoreFunction(), ParameterShift(), SPSA()
+    estimator: Any = None,               # Exact(), ScoreFunction(), ParameterShift(), SPSA(); None: `choose_estimator`
     optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER,
     n_steps: int = 300,
     key: Array | None = None,            # `jax.random.key`; not needed with `state`
@@ -192,24 +193,26 @@ def fit(
 ) -> FitResult:
     "Train a distribution over networks. Other data of the same shapes with the same optimiser object compile nothing."
     _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps)
-    target = _checked_target(distribution, model, data, objective, estimator)
+    target = _checked_target(distribution, model, data)
     if state is None: _check_n_seeds(n_seeds)
     else: n_seeds = _checked_state(state, distribution, optimizer, key is None and n_seeds == 1 and params is None and noise is None)
+    estimator, info = (estimator, {"reason": "given"}) if estimator is not None else choose_estimator(distribution, target, n_seeds, n_steps)
+    estimator.check(distribution, objective)
     mesh = _checked_mesh(mesh, estimator, n_seeds, target.data)
     _check_memory(distribution, estimator, n_seeds, mesh)
     if state is None: state = init(distribution, optimizer, _checked_key(key), n_seeds, params, noise)
     problem = (distribution, objective, estimator, optimizer)
-    if mesh is None: return _train(problem, _prepare(estimator, target), prior, state, n_steps, progress)
+    if mesh is None: return _train(problem, _prepare(estimator, target), prior, state, n_steps, progress, info)
     with jax.set_mesh(mesh):
         target, prior, state = _place(mesh, target, prior, state)
-        return _train(problem, _prepare(estimator, target), prior, state, n_steps, progress, mesh.is_multi_process)
+        return _train(problem, _prepare(estimator, target), prior, state, n_steps, progress, info, mesh.is_multi_process)
 
-# %% ../nbs/07_inference.ipynb #c22557a7
+# %% ../nbs/07_inference.ipynb #817f35a5
 def _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps):
     "Raise unless each argument is of the kind it should be."
     if not isinstance(distribution, Implicit): raise TypeError(f"distribution must have sample, init, n_qubits and param_shape, got {type(distribution).__name__}; wrap an ansatz in BornMachine")
     if isinstance(objective, type) or not hasattr(objective, "witness"): raise TypeError(f"objective must be NoDivergence(), KL(), MMD() or alike, got {objective!r}")
-    if isinstance(estimator, type) or not hasattr(estimator, "prepare"): raise TypeError(f"estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got {estimator!r}")
+    if estimator is not None and (isinstance(estimator, type) or not hasattr(estimator, "prepare")): raise TypeError(f"estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got {estimator!r}")
     if not hasattr(prior, "cross_entropy"): raise TypeError(f"prior must be a BernoulliPrior, got {prior!r}")
     if not hasattr(optimizer, "update"): raise TypeError(f"optimizer must be an optax optimiser such as optax.adam(0.05), got {optimizer!r}")
     if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)) or n_steps < 1: raise ValueError(f"n_steps must be an integer of at least 1, got {n_steps=}")
@@ -228,8 +231,7 @@ def _checked_state(state, distribution, optimizer, nothing_else):
         raise ValueError("state comes from another kind of optimizer; go on with the same one, or start anew with params=state.params")
     return len(state.params)
 
-def _checked_target(distribution, model, data, objective, estimator):
-    estimator.check(distribution, objective)
+def _checked_target(distribution, model, data):
     if hasattr(data, "x_train"): raise TypeError(f"data must be a tuple (x, y), got a {type(data).__name__}; use its train or test")
     if not hasattr(model, "n_weights"): model = as_target(model).model    # a bare table of costs
     n_weights = model.n_weights
@@ -238,12 +240,12 @@ def _checked_target(distribution, model, data, objective, estimator):
     return as_target(model, data)
 
 def _check_memory(distribution, estimator, n_seeds, mesh):
-    "A table of costs; for each seed a state vector, complex, and its derivative."
     if not isinstance(estimator, Exact): return
     n, n_seeds = distribution.n_qubits, n_seeds // (1 if mesh is None else mesh.shape.get("seeds", 1))
-    check_memory((1 + 4 * n_seeds) * 2**n * jnp.result_type(float).itemsize, f"Exact() on 2**{n} networks with {n_seeds} seeds at a time", "estimator=ScoreFunction()")
+    check_memory(exact_bytes(n, n_seeds), f"Exact() on 2**{n} networks with {n_seeds} seeds at a time", "estimator=ScoreFunction()")
 
-def _train(problem, target, prior, state, n_steps, progress, together=False):
+def _train(problem, target, prior, state, n_steps, progress, info, together=False):
+    info = {"estimator": problem[2], **info}
     parts, interrupted = [{k: np.zeros((0, len(state.params)), state.params.dtype) for k in Info._fields}], False
     history = lambda: {k: np.concatenate([p[k] for p in parts]).T for k in Info._fields}
     label = progress if isinstance(progress, str) else None
@@ -253,13 +255,13 @@ def _train(problem, target, prior, state, n_steps, progress, together=False):
                 if bad := _first_bad(infos, after):
                     n_good, seed, good = _last_good(problem, target, prior, before, *bad)
                     parts.append({k: v[:n_good] for k, v in infos.items()})
-                    raise _diverged(seed, FitResult(_home(good), history()))
+                    raise _diverged(seed, FitResult(_home(good), history(), info=info))
                 parts.append(infos); state = after
                 bar.update(len(infos["loss"])); bar.set_postfix(loss=f"{infos['loss'][-1].mean():.4g}")
         except KeyboardInterrupt:
             if together: raise    # the other processes cannot go on alone
             interrupted = True
-    return FitResult(_home(state), history(), interrupted)
+    return FitResult(_home(state), history(), interrupted, info)
 
 def _home(state):
     "This process's own copy, on one device, as if trained there."

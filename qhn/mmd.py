@@ -6,7 +6,7 @@
 __all__ = ['word_probs', 'bandwidth', 'kernel', 'walsh_hadamard', 'mmd2', 'mmd2_factorised', 'prior_kernel', 'mmd2_from_samples',
            'mmd2_circuit', 'matched_weight', 'MMD']
 
-# %% ../nbs/05_mmd.ipynb #31b161e1
+# %% ../nbs/05_mmd.ipynb #f6626bb7
 from dataclasses import dataclass
 from functools import partial
 import math
@@ -16,8 +16,8 @@ import numpy as np
 from jax import Array
 from .ansatz import Ansatz, check_params
 from .binn import check_weights
-from .born import by_pairs, contract_pairs, pair_cores, pair_engine, probs, real_matrices
-from .elbo import BernoulliPrior, Loss, Schedule, at_step, check_weight, mean_credits
+from .born import BornMachine, by_pairs, contract_pairs, pair_cores, pair_engine, probs, real_matrices
+from .elbo import BernoulliPrior, Loss, NoDivergence, Schedule, at_step, check_weight, mean_credits
 
 # %% ../nbs/05_mmd.ipynb #a95c57de
 def word_probs(
@@ -208,7 +208,7 @@ def matched_weight(
     means = prior.means(n)
     return prior.entropy(n) / (1 - _mean_kernel(means, means, word_weights))
 
-# %% ../nbs/05_mmd.ipynb #dcf6cdd9
+# %% ../nbs/05_mmd.ipynb #bcbadfeb
 @dataclass(frozen=True)
 class MMD:
     "Surrogate free energy (negative SELBO): expected cost plus `weight` × λ₀ × MMD²(q, prior)."
@@ -233,6 +233,11 @@ class MMD:
     def witness(self, costs, weights, log_q, prior, step=0, reference=None):
         near = kernel(weights, reference, self.word_weights).mean(1) - prior_kernel(weights, prior, self.word_weights)
         return costs + 2 * self._scale(prior, weights.shape[-1], step) * near
+    def known(self, distribution, params, prior, step=0):
+        if not isinstance(distribution, BornMachine): raise TypeError(f"the exact MMD needs a circuit, a BornMachine, got {type(distribution).__name__}; use analytic=False")
+        divergence = mmd2_circuit(distribution.ansatz, params, prior, self.word_weights, distribution.engine)
+        return Loss(self._scale(prior, distribution.n_qubits, step) * divergence, jnp.zeros_like(divergence), divergence)
+    def unknown(self): return NoDivergence()
 
 # %% ../nbs/05_mmd.ipynb #8ece17af
 def _pair_credits(gram):

@@ -228,7 +228,7 @@ class SPSA:
         loss, gradient = jax.tree.map(lambda a: a.mean(0), (loss, gradient))
         return Estimate(loss, gradient, {"loss_error": jnp.sqrt(variance.mean() / self.n_directions)})
 
-# %% ../nbs/06_gradients.ipynb #db578cce
+# %% ../nbs/06_gradients.ipynb #c735c0bf
 _WORTH = 100    # a gradient without noise may cost this many times one with
 
 def choose_estimator(
@@ -243,6 +243,7 @@ def choose_estimator(
     network, (table, string) = _network_cost(target, n), _circuit_cost(distribution)
     costs = {"exact_operations": n_seeds * (3 * table + 10 * 2**n) + network * 2**n // n_steps,
              "sampled_operations": n_seeds * sampled.n_samples * (network + 3 * string)}
+    if n > 900: costs["exact_operations"] = math.inf    # beyond any float
     if exact_bytes(n, n_seeds) > _physical_memory(): return sampled, {**costs, "reason": "all probabilities would not fit in memory"}
     if costs["exact_operations"] > _WORTH * costs["sampled_operations"]: return sampled, {**costs, "reason": f"an exact step costs more than {_WORTH} sampled ones"}
     return Exact(), {**costs, "reason": f"an exact step costs no more than {_WORTH} sampled ones"}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from qhn import binn
-from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.born import (BornMachine, Explicit, Implicit, SampleOnly, bond_dims, engine_cost, log_prob, probs, sample, sample_from_probs,
-                      statevector)
+from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
+from qhn.born import (BornMachine, Explicit, Implicit, SampleOnly, bond_dims, engine_cost, entropy_estimate, expect_product, log_prob, means, parities,
+                      probs, sample, sample_and_log_prob, sample_from_probs, statevector)
 
 KEY = jax.random.key(0)
 ENGINES = ("mps", "dense")
@@ -275,6 +275,54 @@ def test_single_precision_stays_single(x64):
             np.testing.assert_allclose(p, abs(state)**2, atol=1e-6)
             np.testing.assert_allclose(np.asarray(log_p)[likely], np.log(abs(state)**2)[likely], atol=1e-3)
             assert p_value(frequencies(draws), abs(state)**2) > 1e-4
+
+
+# ---------------------------------------------------------------- expectations, entropies and scores
+
+FAMILY = [product(1), product(5), brickwork(1, 2), brickwork(2, 3), brickwork(6, 2), brickwork(5, 3), brickwork(6, 4), staircase(2, 1), staircase(5, 1),
+          staircase(6, 2), hardware_efficient(5, 2), mixed]
+family = pytest.mark.parametrize("ansatz, engine", [*((a, "mps") for a in FAMILY), (mixed, "dense"), (far, None)],
+                                 ids=lambda x: f"{x.n_qubits}-{len(x.moments)}" if isinstance(x, Ansatz) else x)
+
+
+@family
+def test_expectations_entropies_and_scores_are_those_of_numpys_table(ansatz, engine):
+    rng, params, n = np.random.default_rng(3), angles(ansatz, 13), ansatz.n_qubits
+    q, strings = abs(numpy_state(ansatz, params))**2, weights_of(n)
+    factors, subsets, credit = rng.normal(size=(2, 3, n, 2)), rng.integers(0, 2, (4, n)), rng.normal(size=50)
+    @quick_jit
+    def ours(p):
+        (weights, log_q), pull_back = jax.vjp(lambda p: sample_and_log_prob(ansatz, p, KEY, 50, engine), p)
+        table = lambda p: jnp.log(probs(ansatz, p, "dense"))[((weights < 0) @ 2**np.arange(n)[::-1]).astype(int)] @ credit
+        return (means(ansatz, p, engine), expect_product(ansatz, p, factors, engine), parities(ansatz, p, subsets, engine), entropy_estimate(ansatz, p, KEY, 400, engine),
+                weights, log_q, sample(ansatz, p, KEY, 50, engine), pull_back((jnp.zeros_like(weights), credit))[0], jax.grad(table)(p))
+    mean, product_, parity, (entropy, error), weights, log_q, draws, score, table_score = ours(params)
+    np.testing.assert_allclose(mean, q @ strings, atol=1e-12)
+    every = factors[:, :, np.arange(n), bits(n)]    # (2, 3, strings, n)
+    np.testing.assert_allclose(product_, every.prod(-1) @ q, atol=1e-12)
+    np.testing.assert_allclose(parity, [q @ np.where(s, strings, 1).prod(1) for s in subsets], atol=1e-12)
+    exact = -(q[q > 0] * np.log(q[q > 0])).sum()
+    assert abs(entropy - exact) < 5 * error + 1e-9 and (engine == "mps" or error == 0)
+    np.testing.assert_array_equal(weights, draws)
+    np.testing.assert_allclose(log_q, np.log(q[((np.asarray(weights) < 0) @ 2**np.arange(n)[::-1])]), atol=1e-9)
+    np.testing.assert_allclose(score, table_score, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("ansatz", [product(4000), brickwork(4000, 4)], ids=["product", "bricks"])
+def test_single_precision_at_four_thousand_sites(ansatz):
+    params = angles(ansatz, 14)
+    def ours(p):
+        (weights, log_q), pull_back = jax.vjp(lambda p: sample_and_log_prob(ansatz, p, KEY, 3), p)
+        return weights, log_q, pull_back((jnp.zeros_like(weights), jnp.ones_like(log_q)))[0], means(ansatz, p)
+    weights, log_q, score, mean = quick_jit(ours)(params.astype(np.float32))
+    assert log_q.dtype == score.dtype == mean.dtype == jnp.float32 and np.isfinite(score).all()
+    def double(p):
+        log_q = log_prob(ansatz, p, weights.astype(float))
+        return log_q.sum(), log_q
+    want, exact = quick_jit(jax.grad(double, has_aux=True))(params.astype(np.float32).astype(float))
+    np.testing.assert_allclose(log_q, exact, rtol=1e-5)
+    assert np.linalg.norm(score - want) < 1e-4 * np.linalg.norm(want)
+    np.testing.assert_allclose(mean, means(ansatz, params.astype(np.float32).astype(float)), atol=1e-5)
 
 
 # ---------------------------------------------------------------- wide circuits

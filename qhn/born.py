@@ -275,7 +275,7 @@ def _product_log_prob(cores, bits):
     "Without bonds nothing is passed from step to step."
     return jnp.log(_choose(bits.swapaxes(0, 1), _product_probs(cores))).sum(0)
 
-# %% ../nbs/03_born.ipynb #b0157bec
+# %% ../nbs/03_born.ipynb #46919e7f
 def _right_environments(all_cores):
     "R_j for every site j, (n, χ, χ), each scaled to unit trace."
     def site(env, core):
@@ -302,7 +302,7 @@ def _draw(cores, uniforms):
     def step(left, this):
         every, u = this
         new, seen = _matmul(every, left).reshape(2, d, 2*chi, -1)
-        p = (new * seen).sum(1)
+        p = jnp.maximum((new * seen).sum(1), 0)    # rounding leaves an impossible outcome below zero
         bits = _pick(p, u)
         norm = jnp.sqrt(_choose(bits, p))
         left = _choose(bits, new) / norm
@@ -599,7 +599,7 @@ def _log_prob(ansatz, params, weights, engine):
     if engine == "mps": return _mps_log_prob(ansatz, params, weights)
     return jnp.log(probs(ansatz, params, engine)[index_from_weights(weights)])    # the log of chosen entries only: others may be zero
 
-# %% ../nbs/03_born.ipynb #25febdcd
+# %% ../nbs/03_born.ipynb #633e302c
 def _check_draws(n_samples, n, dtype, chi=0, keep=False):
     "Raise unless `n_samples` is an integer ≥ 1 and the draws, with their uniforms and bond vectors, fit in memory."
     try: n_samples = index(n_samples)
@@ -613,8 +613,9 @@ def _check_table(p):
     if jnp.ndim(p) != 1 or p.size < 2 or p.size & (p.size - 1):
         raise ValueError(f"p must have shape (2**n,), one entry per bit string, got shape {jnp.shape(p)}")
     if jnp.iscomplexobj(p): raise ValueError(f"p must be real probabilities, got dtype {p.dtype}")
-    if not isinstance(p, jax.core.Tracer) and not ((p >= 0).all() and 0 < p.sum() < jnp.inf):
-        raise ValueError(f"p must be non-negative with a positive, finite sum, got entries from {p.min()} to {p.max()}")
+    if isinstance(p, jax.core.Tracer): return
+    p = np.asarray(p)    # inside jit, even a known array is computed with only later
+    if not ((p >= 0).all() and 0 < p.sum() < np.inf): raise ValueError(f"p must be non-negative with a positive, finite sum, got entries from {p.min()} to {p.max()}")
 
 # %% ../nbs/03_born.ipynb #ce4e52e5
 def sample_from_probs(
@@ -694,7 +695,7 @@ def _table_expect_product(p, factors):
     for f in factors.swapaxes(0, 1): p = _einsum("mb,mbi->mi", f, p.reshape(len(p), 2, -1))
     return p[:, 0]
 
-# %% ../nbs/03_born.ipynb #848f30c3
+# %% ../nbs/03_born.ipynb #371d798b
 def expect_product(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
@@ -703,6 +704,7 @@ def expect_product(
 ) -> Array:                      # (...) expectations
     "E_q Π_j f_j(w_j) in O(n χ³), at any n; differentiable. `ValueError`: factors of another shape."
     params, factors = check_params(ansatz, params), jnp.asarray(factors)
+    if jnp.iscomplexobj(factors): raise ValueError(f"factors must be real, got dtype {factors.dtype}")
     if factors.shape[-2:] != (ansatz.n_qubits, 2):
         raise ValueError(f"factors must have shape (..., {ansatz.n_qubits}, 2), one number per wire and bit, got shape {factors.shape}")
     return _expect_product(ansatz, params, factors.astype(jnp.result_type(params, jnp.float32)), _engine(ansatz, engine, per_string=True))
@@ -748,7 +750,7 @@ def means(
     bits = [p.reshape(2**j, 2, -1).sum((0, 2)) for j in range(n)]
     return jnp.stack([b[0] - b[1] for b in bits])
 
-# %% ../nbs/03_born.ipynb #b040cecd
+# %% ../nbs/03_born.ipynb #84011e3e
 def entropy_estimate(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
@@ -756,7 +758,7 @@ def entropy_estimate(
     n_samples: int,              # number of draws, ≥ 2
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> tuple[Array, Array]:        # nats, and its standard error
-    "Entropy of q from the conditional entropies along sampled strings; exact, with error 0, where all probabilities are at hand."
+    "Entropy of q from the conditional entropies along sampled strings; exact, with error 0, with engine='dense'."
     params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
     _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0, keep=True)
     if n_samples < 2: raise ValueError(f"n_samples must be at least 2 for a standard error, got {n_samples=}")
@@ -844,7 +846,7 @@ def _expect_pair_product(ansatz, params, factors, engine):
     f = _einsum("pmbd,pmce->pmbcde", f[:, 0], f[:, 1]).reshape(len(pairs), -1, 4, 4)
     return contract_pairs(real_matrices, pairs, f)
 
-# %% ../nbs/03_born.ipynb #ea26644d
+# %% ../nbs/03_born.ipynb #c1472d74
 @runtime_checkable
 class Implicit(Protocol):
     "A distribution that can be sampled, and no more: a device. `sample` runs inside `jit` and `vmap`, so JAX must be able to trace it."
@@ -855,10 +857,9 @@ class Implicit(Protocol):
 
 @runtime_checkable
 class Explicit(Implicit, Protocol):
-    "A distribution that also knows its probabilities: a simulation. All three are differentiable in `params`."
+    "A distribution that also knows its probabilities: a simulation. Both methods are differentiable in `params`."
     def log_prob(self, params, weights): "Real `params`, (..., n) weights in {-1, +1} -> (...) log q(w) in nats, -inf where q(w) = 0, dtype of `params`."
     def probs(self, params): "Real `params` -> (2**n,) probabilities of sum one, wire 0 most significant, dtype of `params`."
-    def means(self, params): "Real `params` -> (n,) E[w_j], dtype of `params`."
 
 # %% ../nbs/03_born.ipynb #70f216b6
 @dataclass(frozen=True)

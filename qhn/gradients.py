@@ -6,12 +6,13 @@
 __all__ = ['Target', 'as_target', 'tabulate', 'Estimate', 'Exact', 'ScoreFunction', 'ParameterShift', 'SPSA', 'choose_estimator',
            'exact_bytes']
 
-# %% ../nbs/06_gradients.ipynb #0e022cfa
+# %% ../nbs/06_gradients.ipynb #168d3192
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 import math
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh
 from .binn import BiNN, CostTable, all_weights, log_likelihood_table, _physical_memory
@@ -67,7 +68,7 @@ class Estimate(NamedTuple):
     gradient: Array    # d loss / d params, shape of params
     info: dict         # "loss_error": standard error of the loss; 0 where it is exact
 
-# %% ../nbs/06_gradients.ipynb #b541302a
+# %% ../nbs/06_gradients.ipynb #b32b66ff
 def _require_explicit(distribution, what, way_out):
     if isinstance(distribution, Explicit): return
     raise TypeError(f"{what} needs an explicit distribution with log_prob, got {type(distribution).__name__}, which only gives samples; {way_out}")
@@ -78,6 +79,7 @@ def _check_objective(distribution, objective):
         _require_explicit(distribution, type(objective).__name__, "use MMD(), the surrogate that samples suffice for, or NoDivergence()")
 
 def _check_count(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)): raise TypeError(f"{name} must be an integer, got {name}={value!r}")
     if value < least: raise ValueError(f"{name} must be at least {least}, got {name}={value}")
 
 def _log_q(distribution, objective, params, weights):
@@ -104,12 +106,12 @@ class Exact:
         gradient, loss = jax.grad(value, has_aux=True)(params)
         return Estimate(loss, gradient, {"loss_error": jnp.zeros_like(loss.loss)})
 
-# %% ../nbs/06_gradients.ipynb #5ccff90c
+# %% ../nbs/06_gradients.ipynb #67eb1c28
 @dataclass(frozen=True)
 class ScoreFunction:
     "Score function with leave-one-out baseline (REINFORCE; Kool et al. 2019); unbiased, any n."
     n_samples: int = 128             # samples per gradient, ≥ 3
-    batch_size: int | None = None    # data points per gradient, ≥ 2, drawn anew each step; None takes all
+    batch_size: int | None = None    # data points per gradient, ≥ 2, drawn anew each step; None takes all. The log-likelihood must be a sum over rows
     analytic: bool = False           # take from the circuit what it knows of the divergence, instead of from samples
 
     def __post_init__(self):
@@ -118,6 +120,8 @@ class ScoreFunction:
     def check(self, distribution, objective):
         _check_objective(distribution, objective)
         _require_explicit(distribution, "ScoreFunction()", "use ParameterShift() or SPSA()")
+        if self.analytic and not (hasattr(distribution, "means") and hasattr(objective, "known")):
+            raise TypeError(f"analytic=True needs a distribution with means and an objective with known, got {type(distribution).__name__} and {type(objective).__name__}; use analytic=False")
     def prepare(self, target):
         if self.batch_size is not None: _check_batch(target.data, self.batch_size)
         return target
@@ -131,7 +135,7 @@ class ScoreFunction:
         if self.analytic: loss, gradient = _add_known(loss, gradient, objective, distribution, params, prior, step)
         return Estimate(loss, gradient, {"loss_error": jnp.sqrt(_jackknife(credits)**2 + batch_variance)})
 
-# %% ../nbs/06_gradients.ipynb #9fcd6053
+# %% ../nbs/06_gradients.ipynb #abc28109
 def _draw(distribution, params, key, n_samples):
     "Samples, their log q, and what turns their credits into a gradient."
     if hasattr(distribution, "sample_and_log_prob"):
@@ -148,7 +152,13 @@ def _costs(target, weights, key, batch_size):
     chosen = jax.random.choice(key, n_points, (batch_size,), replace=False)
     of_point = lambda *point: -_model(target).log_likelihood(weights, *(a[None] for a in point))
     by_point = jax.vmap(of_point)(*(_shard(a[chosen], "data") for a in target.data))
-    return n_points / batch_size * by_point.sum(0), n_points * (n_points - batch_size) / batch_size * by_point.mean(1).var(ddof=1)
+    return n_points / batch_size * by_point.sum(0), n_points * (n_points - batch_size) / batch_size * _spread_of_points(by_point)
+
+def _spread_of_points(by_point):
+    "Variance over points of their mean cost, without what the samples' own noise adds to it."
+    n_samples = by_point.shape[1]
+    noise = (by_point - by_point.mean(1, keepdims=True)).var(0, ddof=1).sum() / (n_samples * (n_samples - 1))
+    return jnp.maximum(by_point.mean(1).var(ddof=1) - noise, 0)
 
 def _check_batch(data, batch_size):
     n_points = len(data[0]) if data and jnp.ndim(data[0]) else 0
@@ -228,20 +238,20 @@ class SPSA:
         loss, gradient = jax.tree.map(lambda a: a.mean(0), (loss, gradient))
         return Estimate(loss, gradient, {"loss_error": jnp.sqrt(variance.mean() / self.n_directions)})
 
-# %% ../nbs/06_gradients.ipynb #c735c0bf
+# %% ../nbs/06_gradients.ipynb #41586186
 _WORTH = 100    # a gradient without noise may cost this many times one with
 
 def choose_estimator(
     distribution: Any,      # what will be trained
     target: Target,         # model and data, not yet prepared
     n_seeds: int = 1,       # trained side by side
-    n_steps: int = 300,     # over which the table of costs pays off
+    n_steps: int = 300,     # over which the table of costs pays off; counted as at least 300, so that a short trial chooses alike
 ) -> tuple[Any, dict]:      # estimator, and what it was chosen by
     "`Exact` or `ScoreFunction` by estimated operations per step, and memory; `ParameterShift` where only samples exist."
     if not isinstance(distribution, Explicit): return ParameterShift(), {"reason": "the distribution gives samples only"}
     n, sampled = distribution.n_qubits, ScoreFunction()
     network, (table, string) = _network_cost(target, n), _circuit_cost(distribution)
-    costs = {"exact_operations": n_seeds * (3 * table + 10 * 2**n) + network * 2**n // n_steps,
+    costs = {"exact_operations": n_seeds * (3 * table + 10 * 2**n) + network * 2**n // max(n_steps, 300),
              "sampled_operations": n_seeds * sampled.n_samples * (network + 3 * string)}
     if n > 900: costs["exact_operations"] = math.inf    # beyond any float
     if exact_bytes(n, n_seeds) > _physical_memory(): return sampled, {**costs, "reason": "all probabilities would not fit in memory"}
@@ -256,7 +266,7 @@ def exact_bytes(
     "Memory of `Exact`: a table of costs; for each seed a state vector, complex, and its derivative."
     return (1 + 4 * n_seeds) * 2**n * jnp.result_type(float).itemsize
 
-# %% ../nbs/06_gradients.ipynb #ccfd1eaf
+# %% ../nbs/06_gradients.ipynb #b71589fa
 def _network_cost(target, n):
     "Operations of one network's likelihood, as XLA counts them."
     analysis = jax.jit(lambda target, w: target.costs(w)).lower(target, jnp.ones(n)).cost_analysis() or {}
@@ -267,5 +277,5 @@ def _circuit_cost(distribution):
     n, ansatz = distribution.n_qubits, getattr(distribution, "ansatz", None)
     if ansatz is None: return 8 * 2**n, 8 * n
     cost, chi = engine_cost(ansatz), max(bond_dims(ansatz), default=1)
-    if distribution.engine == "dense" or cost.cheaper_per_string == "dense": return cost.dense, cost.dense
+    if getattr(distribution, "engine", None) == "dense" or cost.cheaper_per_string == "dense": return cost.dense, cost.dense
     return min(cost.mps, cost.dense), 16 * n * chi**2

@@ -193,7 +193,7 @@ def pair_cores(
     single = jnp.concatenate([empty] * first + [single] + [empty] * ((len(single) + first) % 2))
     return _einsum("nabs,nbct->nacst", single[::2, :chi], single[1::2, :, :chi]).reshape(-1, chi, chi, 4)
 
-# %% ../nbs/03_born.ipynb #65dd95f6
+# %% ../nbs/03_born.ipynb #c4f8cb44
 class _Chain(NamedTuple):
     "Cores of one or two sites each, with the wires that belong to them."
     cores: Array     # (steps, χ, χ, outcomes)
@@ -201,8 +201,8 @@ class _Chain(NamedTuple):
     before: int      # empty sites before the first wire
     sites: int       # per step
 
-    def fold(self, rows): return jnp.pad(rows, ((self.before, len(self.cores) * self.sites - self.before - len(rows)), (0, 0))).reshape(-1, self.sites, rows.shape[1])
-    def unfold(self, rows): return rows.reshape(-1, rows.shape[-1])[self.before:self.before + self.n_qubits]
+    def fold(self, rows): return jnp.pad(rows, ((self.before, len(self.cores) * self.sites - self.before - len(rows)), (0, 0))).reshape(len(self.cores), self.sites, rows.shape[1])
+    def unfold(self, rows): return rows.reshape(len(self.cores) * self.sites, rows.shape[-1])[self.before:self.before + self.n_qubits]
 
 def _chain(ansatz, params):
     if 1 < max(bond_dims(ansatz), default=1) <= 16: return _Chain(pair_cores(ansatz, params), ansatz.n_qubits, _pairing(ansatz)[0], 2)

@@ -599,7 +599,7 @@ def _log_prob(ansatz, params, weights, engine):
     if engine == "mps": return _mps_log_prob(ansatz, params, weights)
     return jnp.log(probs(ansatz, params, engine)[index_from_weights(weights)])    # the log of chosen entries only: others may be zero
 
-# %% ../nbs/03_born.ipynb #633e302c
+# %% ../nbs/03_born.ipynb #4377dabe
 def _check_draws(n_samples, n, dtype, chi=0, keep=False):
     "Raise unless `n_samples` is an integer ≥ 1 and the draws, with their uniforms and bond vectors, fit in memory."
     try: n_samples = index(n_samples)
@@ -608,6 +608,12 @@ def _check_draws(n_samples, n, dtype, chi=0, keep=False):
     kept = 2 * chi * n if keep else 0    # the left vectors, for the score
     n_bytes = n_samples * (2*n + 10*chi + kept) * jnp.result_type(dtype, jnp.float32).itemsize
     check_memory(n_bytes, f"n_samples={n_samples} samples of {n} weights", "fewer samples at a time")
+
+def _checked_draws(ansatz, params, n_samples, engine, keep=False):
+    "Angles as an array and the engine for single strings; raise unless the draws are possible."
+    params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
+    _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0, keep)
+    return params, engine
 
 def _check_table(p):
     if jnp.ndim(p) != 1 or p.size < 2 or p.size & (p.size - 1):
@@ -639,7 +645,7 @@ def _sample_from_probs(p, key, n_samples):
         node = 2 * node + (u * (zero + one) >= zero)
     return weights_from_index(node, n).astype(p.dtype)
 
-# %% ../nbs/03_born.ipynb #c0fd1502
+# %% ../nbs/03_born.ipynb #0f5f0cfd
 def sample(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
@@ -648,8 +654,7 @@ def sample(
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (n_samples, n) entries in {-1, +1}
     "Independent exact samples w ~ q, in O(n χ²) each, at any n. `ValueError`: `n_samples` below 1, or samples that do not fit."
-    params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
-    _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0)
+    params, engine = _checked_draws(ansatz, params, n_samples, engine)
     return _sample(ansatz, params, key, n_samples, engine)[0]
 
 @partial(jax.jit, static_argnums=(0, 3, 4))
@@ -660,7 +665,7 @@ def _sample(ansatz, params, key, n_samples, engine):
     weights = _sample_from_probs(jax.lax.stop_gradient(p), key, n_samples)
     return weights, jnp.log(p[index_from_weights(weights)])
 
-# %% ../nbs/03_born.ipynb #8ec6dafc
+# %% ../nbs/03_born.ipynb #dd4ad833
 def sample_and_log_prob(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
@@ -669,8 +674,7 @@ def sample_and_log_prob(
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> tuple[Array, Array]:        # (n_samples, n) entries in {-1, +1}, and (n_samples,) log q of each
     "The draws of `sample` with their log q(w), differentiable in `params` at the weights drawn. `ValueError`: as `sample`."
-    params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
-    _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0, keep=True)
+    params, engine = _checked_draws(ansatz, params, n_samples, engine, keep=True)
     return _sample(ansatz, params, key, n_samples, engine)
 
 # %% ../nbs/03_born.ipynb #e4eaf54d
@@ -750,7 +754,7 @@ def means(
     bits = [p.reshape(2**j, 2, -1).sum((0, 2)) for j in range(n)]
     return jnp.stack([b[0] - b[1] for b in bits])
 
-# %% ../nbs/03_born.ipynb #84011e3e
+# %% ../nbs/03_born.ipynb #4b046b33
 def entropy_estimate(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
@@ -759,8 +763,7 @@ def entropy_estimate(
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> tuple[Array, Array]:        # nats, and its standard error
     "Entropy of q from the conditional entropies along sampled strings; exact, with error 0, with engine='dense'."
-    params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
-    _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0, keep=True)
+    params, engine = _checked_draws(ansatz, params, n_samples, engine, keep=True)
     if n_samples < 2: raise ValueError(f"n_samples must be at least 2 for a standard error, got {n_samples=}")
     return _entropy_estimate(ansatz, params, key, n_samples, engine)
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'MARKERS', 'LINESTYLES', 'DIVERGING', 'style', 'learning_curves', 'sorted_posterior', 'plane_grid',
-           'decision_boundary', 'digit_images', 'weight_images', 'bond_dims', 'gradient_comparison', 'kernel_spectrum']
+           'decision_boundary', 'reliability', 'digit_images', 'weight_images', 'bond_dims', 'gradient_comparison',
+           'kernel_spectrum']
 
 # %% ../nbs/12_plots.ipynb #7e0356a1
 from collections.abc import Callable, Iterator, Mapping
@@ -155,6 +156,27 @@ def decision_boundary(
         ax.scatter(*np.asarray(x)[y == k].T, s=22, color=PALETTE[k], marker=marker, edgecolor="white", linewidth=0.5, label=f"class {k}")
     ax.figure.colorbar(shades, ax=ax, label="probability of class 1")
     ax.set(xlabel="$x_1$", ylabel="$x_2$"); ax.legend(frameon=False, ncols=2, **_BELOW)
+    return ax
+
+# %% ../nbs/12_plots.ipynb #0b4b988b
+def reliability(
+    diagrams: Mapping[str, ArrayLike],   # label to (4, B): claimed probability, frequency, its spread, number of claims
+    ax: Axes | None = None,
+) -> Axes:
+    "Reliability diagram: observed frequency against claimed probability, with bars of two spreads."
+    diagrams = _arrays("diagrams", diagrams, (4, "bins"))
+    for label, (claimed, frequency, spread, count) in diagrams.items():
+        if not (count > 0).all(): raise ValueError(f"diagrams[{label!r}] must have at least 1 claim in every bin, got {count.min():g}; leave empty bins out")
+    ax = _axes(ax)
+    for k, (label, (claimed, frequency, spread, count)) in enumerate(diagrams.items()):
+        error = count @ np.abs(frequency - claimed) / count.sum()
+        look = _line(k, len(claimed)) | {"markersize": 0, "linewidth": 1}
+        bars = np.minimum(2 * spread, (frequency, 1 - frequency))   # no share below 0 or above 1
+        ax.errorbar(claimed, frequency, np.maximum(bars, 0), capsize=2, elinewidth=0.8, **look)
+        ax.scatter(claimed, frequency, 12 + 200 * count / count.sum(), color=PALETTE[k % 7], marker=MARKERS[k % 7], label=f"{label}, ECE {error:.3f}")
+    ends = min(c.min() for c, *_ in diagrams.values()), max(c.max() for c, *_ in diagrams.values())
+    ax.plot(ends, ends, color="black", linewidth=1, label="calibrated")
+    ax.set(xlabel="claimed probability", ylabel="observed frequency"); ax.legend(frameon=False, ncols=2, **_BELOW)
     return ax
 
 # %% ../nbs/12_plots.ipynb #e039b8f1

@@ -19,6 +19,7 @@ POSTERIOR = np.array([0.05, 0.4, 0.1, 0.3, 0.15, 0.0, 0.0, 0.0])
 POINTS, LABELS = RNG.normal(size=(30, 2)), np.arange(30) % 2
 IMAGES = RNG.uniform(-1, 1, size=(7, 4, 3))
 EXACT = np.array([0.1, -2.0, 1.0])
+DIAGRAM = np.array([[0.55, 0.7, 0.9], [0.5, 0.8, 0.98], [0.1, 0.05, 0.03], [10, 30, 60]])
 
 
 def first_coordinate(points): return 1 / (1 + np.exp(-points[:, 0]))
@@ -28,6 +29,7 @@ DRAWN = {
     "learning_curves": lambda ax=None: plots.learning_curves(CURVES, evidence=-3.0, ax=ax),
     "sorted_posterior": lambda ax=None: plots.sorted_posterior(POSTERIOR, {"flat": np.full(8, 1 / 8)}, ax=ax),
     "decision_boundary": lambda ax=None: plots.decision_boundary(first_coordinate, POINTS, LABELS, ax=ax),
+    "reliability": lambda ax=None: plots.reliability({"model": DIAGRAM}, ax=ax),
     "digit_images": lambda ax=None: plots.digit_images(IMAGES, titles=list("abcdefg"), n_columns=3, ax=ax),
     "weight_images": lambda ax=None: plots.weight_images(IMAGES, n_columns=3, ax=ax),
     "bond_dims": lambda ax=None: plots.bond_dims({"brick": [2, 4, 2], "product": [1, 1, 1]}, ax=ax),
@@ -179,6 +181,17 @@ def test_a_sure_prediction_has_no_boundary():
     assert sum(isinstance(artist, matplotlib.contour.QuadContourSet) for artist in ax.collections) == 1
 
 
+def test_reliability_draws_claims_against_frequencies():
+    ax = plots.reliability({"model": DIAGRAM, "other": DIAGRAM[:, :1]})
+    assert legend(ax) == ["model, ECE 0.083", "other, ECE 0.050", "calibrated"]    # (10 · 0.05 + 30 · 0.1 + 60 · 0.08) / 100
+    np.testing.assert_array_equal(ax.get_lines()[0].get_xydata(), DIAGRAM[:2].T)
+    bars = ax.containers[0][2][0].get_segments()
+    np.testing.assert_allclose([bar[:, 1] for bar in bars], [[0.3, 0.7], [0.7, 0.9], [0.92, 1.0]])    # two spreads, not beyond 1
+    np.testing.assert_array_equal(ax.get_lines()[-1].get_xydata(), [[0.55, 0.55], [0.9, 0.9]])
+    sizes = [artist for artist in ax.collections if isinstance(artist, matplotlib.collections.PathCollection)][0].get_sizes()
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
 @pytest.mark.parametrize("draw", [plots.digit_images, plots.weight_images])
 def test_every_image_is_on_the_sheet_in_order(draw):
     ax = draw(IMAGES, titles=list("abcdefg"), n_columns=3)
@@ -248,6 +261,8 @@ def test_kernel_spectrum_states_the_mean_number_of_bits():
     (lambda: plots.decision_boundary(np.full(100, 1.5), POINTS, LABELS, n_grid=10), "between 0 and 1, got values from 1.5"),
     (lambda: plots.decision_boundary(np.full(100, np.nan), POINTS, LABELS, n_grid=10), "between 0 and 1, got values from nan"),
     (lambda: plots.plane_grid(POINTS, 1), "n_grid must be at least 2, got n_grid=1"),
+    (lambda: plots.reliability({"a": DIAGRAM[:3]}), r"diagrams\['a'\] must have shape \(4, bins\), got \(3, 3\)"),
+    (lambda: plots.reliability({"a": DIAGRAM * [[1], [1], [1], [0]]}), r"diagrams\['a'\] must have at least 1 claim in every bin, got 0"),
     (lambda: plots.weight_images(IMAGES[0]), r"weights must have shape \(N, rows, columns\), got \(4, 3\)"),
     (lambda: plots.digit_images(IMAGES, titles=["a"]), "titles must name the 7 images, got 1"),
     (lambda: plots.digit_images(IMAGES, n_columns=0), "n_columns must be at least 1, got n_columns=0"),

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 from qhn import posterior as module
 from qhn.binn import BiNN, CostTable
-from qhn.posterior import (SampledPredictive, accuracy, log_loss, posterior_predictive, posterior_predictive_from_samples,
-                           success_probability)
+from qhn.datasets import Dataset
+from qhn.posterior import (SampledPredictive, accuracy, brier_score, calibration_errors_by_chance, expected_calibration_error, log_loss,
+                           posterior_predictive, posterior_predictive_from_samples, reliability, success_probability)
 
 RNG = np.random.default_rng(0)
 BINN = BiNN((2, 2, 1))    # 9 weights
@@ -172,7 +174,7 @@ def test_a_class_missing_from_the_labels_is_still_a_class():
 
 def test_scores_keep_the_leading_axes():
     p, y = distribution(2, 3, 20, 2), RNG.integers(0, 2, 20)
-    for score in (log_loss, accuracy):
+    for score in (log_loss, accuracy, brier_score, expected_calibration_error):
         assert score(p, y).shape == (2, 3) and np.ndim(score(p[0, 0], y)) == 0
         for i, j in np.ndindex(2, 3): assert score(p, y)[i, j] == score(p[i, j], y)
 
@@ -190,6 +192,14 @@ def test_a_certain_mistake_costs_36_nats():
     assert log_loss([[1.0, 0.0]], [1]) == pytest.approx(-np.log(np.finfo(float).eps), rel=1e-9)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_brier_score_is_the_mean_squared_distance(n_classes):
+    p, y = distribution(50, n_classes), RNG.integers(0, n_classes, 50)
+    squares = ((p - np.eye(n_classes)[y])**2).sum(1).mean() / (2 if n_classes == 2 else 1)
+    assert brier_score(p, y) == pytest.approx(squares, rel=1e-12)
+    assert brier_score(p, y) == pytest.approx(metrics.brier_score_loss(y, p, labels=range(n_classes)), rel=1e-12)
+
+
 @settings(max_examples=30)
 @given(st.integers(0, 2**31 - 1), st.sampled_from([0.01, 0.2, 5.0]))
 def test_mixture_never_loses_to_its_average_member(seed, concentration):
@@ -200,6 +210,102 @@ def test_mixture_never_loses_to_its_average_member(seed, concentration):
 
 
 ALL_ANSWERS = answers(BINN, networks(9), X)
+
+
+# ---- calibration
+
+def honest(n_points, n_classes, seed=0):
+    "A forecaster whose labels are drawn from its probabilities."
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(n_classes), n_points)
+    return p, (rng.uniform(size=(n_points, 1)) > p.cumsum(1)[:, :-1]).sum(1)
+
+
+def error_by_definition(confidence, hit, edges):
+    "Bins (a, b], the first with its left edge, in plain Python."
+    total = 0
+    for k, (a, b) in enumerate(zip(edges, edges[1:])):
+        members = [i for i, c in enumerate(confidence) if (a < c or k == 0) and (c <= b or k == len(edges) - 2)]
+        total += abs(sum(hit[i] for i in members) - sum(confidence[i] for i in members))
+    return total / len(hit)
+
+
+@pytest.mark.parametrize("n_classes, n_bins", [(2, 15), (3, 4), (10, 1), (2, 200)])
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_calibration_error_is_its_definition(n_classes, n_bins, adaptive):
+    p, y = honest(120, n_classes)
+    confidence, hit = p.max(1), p.argmax(1) == y
+    inner = np.linspace(0, 1, n_bins + 1)
+    edges = np.percentile(confidence, 100 * inner) if adaptive else inner
+    assert expected_calibration_error(p, y, n_bins, adaptive) == pytest.approx(error_by_definition(confidence, hit, edges), abs=1e-12)
+
+
+@pytest.mark.parametrize("adaptive, strategy", [(False, "uniform"), (True, "quantile")])
+@pytest.mark.parametrize("n_bins", [1, 5, 40])
+@pytest.mark.parametrize("decimals", [1, 16])
+def test_diagram_is_that_of_scikit_learn(adaptive, strategy, n_bins, decimals):
+    "Also where many claims are equal, or lie on an edge."
+    p, y = honest(300, 3)
+    one = np.round(p[:, 2], decimals)
+    ours = reliability(np.stack([(1 - one) / 2, (1 - one) / 2, one], 1), y, n_bins, adaptive, label=2)
+    frequency, confidence = calibration_curve(y == 2, one, n_bins=n_bins, strategy=strategy)
+    np.testing.assert_allclose(ours.frequency, frequency, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ours.confidence, confidence, rtol=0, atol=1e-12)
+
+
+def test_adaptive_bins_hold_equal_numbers():
+    p, y = honest(1500, 2)
+    assert set(reliability(p, y, 15, adaptive=True).count) == {100}
+    assert reliability(p, y, 15).count.sum() == 1500 and len(reliability(p, y, 15).count) < 15    # none below one half
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_empty_bins_leave_no_nan(adaptive):
+    for p in (np.tile([0.7, 0.3], (9, 1)), np.eye(2)[[0, 1, 1]], [[0.5, 0.5]]):
+        y = np.zeros(len(p), int)
+        diagram = reliability(p, y, 50, adaptive)
+        assert all(np.isfinite(part).all() for part in diagram) and (diagram.count > 0).all() and np.isfinite(diagram.error)
+        assert np.isfinite(calibration_errors_by_chance(p, jax.random.key(0), 3, 50, adaptive)).all()
+
+
+def test_a_perfect_forecaster_has_the_error_of_chance():
+    "Its mean over 200 forecasts is that of chance, within four standard errors; no single one can tell, and none is near zero."
+    errors, by_chance = [], []
+    for seed in range(200):
+        p, y = honest(500, 3, seed)
+        errors.append(expected_calibration_error(p, y, 10))
+        by_chance.append(calibration_errors_by_chance(p, jax.random.key(seed), 20, 10))
+    errors, by_chance = np.array(errors), np.array(by_chance)
+    difference = errors - by_chance.mean(1)
+    assert abs(difference.mean()) < 4 * difference.std(ddof=1) / 200**0.5
+    assert errors.std() == pytest.approx(by_chance.std(), rel=0.15)
+    assert errors.mean() > 3 * errors.std()    # the estimator's bias
+    assert (np.abs(errors - by_chance.mean()) < 2 * by_chance.std()).mean() == pytest.approx(0.95, abs=0.04)
+
+
+def test_error_of_chance_in_closed_form():
+    "One bin of N claims of one half: |hits/N - 1/2|, whose mean is known from the binomial distribution."
+    p, n = np.full((20, 2), 0.5), 20
+    hits = [np.prod([(n - i) / (i + 1) for i in range(k)]) / 2**n for k in range(n + 1)]
+    mean = sum(chance * abs(k / n - 0.5) for k, chance in enumerate(hits))
+    draws = calibration_errors_by_chance(p, jax.random.key(0), 4000)
+    assert abs(draws.mean() - mean) < 4 * draws.std() / 4000**0.5
+    assert mean == pytest.approx(np.sqrt(2 / np.pi) * reliability(p, np.zeros(20, int)).spread[0], rel=0.03)
+
+
+def test_spread_is_how_far_a_calibrated_bin_strays():
+    p, _ = honest(400, 2, seed=3)
+    frequencies = [reliability(p, (np.random.default_rng(s).uniform(size=400) > p[:, 0]).astype(int), 5).frequency for s in range(500)]
+    diagram = reliability(p, np.zeros(400, int), 5)
+    np.testing.assert_allclose(np.std(frequencies, axis=0), diagram.spread, rtol=0.12)
+    np.testing.assert_allclose(np.mean(frequencies, axis=0), diagram.confidence, atol=4 * diagram.spread.max() / 500**0.5)
+
+
+def test_too_sure_and_too_timid_are_told_from_chance():
+    p, y = honest(2000, 3)
+    for power in (0.5, 2):
+        wrong = p**power / (p**power).sum(1, keepdims=True)
+        for adaptive in (False, True): assert expected_calibration_error(wrong, y, 10, adaptive) > calibration_errors_by_chance(wrong, jax.random.key(0), 100, 10, adaptive).max()
 
 
 # ---- one good network
@@ -247,6 +353,8 @@ def test_success_has_leading_axes_and_jits():
 # ---- bad input
 
 W, Q = np.ones((3, 9)), np.full(512, 1 / 512)
+HALVES, SCORES = np.full((2, 2), 0.5), [log_loss, brier_score, accuracy, expected_calibration_error, reliability]
+CATS_AND_DOGS = Dataset(np.eye(2), np.array([0, 1]), np.eye(2), np.array([1, 2]), "pets", ("ears", "tail"), ("cat", "dog", "horse"))
 NAN = np.where(np.arange(512) == 3, np.nan, Q)
 ERRORS = [
     (lambda: posterior_predictive(CostTable(np.ones(512)), Q, X), TypeError, "binn must be a BiNN, which predicts classes, got CostTable"),
@@ -276,6 +384,21 @@ ERRORS = [
     (lambda: accuracy([[0.5, 0.5]], [2]), ValueError, "y must hold labels 0 to 1 (2 classes), got y[0]=2"),
     (lambda: accuracy([[0.5, 0.5]], [-1]), ValueError, "y must hold labels 0 to 1 (2 classes), got y[0]=-1"),
     (lambda: accuracy([[0.5, 0.5]], [0.0]), ValueError, "y must hold integer labels"),
+    (lambda: brier_score([[0.2, 0.9]], [0]), ValueError, "predictive must sum to one along the last axis, got a sum of 1.1"),
+    (lambda: expected_calibration_error([[-0.1, 1.1]], [0]), ValueError, "predictive must hold probabilities, at least 0, got -0.1"),
+    (lambda: expected_calibration_error(HALVES, [0, 1], n_bins=0), ValueError, "n_bins must be an integer of at least 1, got n_bins=0"),
+    (lambda: expected_calibration_error(HALVES, [0, 1], n_bins=2.5), ValueError, "n_bins must be an integer of at least 1, got n_bins=2.5"),
+    (lambda: expected_calibration_error(HALVES, [0, 1], label=2), ValueError, "label must be None or a class from 0 to 1, got label=2"),
+    (lambda: reliability([HALVES], [0, 1]), ValueError, "predictive must have shape (N, n_classes), one diagram for one prediction, got shape (1, 2, 2)"),
+    (lambda: reliability(HALVES, [0, 2]), ValueError, "y must hold labels 0 to 1 (2 classes), got y[1]=2"),
+    (lambda: calibration_errors_by_chance([HALVES], jax.random.key(0)), ValueError, "predictive must have shape (N, n_classes), got shape (1, 2, 2)"),
+    (lambda: calibration_errors_by_chance(HALVES, jax.random.key(0), 0), ValueError, "n_draws must be at least 1, got n_draws=0"),
+    (lambda: calibration_errors_by_chance(HALVES, jax.random.key(0), label=-1), ValueError, "label must be None or a class from 0 to 1, got label=-1"),
+    *((lambda score=score: score(np.full((2, 3), 1 / 3), [1, 2], trained_on=CATS_AND_DOGS), ValueError,
+       "y must hold classes seen in training, got y[1]=2, class 'horse', of which 'pets' has no training point") for score in SCORES),
+    *((lambda score=score: score(HALVES, [2, 0], trained_on=CATS_AND_DOGS), ValueError, "got y[0]=2, class 'horse', of which 'pets'") for score in SCORES),
+    (lambda: log_loss(HALVES, [0, 7], trained_on=CATS_AND_DOGS), ValueError, "got y[1]=7, class 'without a name', of which 'pets'"),
+    (lambda: log_loss(HALVES, [0, 1], trained_on=[0, 1]), TypeError, "trained_on must be a Dataset, got list"),
     (lambda: success_probability([0.5, 0.5], [1.0, 2.0, 3.0]), ValueError, "costs must have 2**n entries"),
     (lambda: success_probability([0.5, 0.5], [1.0] * 4), ValueError, "q must have one entry along the last axis for each of the 4 costs, got shape (2,)"),
     (lambda: success_probability([0.5, 0.6], [1.0, 2.0]), ValueError, "q must sum to one along the last axis, got a sum of 1.1"),

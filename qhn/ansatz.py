@@ -46,7 +46,7 @@ class Entangler:
         if self.gate not in ENTANGLERS: raise ValueError(f"gate must be one of {ENTANGLERS}, got gate={self.gate!r}")
         object.__setattr__(self, "pairs", _as_pairs(self.pairs))
 
-# %% ../nbs/02_ansatz.ipynb #08142ff8
+# %% ../nbs/02_ansatz.ipynb #140f463b
 @dataclass(frozen=True)
 class Ansatz:
     "A circuit on `n_qubits` wires from |0…0⟩: moments in order, angles left open. `ValueError`: a pair off the register."
@@ -62,6 +62,12 @@ class Ansatz:
     def rotations(self) -> tuple[str, ...]:    # one gate name per row of the parameters
         "Gate of each row of the parameters."
         return tuple(m.gate for m in self.moments if isinstance(m, Rotation))
+
+    @cached_property
+    def unseen_rows(self) -> tuple[int, ...]:    # none if the circuit ends in RY or RX
+        "Rows of the parameters that no measured bit can see: RZ with no RY or RX behind it."
+        turns = [row for row, gate in enumerate(self.rotations) if gate != "RZ"]
+        return tuple(range(turns[-1] + 1 if turns else 0, len(self.rotations)))
 
     @property
     def param_shape(self) -> tuple[int, int]:    # (n_rotation_moments, n_qubits)

@@ -235,7 +235,7 @@ def _follow(cores, bits):
 def _left_end(cores, n_strings):
     return jnp.zeros((2 * cores.shape[1], n_strings), cores.real.dtype).at[0].set(1)
 
-# %% ../nbs/03_born.ipynb #5b6474f0
+# %% ../nbs/03_born.ipynb #0b4ec503
 def _core_gradient(cores, bits, lefts, norms, bar):
     "Derivative of bar @ log q with respect to the cores, from left vectors and the lengths they were divided by."
     steps, chi, _, d = cores.shape
@@ -247,12 +247,13 @@ def _core_gradient(cores, bits, lefts, norms, bar):
         for bit in bits: parts = [part for p in parts for part in (jnp.where(bit, 0, p), jnp.where(bit, p, 0))]
         return _choose(bits, _matmul(every, right).reshape(d, 2*chi, -1)), _matmul(jnp.concatenate(parts), right.T)
     re, im = lefts[-1, 0], lefts[-1, chi]
-    end = jnp.zeros_like(lefts[-1]).at[0].set(re / (re**2 + im**2)).at[chi].set(-im / (re**2 + im**2))
+    q = jnp.where((re != 0) | (im != 0), re**2 + im**2, jnp.inf)    # impossible strings have no part
+    end = jnp.zeros_like(lefts[-1]).at[0].set(re / q).at[chi].set(-im / q)
     outer = jax.lax.scan(step, end, (maps, bits, norms, before), reverse=True)[1].reshape(steps, d, 2, chi, 2, chi)    # step, outcome, part, χ, part, χ
     re, im = outer[:, :, 0, :, 0] - outer[:, :, 1, :, 1], outer[:, :, 0, :, 1] + outer[:, :, 1, :, 0]
     return 2 * (re + 1j * im).transpose(0, 2, 3, 1)
 
-# %% ../nbs/03_born.ipynb #7b204cbd
+# %% ../nbs/03_born.ipynb #50a94aad
 @jax.custom_vjp
 def _strings_log_prob(cores, bits): return _strings_log_prob_fwd(cores, bits)[0]
 
@@ -273,7 +274,9 @@ def _product_probs(cores): return jnp.square(jnp.abs(cores[:, 0, 0])).T[..., Non
 
 def _product_log_prob(cores, bits):
     "Without bonds nothing is passed from step to step."
-    return jnp.log(_choose(bits.swapaxes(0, 1), _product_probs(cores))).sum(0)
+    return _log(_choose(bits.swapaxes(0, 1), _product_probs(cores))).sum(0)
+
+def _log(p): return jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1)), -jnp.inf)    # without a slope at 0
 
 # %% ../nbs/03_born.ipynb #46919e7f
 def _right_environments(all_cores):
@@ -309,7 +312,7 @@ def _draw(cores, uniforms):
         return left, (bits, norm**2 / p.sum(0), p / p.sum(0), left, norm)
     return jax.lax.scan(step, _left_end(cores, uniforms.shape[-1]), (maps, uniforms))[1]
 
-# %% ../nbs/03_born.ipynb #f01144c9
+# %% ../nbs/03_born.ipynb #c32209ee
 @jax.custom_vjp
 def _draw_with_log_prob(cores, uniforms): return _draw_with_log_prob_fwd(cores, uniforms)[0]
 
@@ -324,8 +327,12 @@ def _product_draw(cores, uniforms):
     bits = _pick(jnp.broadcast_to(p, (*p.shape[:2], uniforms.shape[-1])), uniforms.swapaxes(0, 1)).swapaxes(0, 1)
     return bits, _product_log_prob(cores, bits)
 
+def _uniform(key, shape, dtype):
+    "Numbers in the middle of their 2**23 cells (2**52 in double precision): at the edge, 0 would draw an improbable bit too often."
+    return jax.random.uniform(key, shape, dtype) + jnp.finfo(dtype).eps / 2
+
 def _uniforms(chain, key, n_samples):
-    return chain.fold(jax.random.uniform(key, (chain.n_qubits, n_samples), chain.cores.real.dtype))
+    return chain.fold(_uniform(key, (chain.n_qubits, n_samples), chain.cores.real.dtype))
 
 def _mps_sample(ansatz, params, key, n_samples):
     "Weights (S, n) and their log probabilities (S,), differentiable at fixed weights."
@@ -582,14 +589,14 @@ def probs(
     state = _dense_statevector(ansatz, params)
     return state.real**2 + state.imag**2
 
-# %% ../nbs/03_born.ipynb #b7f39dfd
+# %% ../nbs/03_born.ipynb #44562084
 def log_prob(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
     weights: Array,              # (..., n) entries in {-1, +1}
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (...) natural logarithms, -inf where q(w) = 0
-    "log q(w) in O(n χ²) per weight vector, at any n; differentiable in `params` where q(w) > 0. `ValueError`: weights that are not n signs."
+    "log q(w) in O(n χ²) per weight vector, at any n; differentiable in `params`, with slope 0 where q(w) = 0. `ValueError`: weights that are not n signs."
     if isinstance(weights, (list, tuple)): weights = jnp.asarray(weights)
     check_weights(weights, ansatz.n_qubits)
     return _log_prob(ansatz, check_params(ansatz, params), jnp.asarray(weights), _engine(ansatz, engine, per_string=True))
@@ -597,7 +604,7 @@ def log_prob(
 @partial(jax.jit, static_argnums=(0, 3))
 def _log_prob(ansatz, params, weights, engine):
     if engine == "mps": return _mps_log_prob(ansatz, params, weights)
-    return jnp.log(probs(ansatz, params, engine)[index_from_weights(weights)])    # the log of chosen entries only: others may be zero
+    return _log(probs(ansatz, params, engine)[index_from_weights(weights)])    # the log of chosen entries only: others may be zero
 
 # %% ../nbs/03_born.ipynb #4377dabe
 def _check_draws(n_samples, n, dtype, chi=0, keep=False):
@@ -623,7 +630,7 @@ def _check_table(p):
     p = np.asarray(p)    # inside jit, even a known array is computed with only later
     if not ((p >= 0).all() and 0 < p.sum() < np.inf): raise ValueError(f"p must be non-negative with a positive, finite sum, got entries from {p.min()} to {p.max()}")
 
-# %% ../nbs/03_born.ipynb #ce4e52e5
+# %% ../nbs/03_born.ipynb #caaf544d
 def sample_from_probs(
     p: Array,           # (2**n,) non-negative, need not be normalised
     key: Array,         # `jax.random.key`
@@ -639,13 +646,13 @@ def sample_from_probs(
 def _sample_from_probs(p, key, n_samples):
     n, levels = p.size.bit_length() - 1, [p]
     for _ in range(n): levels.append(levels[-1].reshape(-1, 2).sum(1))
-    node, uniforms = jnp.zeros(n_samples, int), jax.random.uniform(key, (n, n_samples), p.dtype)
+    node, uniforms = jnp.zeros(n_samples, int), _uniform(key, (n, n_samples), p.dtype)
     for level, u in zip(levels[-2::-1], uniforms):
         zero, one = level[2 * node], level[2 * node + 1]
         node = 2 * node + (u * (zero + one) >= zero)
     return weights_from_index(node, n).astype(p.dtype)
 
-# %% ../nbs/03_born.ipynb #0f5f0cfd
+# %% ../nbs/03_born.ipynb #d7c1e173
 def sample(
     ansatz: Ansatz,              # the circuit
     params: Array,               # angles in radians, shape `ansatz.param_shape`
@@ -663,7 +670,7 @@ def _sample(ansatz, params, key, n_samples, engine):
     if engine == "mps": return _mps_sample(ansatz, params, key, n_samples)
     p = probs(ansatz, params, engine)
     weights = _sample_from_probs(jax.lax.stop_gradient(p), key, n_samples)
-    return weights, jnp.log(p[index_from_weights(weights)])
+    return weights, _log(p[index_from_weights(weights)])
 
 # %% ../nbs/03_born.ipynb #dd4ad833
 def sample_and_log_prob(
@@ -849,10 +856,10 @@ def _expect_pair_product(ansatz, params, factors, engine):
     f = _einsum("pmbd,pmce->pmbcde", f[:, 0], f[:, 1]).reshape(len(pairs), -1, 4, 4)
     return contract_pairs(real_matrices, pairs, f)
 
-# %% ../nbs/03_born.ipynb #c1472d74
+# %% ../nbs/03_born.ipynb #cbe0d685
 @runtime_checkable
 class Implicit(Protocol):
-    "A distribution that can be sampled, and no more: a device. `sample` runs inside `jit` and `vmap`, so JAX must be able to trace it."
+    "A distribution that can be sampled, and no more: a device. `sample` runs inside `jit` and `vmap`, so JAX must be able to trace it, unless there is a `sample_batch(params (B, *param_shape), n_samples) -> (B, n_samples, n)` to train with."
     n_qubits: int         # number of weights n
     param_shape: tuple    # of the real array `params`
     def init(self, key, noise=None): "Random key, `noise` None or a standard deviation in radians -> real starting `params`, shape `param_shape`."

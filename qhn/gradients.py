@@ -68,7 +68,7 @@ class Estimate(NamedTuple):
     gradient: Array    # d loss / d params, shape of params
     info: dict         # "loss_error": standard error of the loss; 0 where it is exact
 
-# %% ../nbs/06_gradients.ipynb #b32b66ff
+# %% ../nbs/06_gradients.ipynb #49756c80
 def _require_explicit(distribution, what, way_out):
     if isinstance(distribution, Explicit): return
     raise TypeError(f"{what} needs an explicit distribution with log_prob, got {type(distribution).__name__}, which only gives samples; {way_out}")
@@ -81,6 +81,13 @@ def _check_objective(distribution, objective):
 def _check_count(name, value, least):
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)): raise TypeError(f"{name} must be an integer, got {name}={value!r}")
     if value < least: raise ValueError(f"{name} must be at least {least}, got {name}={value}")
+
+def _check_shots(n_samples):
+    if not callable(n_samples): _check_count("n_samples", n_samples, 3)
+
+def _check_schedule(distribution, n_samples):
+    if callable(n_samples) and not hasattr(distribution, "sample_batch"):
+        raise TypeError(f"n_samples may be a schedule only where the distribution has sample_batch, as a device has, got {type(distribution).__name__}; give an integer")
 
 def _log_q(distribution, objective, params, weights):
     return distribution.log_prob(params, weights) if objective.needs_log_prob else None
@@ -178,67 +185,102 @@ def _jackknife(credits):
     "Standard error of an estimate from what it loses without each sample."
     return jnp.sqrt((len(credits) - 1) / len(credits) * ((credits - credits.mean())**2).sum())
 
-# %% ../nbs/06_gradients.ipynb #69471030
+# %% ../nbs/06_gradients.ipynb #107cc8bd
 @dataclass(frozen=True)
 class ParameterShift:
     "Two-term parameter shift of the witness; unbiased, from samples alone. With KL, a shifted sample of zero probability makes it infinite: use ScoreFunction()."
-    n_samples: int = 128           # samples per shifted circuit, and for the reference at the unshifted angles, ≥ 3
-    circuits_at_once: int = 64     # shifted circuits simulated together; bounds memory
+    n_samples: int | Schedule = 128    # samples per shifted circuit, and for the reference at the unshifted angles, ≥ 3; a schedule needs `sample_batch`
+    circuits_at_once: int = 64         # shifted circuits simulated together; bounds memory
 
-    def __post_init__(self): _check_count("n_samples", self.n_samples, 3)
-    def check(self, distribution, objective): _check_objective(distribution, objective)
+    def __post_init__(self): _check_shots(self.n_samples); _check_count("circuits_at_once", self.circuits_at_once, 1)
+    def check(self, distribution, objective): _check_objective(distribution, objective); _check_schedule(distribution, self.n_samples)
     def prepare(self, target): return target
+    def settings(self, distribution, params, key, step=0):    # -> (1 + 2 × angles that can be seen, *param_shape)
+        "The unshifted angles, then each a quarter turn forward, then each backward."
+        return jax.vmap(lambda k: _shifted(params, _seen(distribution), k))(jnp.arange(1 + 2 * len(_seen(distribution))))
+    def estimate(self, objective, distribution, target, prior, params, samples, key, step=0):    # samples (settings, S, n)
+        "Loss and gradient from samples at the settings."
+        mean = self._mean_witness(objective, distribution, target, prior, params, samples[0], step)
+        return self._assemble(objective, distribution, target, prior, params, samples[0], jax.lax.map(mean, samples[1:], batch_size=self.circuits_at_once), step)
     def __call__(self, objective, distribution, target, prior, params, key, step=0):
         key_reference, key_shift = jax.random.split(key)
-        reference = distribution.sample(params, key_reference, self.n_samples)
-        def shifted_mean(angles_key):
-            angles, key = angles_key
-            weights = distribution.sample(angles, key, self.n_samples)
+        draw = lambda angles, key: _shard(distribution.sample(angles, key, self.n_samples), "samples")
+        reference, seen = draw(params, key_reference), _seen(distribution)
+        mean = self._mean_witness(objective, distribution, target, prior, params, reference, step)
+        shifted_mean = lambda k: mean(draw(_shifted(params, seen, k), jax.random.fold_in(key_shift, k)))
+        means = jax.lax.map(shifted_mean, 1 + jnp.arange(2 * len(seen)), batch_size=self.circuits_at_once)
+        return self._assemble(objective, distribution, target, prior, params, reference, means, step)
+    def _mean_witness(self, objective, distribution, target, prior, params, reference, step):
+        def mean(weights):
             log_q = _log_q(distribution, objective, params, weights)
             return objective.witness(target.costs(weights), weights, log_q, prior, step, reference).mean()
-        shifted = params + jnp.pi / 2 * jnp.stack([_units(params), -_units(params)]).reshape(-1, *params.shape)
-        means = jax.lax.map(shifted_mean, (shifted, jax.random.split(key_shift, len(shifted))), batch_size=self.circuits_at_once)
-        gradient = (means[:params.size] - means[params.size:]).reshape(params.shape) / 2
+        return mean
+    def _assemble(self, objective, distribution, target, prior, params, reference, means, step):
+        forward, backward = means.reshape(2, -1)
+        gradient = jnp.zeros(params.size, means.dtype).at[_seen(distribution)].set((forward - backward) / 2).reshape(params.shape)
         loss, error = _loss(objective, distribution, target, prior, params, reference, step)
         return Estimate(loss, gradient, {"loss_error": error})
 
-# %% ../nbs/06_gradients.ipynb #aab51863
+# %% ../nbs/06_gradients.ipynb #9e33485a
+def _seen(distribution):
+    "Flat numbers of the angles that a measured bit can see."
+    numbers = np.arange(math.prod(distribution.param_shape)).reshape(distribution.param_shape)
+    ansatz = getattr(distribution, "ansatz", None)
+    seen = numbers if ansatz is None else np.delete(numbers, ansatz.unseen_rows, 0)
+    return (seen if seen.size else numbers).reshape(-1)
+
+def _shifted(params, seen, k):
+    "Angles of circuit k: 0 is the reference, then the seen angles a quarter turn forward, then backward."
+    turn = jnp.where(k == 0, 0., jnp.where(k <= len(seen), jnp.pi / 2, -jnp.pi / 2))
+    return params.reshape(-1).at[jnp.asarray(seen)[(k - 1) % len(seen)]].add(turn).reshape(params.shape)
+
+# %% ../nbs/06_gradients.ipynb #50983c7b
 def _loss(objective, distribution, target, prior, params, weights, step):
     "The objective from samples at `params`, with its standard error."
     seen = (target.costs(weights), weights, _log_q(distribution, objective, params, weights), prior, step)
     return objective.from_samples(*seen), _jackknife(objective.credits(*seen))
 
-def _units(params): return jnp.eye(params.size, dtype=params.dtype).reshape(-1, *params.shape)
-
-# %% ../nbs/06_gradients.ipynb #6e216003
+# %% ../nbs/06_gradients.ipynb #7412aabc
 @dataclass(frozen=True)
 class SPSA:
     "Simultaneous perturbation (Spall 1992); two circuits per direction, from samples alone."
-    n_samples: int = 128                     # samples per circuit, ≥ 3
+    n_samples: int | Schedule = 128          # samples per circuit, ≥ 3; a schedule needs `sample_batch`
     perturbation: float | Schedule = 0.15    # c > 0 in radians, or an optax schedule
     n_directions: int = 1                    # random directions averaged, ≥ 1
+    common: bool = False                     # simulate both circuits of a direction from the same random numbers
 
     def __post_init__(self):
-        _check_count("n_samples", self.n_samples, 3); _check_count("n_directions", self.n_directions, 1)
+        _check_shots(self.n_samples); _check_count("n_directions", self.n_directions, 1)
         if not callable(self.perturbation) and not 0 < self.perturbation < math.inf:
             raise ValueError(f"perturbation must be positive and finite, in radians, or an optax schedule, got perturbation={self.perturbation}")
-    def check(self, distribution, objective): _check_objective(distribution, objective)
+    def check(self, distribution, objective):
+        _check_objective(distribution, objective); _check_schedule(distribution, self.n_samples)
+        if self.common and hasattr(distribution, "sample_batch"): raise TypeError(f"common=True needs a simulation, got {type(distribution).__name__}, whose random numbers are its own; use common=False")
     def prepare(self, target): return target
+    def settings(self, distribution, params, key, step=0):    # -> (2 × n_directions, *param_shape)
+        "Angles moved forward along each direction, then backward."
+        c, signs = self._moves(params, key, step)
+        return jnp.concatenate([params + c * signs, params - c * signs])
+    def estimate(self, objective, distribution, target, prior, params, samples, key, step=0):    # samples (settings, S, n)
+        "Loss and gradient from samples at the settings."
+        c, signs = self._moves(params, key, step)
+        value = lambda angles, weights: _loss(objective, distribution, target, prior, angles, weights, step)
+        losses, errors = jax.vmap(value)(self.settings(distribution, params, key, step), samples)
+        up, down = losses.loss.reshape(2, -1)
+        gradient = jnp.tensordot((up - down) / (2*c), signs, 1) / self.n_directions
+        variance = (errors**2).mean() / len(errors) * (2 if self.common else 1)    # common noise does not average out: at most twice
+        return Estimate(jax.tree.map(lambda a: a.mean(), losses), gradient, {"loss_error": jnp.sqrt(variance)})
     def __call__(self, objective, distribution, target, prior, params, key, step=0):
-        c = at_step(self.perturbation, step)
-        def value(angles, key):
-            return _loss(objective, distribution, target, prior, angles, distribution.sample(angles, key, self.n_samples), step)
-        def direction(key):
-            key_sign, key_up, key_down = jax.random.split(key, 3)
-            delta = jax.random.rademacher(key_sign, params.shape, params.dtype)
-            (up, up_error), (down, down_error) = value(params + c*delta, key_up), value(params - c*delta, key_down)
-            mean = jax.tree.map(lambda a, b: (a + b) / 2, up, down)
-            return mean, (up.loss - down.loss) / (2*c) * delta, (up_error**2 + down_error**2) / 4
-        loss, gradient, variance = jax.vmap(direction)(jax.random.split(key, self.n_directions))
-        loss, gradient = jax.tree.map(lambda a: a.mean(0), (loss, gradient))
-        return Estimate(loss, gradient, {"loss_error": jnp.sqrt(variance.mean() / self.n_directions)})
+        keys = jax.random.split(jax.random.fold_in(key, 1), (2, self.n_directions))
+        if self.common: keys = keys.at[1].set(keys[0])
+        draw = lambda angles, key: _shard(distribution.sample(angles, key, self.n_samples), "samples")
+        samples = jax.vmap(draw)(self.settings(distribution, params, key, step), keys.reshape(-1))
+        return self.estimate(objective, distribution, target, prior, params, samples, key, step)
+    def _moves(self, params, key, step):
+        signs = jax.random.rademacher(jax.random.fold_in(key, 0), (self.n_directions, *params.shape), params.dtype)
+        return at_step(self.perturbation, step), signs
 
-# %% ../nbs/06_gradients.ipynb #41586186
+# %% ../nbs/06_gradients.ipynb #ad643773
 _WORTH = 100    # a gradient without noise may cost this many times one with
 
 def choose_estimator(
@@ -247,13 +289,14 @@ def choose_estimator(
     n_seeds: int = 1,       # trained side by side
     n_steps: int = 300,     # over which the table of costs pays off; counted as at least 300, so that a short trial chooses alike
 ) -> tuple[Any, dict]:      # estimator, and what it was chosen by
-    "`Exact` or `ScoreFunction` by estimated operations per step, and memory; `ParameterShift` where only samples exist."
+    "`Exact` or `ScoreFunction` by estimated operations per step, and memory; `ParameterShift` where only samples exist, `SPSA` where they come from outside JAX."
+    if hasattr(distribution, "sample_batch"): return SPSA(), {"reason": "each circuit costs time on a device, and two make a gradient"}
     if not isinstance(distribution, Explicit): return ParameterShift(), {"reason": "the distribution gives samples only"}
     n, sampled = distribution.n_qubits, ScoreFunction()
     network, (table, string) = _network_cost(target, n), _circuit_cost(distribution)
-    costs = {"exact_operations": n_seeds * (3 * table + 10 * 2**n) + network * 2**n // max(n_steps, 300),
-             "sampled_operations": n_seeds * sampled.n_samples * (network + 3 * string)}
-    if n > 900: costs["exact_operations"] = math.inf    # beyond any float
+    exact = n_seeds * (3 * table + 10 * 2**n) + network * 2**n // max(n_steps, 300)
+    costs = {"exact_operations": float(exact) if n < 900 else math.inf,    # beyond any float
+             "sampled_operations": float(n_seeds * sampled.n_samples * (network + 3 * string))}
     if exact_bytes(n, n_seeds) > _physical_memory(): return sampled, {**costs, "reason": "all probabilities would not fit in memory"}
     if costs["exact_operations"] > _WORTH * costs["sampled_operations"]: return sampled, {**costs, "reason": f"an exact step costs more than {_WORTH} sampled ones"}
     return Exact(), {**costs, "reason": f"an exact step costs no more than {_WORTH} sampled ones"}

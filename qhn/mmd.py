@@ -6,7 +6,7 @@
 __all__ = ['word_probs', 'bandwidth', 'kernel', 'walsh_hadamard', 'mmd2', 'mmd2_factorised', 'prior_kernel', 'mmd2_from_samples',
            'mmd2_circuit', 'matched_weight', 'MMD']
 
-# %% ../nbs/05_mmd.ipynb #f6626bb7
+# %% ../nbs/05_mmd.ipynb #48a41cb2
 from dataclasses import dataclass
 from functools import partial
 import math
@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from .ansatz import Ansatz, check_params
 from .binn import check_weights
-from .born import BornMachine, by_pairs, contract_pairs, pair_cores, pair_engine, probs, real_matrices
+from .born import BornMachine, _einsum, _matmul, by_pairs, contract_pairs, pair_cores, pair_engine, probs, real_matrices
 from .elbo import BernoulliPrior, Loss, NoDivergence, Schedule, at_step, check_weight, mean_credits
 
 # %% ../nbs/05_mmd.ipynb #a95c57de
@@ -150,18 +150,18 @@ def _mean_pair(weights, name, word_weights, unbiased):
     total = kernel(weights, weights, word_weights).sum()
     return (total - m) / (m * (m - 1)) if unbiased else total / m**2
 
-# %% ../nbs/05_mmd.ipynb #f9567571
+# %% ../nbs/05_mmd.ipynb #d90e0419
 _WALSH = np.kron([[1, 1], [1, -1]], [[1, 1], [1, -1]])    # rows: sets {}, {second}, {first}, both
 
 def _walsh_matrices(core):
     "D^s of a pair of sites for the four sets s, (4, χ², χ²)."
     d = real_matrices(core)
-    return jnp.einsum("st,tab->sab", jnp.asarray(_WALSH, d.dtype), d, precision="highest")    # by default some accelerators round float32 factors to ten bits
+    return _einsum("st,tab->sab", jnp.asarray(_WALSH, d.dtype), d)
 
 def _left_environments(pairs):
     "ℓ before and after every pair, each (pairs, χ²)."
     def pair(left, core):
-        after = jnp.matmul(left, _walsh_matrices(core)[0], precision="highest")
+        after = _matmul(left, _walsh_matrices(core)[0])
         return after, (left, after)
     first = jnp.zeros(pairs.shape[1]**2, pairs.real.dtype).at[0].set(1)
     return jax.lax.scan(jax.checkpoint(pair), first, pairs)[1]
@@ -170,7 +170,7 @@ def _difference_matrices(step):
     "Δ^s of one pair, (4, χ² + 1, χ² + 1)."
     core, means, before, after = step
     d = _walsh_matrices(core)
-    e = (jnp.einsum("a,sab->sb", before, d, precision="highest") - means[:, None] * after).at[0].set(0)
+    e = (_einsum("a,sab->sb", before, d) - means[:, None] * after).at[0].set(0)
     last = jnp.concatenate([e, means[:, None]], 1)[:, None]
     return jnp.concatenate([jnp.pad(d, ((0, 0), (0, 0), (0, 1))), last], 1)
 

@@ -16,11 +16,12 @@ from qhn.binn import BiNN
 from qhn.born import BornMachine
 from qhn.datasets import moons
 from qhn.elbo import KL, BernoulliPrior
-from qhn.gradients import Exact, ScoreFunction, as_target
+from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target
 from qhn.inference import fit, init, join_processes, step
 
 DATA = moons(n_train=48, seed=0)
 MACHINE, MODEL, ADAM = BornMachine(staircase(5, 1)), BiNN((2, 1, 1)), optax.adam(0.05)
+DENSE = BornMachine(staircase(5, 1), engine="dense")
 AUTO, EXPLICIT = jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit
 
 
@@ -28,9 +29,9 @@ def mesh_of(kind=AUTO, **axes):
     return jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=(kind,) * len(axes))
 
 
-def run(mesh=None, estimator=ScoreFunction(40), n_steps=12, data=(DATA.x_train, DATA.y_train), **options):
+def run(mesh=None, estimator=ScoreFunction(40), n_steps=12, data=(DATA.x_train, DATA.y_train), machine=MACHINE, **options):
     if "state" not in options: options = {"key": jax.random.key(3), "n_seeds": 4, **options}
-    return fit(MACHINE, MODEL, data, estimator=estimator, optimizer=ADAM, n_steps=n_steps, mesh=mesh, progress=False, **options)
+    return fit(machine, MODEL, data, estimator=estimator, optimizer=ADAM, n_steps=n_steps, mesh=mesh, progress=False, **options)
 
 
 def numbers(result):
@@ -71,8 +72,10 @@ def devices():
             "devices of the result": sorted({device.id for leaf in jax.tree.leaves(half.state) for device in leaf.devices()}),
             "compilations": compilations(lambda: run(all_three, data=(-DATA.x_train, DATA.y_train), key=jax.random.key(4), n_steps=5)),
             "step": compiled_step(),
+            **{f"{type(e).__name__} {where}": numbers(run(mesh, e, 3)) for e in (SPSA(40), ParameterShift(40)) for where, mesh in (("alone", None), ("samples", mesh_of(samples=4, data=2)))},
+            **{f"dense {where}": numbers(run(mesh, Exact(), machine=DENSE, n_seeds=2)) for where, mesh in (("alone", None), ("amplitudes", mesh_of(amplitudes=4)))},
             "refused": {"data": refusal(mesh_of(data=5)), "samples": refusal(mesh_of(samples=7)), "seeds": refusal(mesh_of(seeds=8)),
-                        "no samples": refusal(mesh_of(samples=2), Exact()), "name": refusal(mesh_of(rows=2)), "no mesh": refusal(8)}}
+                        "no samples": refusal(mesh_of(samples=2), Exact()), "name": refusal(mesh_of(rows=2)), "no mesh": refusal(8), "no state": refusal(mesh_of(amplitudes=2)), "two": refusal(mesh_of(seeds=2, amplitudes=4), Exact(), machine=DENSE)}}
 
 
 def together():
@@ -80,6 +83,13 @@ def together():
     mesh = mesh_of(samples=2, data=jax.device_count() // 2)
     result = run(mesh)
     return {"n_devices": jax.device_count(), "n_processes": jax.process_count(), "local": all(leaf.is_fully_addressable for leaf in jax.tree.leaves(result.state)), **numbers(result)}
+
+
+def different():
+    "Both processes call `fit`, one time after the other with another argument in process 1."
+    mesh, second = mesh_of(samples=jax.device_count()), jax.process_index() == 1
+    return {"n_steps": refusal(mesh, n_steps=3 + second), "rate": refusal(mesh, n_steps=3, objective=KL(1 + second)), "data": refusal(mesh, n_steps=3, data=(DATA.x_train + second, DATA.y_train)),
+            "key": refusal(mesh, n_steps=3, key=jax.random.key(second)), "alike": refusal(mesh, n_steps=3)}
 
 
 def killed():
@@ -109,5 +119,6 @@ if __name__ == "__main__":
     task, *where = sys.argv[1:]
     if where: join_processes(where[0], int(where[1]), int(where[2]), patience=6)
     if task == "devices": print(json.dumps(devices()))
+    if task == "different": print(json.dumps(different()))
     if task == "killed": killed()
     if task == "failed": failed()

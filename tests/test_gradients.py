@@ -270,6 +270,53 @@ def test_spsa_reads_a_scheduled_step():
     np.testing.assert_allclose(a.gradient, b.gradient, rtol=1e-10)
 
 
+def test_common_random_numbers_take_noise_out_of_the_difference():
+    ansatz = staircase(3, 1)
+    params, (costs, coins) = angles(ansatz, 6), problem(ansatz)
+    truth, noise = exact_gradient(MMD((1.0,)), ansatz, costs, coins, params), {}
+    for common in (False, True):
+        estimator = SPSA(64, 0.1, common=common)
+        def run(key): return estimator.settings(BornMachine(ansatz), jnp.asarray(params), key)[0], call(estimator, MMD((1.0,)), BornMachine(ansatz), costs, coins, params, key).gradient
+        settings, got = map(np.asarray, quick_jit(lambda keys: jax.lax.map(run, keys))(jax.random.split(KEY, 1000)))
+        signs = np.sign(settings - params)
+        residuals = got[:, 0, 0] * signs[:, 0, 0] - (signs * truth).sum((1, 2))    # slope along the direction, less the true one
+        noise[common] = residuals.std()
+        assert abs(residuals.mean()) < 4 * noise[common] / np.sqrt(1000) + 0.02    # and the bias of c = 0.1
+    assert noise[True] < 0.7 * noise[False]
+
+
+# ---------------------------------------------------------------- samples from outside
+
+@pytest.mark.parametrize("estimator, error", [(ParameterShift(40), 4), (SPSA(40, n_directions=3), 4)], ids=["ParameterShift", "SPSA"])
+def test_settings_and_estimate_are_the_call_in_two_parts(estimator, error):
+    "Samples drawn in numpy at the settings give the same mean gradient as the call."
+    ansatz, rng = staircase(2, 1), np.random.default_rng(0)
+    params, (costs, coins) = angles(ansatz, 7), problem(ansatz)
+    machine, prior, target = BornMachine(ansatz), BernoulliPrior(jnp.asarray(coins)), as_target(jnp.asarray(costs))
+    strings = 1.0 - 2 * bits(2)
+    of_key = jax.jit(lambda key: estimator.settings(machine, jnp.asarray(params), key))
+    estimate = quick_jit(lambda samples, key: estimator.estimate(MMD((0.6,)), machine, target, prior, jnp.asarray(params), samples, key))
+    gradients = []
+    for key in jax.random.split(KEY, 400):
+        settings = np.asarray(of_key(key))
+        q = [abs(numpy_state(ansatz, p))**2 for p in settings]
+        gradients.append(estimate(jnp.asarray(np.stack([strings[rng.choice(4, 40, p=p / p.sum())] for p in q])), key).gradient)
+    runs = quick_jit(lambda keys: jax.lax.map(lambda k: call(estimator, MMD((0.6,)), machine, costs, coins, params, k), keys))(jax.random.split(jax.random.key(1), 2000))
+    outside, inside = np.array(gradients), np.asarray(runs.gradient)
+    se = np.sqrt(outside.var(0, ddof=1) / 400 + inside.var(0, ddof=1) / 2000) + 1e-12
+    assert abs((outside.mean(0) - inside.mean(0)) / se).max() < error
+    np.testing.assert_allclose(outside.std(0), inside.std(0), rtol=0.25)    # the same noise as well
+
+
+def test_parameter_shift_spends_nothing_on_angles_that_no_bit_can_see():
+    ansatz = staircase(3, 1)
+    assert ansatz.unseen_rows == (3,) and staircase(3, 1, final_rz=False).unseen_rows == () and Ansatz(2, (Rotation("RY"), Rotation("RZ"), Entangler("CNOT", ((0, 1),)), Rotation("RZ"))).unseen_rows == (1, 2)
+    settings = ParameterShift(4).settings(BornMachine(ansatz), jnp.zeros((4, 3)), KEY)
+    turns = np.asarray(settings).reshape(len(settings), 12)
+    want = np.concatenate([np.zeros((1, 12)), np.pi / 2 * np.eye(12)[:9], -np.pi / 2 * np.eye(12)[:9]])
+    np.testing.assert_allclose(turns, want, atol=1e-12)
+
+
 # ---------------------------------------------------------------- all of them
 
 @pytest.mark.parametrize("estimator", SAMPLED, ids=lambda e: type(e).__name__)
@@ -304,6 +351,7 @@ WRONG_KIND = {
     "exact from a device": (lambda: Exact().check(device, MMD()), "Exact() needs an explicit distribution with log_prob, got SampleOnly, which only gives samples; use ParameterShift() or SPSA()"),
     "score of a device": (lambda: ScoreFunction().check(device, NoDivergence()), "ScoreFunction() needs an explicit distribution with log_prob, got SampleOnly"),
     "objective by name": (lambda: SPSA().check(machine, "ELBO"), "objective must be NoDivergence(), KL(), MMD() or alike, got 'ELBO'"),
+    "a schedule without a device": (lambda: SPSA(lambda step: 100).check(device, MMD()), "n_samples may be a schedule only where the distribution has sample_batch, as a device has, got SampleOnly; give an integer"),
     "no model": (lambda: as_target("net"), "model must have log_likelihood and n_weights, or be an array of 2**n costs, got str"),
     "matrix of costs": (lambda: as_target(jnp.ones((2, 2))), "model must have log_likelihood and n_weights, or be an array of 2**n costs"),
 }
@@ -312,6 +360,7 @@ WRONG_VALUE = {
     "one shifted sample": (lambda: ParameterShift(1), "n_samples must be at least 3, got n_samples=1"),
     "one sample, SPSA": (lambda: SPSA(1), "n_samples must be at least 3, got n_samples=1"),
     "no direction": (lambda: SPSA(n_directions=0), "n_directions must be at least 1, got n_directions=0"),
+    "half a circuit at once": (lambda: ParameterShift(circuits_at_once=0), "circuits_at_once must be at least 1, got circuits_at_once=0"),
     "no step": (lambda: SPSA(perturbation=0.0), "perturbation must be positive and finite, in radians, or an optax schedule, got perturbation=0.0"),
     "endless step": (lambda: SPSA(perturbation=math.nan), "perturbation must be positive and finite, in radians, or an optax schedule, got perturbation=nan"),
     "three costs": (lambda: as_target(jnp.ones(3)), "costs must have 2**n entries along the last axis"),

@@ -17,7 +17,7 @@ from qhn.born import BornMachine, SampleOnly
 from qhn.datasets import moons
 from qhn.elbo import KL, BernoulliPrior, NoDivergence
 from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target
-from qhn.inference import FitResult, TrainingDiverged, TrainState, fit, init, step
+from qhn.inference import FitResult, StopTraining, TrainingDiverged, TrainState, fit, init, step
 from qhn.mmd import MMD
 
 MACHINE = BornMachine(staircase(3, 1))    # 12 angles
@@ -339,6 +339,90 @@ class Coins:
 def test_a_distribution_of_the_user_trains_from_its_samples():
     losses = train(150, distribution=Coins(3), objective=NoDivergence(), estimator=SPSA(64), optimizer=optax.adam(0.1)).history["loss"]
     assert (losses[:, -20:].mean(1) < losses[:, :5].mean(1) - 0.5).all()
+
+
+# ---- samples from outside JAX
+
+class Outside:
+    "Samples of MACHINE drawn in numpy, with a book of what was asked for."
+    n_qubits, param_shape, ansatz = 3, MACHINE.param_shape, MACHINE.ansatz
+    def __init__(self, limit=np.inf): self.random, self.asked, self.limit = np.random.default_rng(0), [], limit
+    def init(self, key, noise=None): return MACHINE.init(key, noise)
+    def sample(self, params, key, n_samples): raise AssertionError("a device is asked for batches")
+    def usage(self): return {"QPU": f"{len(self.asked)} s"}
+    def sample_batch(self, params, n_samples):
+        if len(self.asked) == self.limit: raise StopTraining("4 of 4 seconds used")
+        self.asked.append((np.array(params), n_samples))
+        q = [np.abs(numpy_state(MACHINE.ansatz, p))**2 for p in params]
+        return np.stack([WEIGHTS[self.random.choice(8, n_samples, p=p / p.sum())] for p in q])
+
+
+@pytest.mark.parametrize("estimator", [SPSA(64, n_directions=2), ParameterShift(32)], ids=lambda e: type(e).__name__)
+def test_samples_from_outside_train(estimator):
+    device = Outside()
+    result = train(60, distribution=device, objective=MMD(), estimator=estimator, optimizer=optax.adam(0.1))
+    assert (result.history["loss"][:, -10:].mean(1) < result.history["loss"][:, :5].mean(1) - 0.5).all()
+    n_settings = 4 if isinstance(estimator, SPSA) else 1 + 2 * 9
+    assert {(p.shape, s) for p, s in device.asked} == {((3 * n_settings, *MACHINE.param_shape), estimator.n_samples)}    # all seeds in one batch
+
+
+def test_a_device_is_trained_by_spsa_unless_told_otherwise():
+    result = train(2, distribution=Outside(), objective=NoDivergence())
+    assert result.info["estimator"] == SPSA() and "two make a gradient" in result.info["reason"]
+
+
+def test_a_device_is_asked_the_same_again_after_a_restart():
+    first, second = Outside(), Outside()
+    a, b = (train(6, distribution=device, objective=MMD(), estimator=SPSA(16)) for device in (first, second))
+    assert same_bytes(a.state, b.state)
+    for (p, _), (q, _) in zip(first.asked, second.asked): np.testing.assert_array_equal(p, q)
+    half = train(3, distribution=(third := Outside()), objective=MMD(), estimator=SPSA(16))
+    assert same_bytes(a.state, train(3, distribution=third, objective=MMD(), estimator=SPSA(16), state=half.state).state)
+
+
+def test_the_number_of_shots_follows_a_schedule():
+    device = Outside()
+    train(6, distribution=device, objective=MMD(), estimator=SPSA(optax.piecewise_constant_schedule(10, {3: 4})))
+    assert [s for _, s in device.asked] == [10, 10, 10, 40, 40, 40]
+
+
+def test_a_spent_budget_keeps_what_is_done(capsys):
+    result = train(10, distribution=Outside(limit=4), objective=MMD(), estimator=SPSA(16), progress=True)
+    assert result.interrupted and result.n_steps == 4 and result.history["loss"].shape == (3, 4) and result.info["stopped"] == "4 of 4 seconds used"
+    assert "QPU=4 s" in capsys.readouterr().err
+
+
+def test_divergence_on_a_device_keeps_the_good_steps():
+    with pytest.raises(TrainingDiverged, match="non-finite at step 3, seed 0") as error:
+        train(10, distribution=Outside(), objective=MMD(weight=lambda step: 1 / jnp.maximum(3 - step, 0)), estimator=SPSA(16))
+    assert error.value.result.n_steps == 3 and np.isfinite(error.value.result.params).all()
+
+
+@pytest.mark.parametrize("answer, text", [(np.ones((6, 16, 4)), r"sample_batch must return weights of shape \(circuits, samples, qubits\) = \(6, 16, 3\), got shape \(6, 16, 4\)"),
+                                          (np.zeros((6, 16, 3)), "weights must")])
+def test_a_device_that_answers_wrongly_is_named(answer, text):
+    device = Outside()
+    device.sample_batch = lambda params, n_samples: answer
+    with pytest.raises(ValueError, match=text): train(1, distribution=device, objective=MMD(), estimator=SPSA(16))
+
+
+def test_what_a_device_cannot_do_is_refused():
+    with pytest.raises(TypeError, match="KL needs an explicit distribution"): train(1, distribution=Outside())
+    with pytest.raises(TypeError, match="common=True needs a simulation, got Outside"): train(1, distribution=Outside(), objective=MMD(), estimator=SPSA(common=True))
+    with pytest.raises(ValueError, match="mesh shares a simulation, but Outside draws its samples outside JAX"):
+        train(1, distribution=Outside(), objective=MMD(), mesh=jax.make_mesh((1,), ("seeds",)))
+
+
+# ---- memory
+
+@pytest.mark.parametrize("distribution, model, data, estimator", [
+    (BornMachine(product(21)), BiNN((20, 1)), (np.zeros((10_000, 20)), np.zeros(10_000, int)), ScoreFunction(30_000)),    # logits
+    (SampleOnly(BornMachine(product(21))), BiNN((20, 1)), (np.zeros((100, 20)), np.zeros(100, int)), ParameterShift(100_000))],    # kernels
+    ids=["logits", "kernels"])
+def test_a_step_that_will_not_fit_is_refused_before_it_is_tried(distribution, model, data, estimator, monkeypatch):
+    monkeypatch.setattr("qhn.binn._physical_memory", lambda: 2**30)
+    with pytest.raises(ValueError, match=r"the largest array of a step with .* and n_seeds=1 would take .* GiB, more than the 1 GiB .* use a smaller n_samples, fewer seeds, or ScoreFunction with a batch_size"):
+        train(1, distribution=distribution, model=model, data=data, prior=BernoulliPrior(), objective=MMD(), estimator=estimator, n_seeds=1)
 
 
 # ---- stopped

@@ -279,7 +279,7 @@ def _checked_target(distribution, model, data):
         raise ValueError(f"model has n_weights={n_weights}, but the distribution has n_qubits={distribution.n_qubits}; one qubit per weight is needed")
     return as_target(model, data)
 
-# %% ../nbs/07_inference.ipynb #7b9d2d79
+# %% ../nbs/07_inference.ipynb #d0641590
 def _check_table(distribution, estimator, n_seeds, mesh):
     if not isinstance(estimator, Exact): return
     n, n_seeds = distribution.n_qubits, n_seeds // (1 if mesh is None else mesh.shape.get("seeds", 1))
@@ -287,7 +287,7 @@ def _check_table(distribution, estimator, n_seeds, mesh):
 
 def _check_step(problem, target, prior, state, mesh):
     if isinstance(problem[2], Exact): return
-    n_bytes = _largest(_run_chunk.trace(problem, target, prior, state, 1).jaxpr.jaxpr) // (1 if mesh is None else mesh.size)
+    n_bytes = _largest(_run_chunk.trace(problem, _prepare(problem[2], target), prior, state, 1).jaxpr.jaxpr) // (1 if mesh is None else mesh.size)
     check_memory(n_bytes, f"the largest array of a step with {problem[2]} and n_seeds={len(state.params)}", "a smaller n_samples, fewer seeds, or ScoreFunction with a batch_size")
 
 def _largest(jaxpr):

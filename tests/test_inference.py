@@ -425,6 +425,11 @@ def test_a_step_that_will_not_fit_is_refused_before_it_is_tried(distribution, mo
         train(1, distribution=distribution, model=model, data=data, prior=BernoulliPrior(), objective=MMD(), estimator=estimator, n_seeds=1)
 
 
+def test_a_batch_larger_than_the_data_is_named_by_fit():
+    with pytest.raises(ValueError, match="batch_size must be at most the 3 data points, got batch_size=5; None takes all"):
+        train(1, model=BiNN((2, 1)), data=(np.zeros((3, 2)), np.zeros(3, int)), prior=BernoulliPrior(), estimator=ScoreFunction(8, batch_size=5))
+
+
 # ---- stopped
 
 def test_ctrl_c_in_a_chunk_keeps_what_is_done(monkeypatch):

@@ -73,8 +73,10 @@ def index_from_weights(
     places = _place_values(weights.shape[-1])
     return jnp.where(weights < 0, places, 0).sum(-1)
 
-# %% ../nbs/01_binn.ipynb #e21c295b
+# %% ../nbs/01_binn.ipynb #49bf2124
 def _physical_memory():
+    "Bytes of the accelerator that JAX computes on, or of the machine."
+    if limit := (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit"): return limit
     try: return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError): return 16 * 2**30   # Windows has no sysconf
 
@@ -82,13 +84,13 @@ def _gib(n_bytes):
     exponent = n_bytes.bit_length() - 31
     return f"{n_bytes / 2**30:.3g} GiB" if exponent < 20 else f"2**{exponent} GiB"   # 2**2110 bytes overflow a float
 
-# %% ../nbs/01_binn.ipynb #beccc2d9
+# %% ../nbs/01_binn.ipynb #ee88c812
 def check_memory(
     n_bytes: int,   # size of the arrays that are about to be made
     what: str,      # these arrays, for the message
     instead: str,   # what to call when they do not fit
 ) -> None:
-    "Raise a `ValueError` if `n_bytes` is more than the physical memory of this machine."
+    "Raise a `ValueError` if `n_bytes` is more than the physical memory of this machine, or of its accelerator."
     memory = _physical_memory()
     if n_bytes > memory:
         raise ValueError(f"{what} would take {_gib(n_bytes)}, more than the {_gib(memory)} of this machine; use {instead} instead")

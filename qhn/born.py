@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['bond_dims', 'cores', 'by_pairs', 'pair_cores', 'EngineCost', 'engine_cost', 'statevector', 'probs', 'log_prob',
-           'sample_from_probs', 'sample', 'sample_and_log_prob', 'expect_product', 'parities', 'means',
+           'sample_from_probs', 'sample', 'sample_and_log_prob', 'expect_product', 'parities', 'means', 'pair_means',
            'entropy_estimate', 'real_matrices', 'contract_pairs', 'pair_engine', 'expect_pair_product', 'Implicit',
            'Explicit', 'BornMachine', 'SampleOnly']
 
@@ -208,7 +208,7 @@ def _chain(ansatz, params):
     if 1 < max(bond_dims(ansatz), default=1) <= 16: return _Chain(pair_cores(ansatz, params), ansatz.n_qubits, _pairing(ansatz)[0], 2)
     return _Chain(cores(ansatz, params), ansatz.n_qubits, 0, 1)
 
-# %% ../nbs/03_born.ipynb #c9b33948
+# %% ../nbs/03_born.ipynb #3e24fe83
 def _real(matrices):
     "Complex (..., a, b) as real (..., 2a, 2b), acting on real parts above imaginary parts."
     re, im = matrices.real, matrices.imag
@@ -221,7 +221,7 @@ def _choose(bits, outcomes):
     return outcomes
 
 def _follow(cores, bits):
-    "Per step the left vectors after it, (steps, 2χ, S), each of length one, and the lengths they had, (steps, S)."
+    "The last left vectors, (2χ, S); per step those after it, each of length one, and the lengths they had, (steps, S)."
     steps, chi, _, d = cores.shape
     maps = _real(cores.transpose(0, 3, 2, 1)).reshape(steps, d*2*chi, 2*chi)
     def step(left, map_bits):
@@ -230,7 +230,8 @@ def _follow(cores, bits):
         norm = jnp.sqrt((new**2).sum(0))
         norm = jnp.where(norm > 0, norm, 1)
         return new / norm, (new / norm, norm)
-    return jax.lax.scan(step, _left_end(cores, bits.shape[-1]), (maps, bits))[1]
+    last, (lefts, norms) = jax.lax.scan(step, _left_end(cores, bits.shape[-1]), (maps, bits))
+    return last, lefts, norms
 
 def _left_end(cores, n_strings):
     return jnp.zeros((2 * cores.shape[1], n_strings), cores.real.dtype).at[0].set(1)
@@ -253,13 +254,13 @@ def _core_gradient(cores, bits, lefts, norms, bar):
     re, im = outer[:, :, 0, :, 0] - outer[:, :, 1, :, 1], outer[:, :, 0, :, 1] + outer[:, :, 1, :, 0]
     return 2 * (re + 1j * im).transpose(0, 2, 3, 1)
 
-# %% ../nbs/03_born.ipynb #50a94aad
+# %% ../nbs/03_born.ipynb #0578c16c
 @jax.custom_vjp
 def _strings_log_prob(cores, bits): return _strings_log_prob_fwd(cores, bits)[0]
 
 def _strings_log_prob_fwd(cores, bits):
-    lefts, norms = _follow(cores, bits)
-    end = lefts[-1, 0]**2 + lefts[-1, cores.shape[1]]**2
+    last, lefts, norms = _follow(cores, bits)    # where no gradient is asked for, XLA keeps the last alone
+    end = last[0]**2 + last[cores.shape[1]]**2
     return 2 * jnp.log(norms).sum(0) + jnp.log(end), (cores, bits, lefts, norms)
 
 _strings_log_prob.defvjp(_strings_log_prob_fwd, lambda saved, bar: (_core_gradient(*saved, bar), None))
@@ -276,7 +277,7 @@ def _product_log_prob(cores, bits):
     "Without bonds nothing is passed from step to step."
     return _log(_choose(bits.swapaxes(0, 1), _product_probs(cores))).sum(0)
 
-def _log(p): return jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1)), -jnp.inf)    # without a slope at 0
+def _log(p): return jnp.where(p == 0, -jnp.inf, jnp.log(jnp.where(p == 0, 1, p)))    # without a slope at 0
 
 # %% ../nbs/03_born.ipynb #46919e7f
 def _right_environments(all_cores):
@@ -444,14 +445,18 @@ def _dense_steps(ansatz, split):
     cnot, cz = (slice(None if any(g.get(gate) for _, g in steps) else 0) for gate in ("CNOT", "CZ"))
     return np.array([r for r, _ in steps], np.int32), forward[:, cnot], backward[:, cnot], czs[:, cz]
 
-# %% ../nbs/03_born.ipynb #559c1c02
-def _split_wires(n):
-    "Number k of first wires that number the devices of the mesh in context; a `ValueError` unless there are 2**k with 2k ≤ n."
-    size = dict(jax.sharding.get_abstract_mesh().shape).get("amplitudes", 1)
-    split = size.bit_length() - 1
-    if size != 2**split or 2*split > n:
-        raise ValueError(f"the mesh axis 'amplitudes' must hold a power of two of devices, at most 2**{n // 2} for n_qubits={n}, got {size}; use a mesh of fewer devices")
+# %% ../nbs/03_born.ipynb #2900a9e2
+def _check_split(
+    n_devices: int,    # along the mesh axis "amplitudes"
+    n: int,            # qubits
+) -> int:              # k
+    "Number k of first wires that number the devices; a `ValueError` unless there are 2**k of these, with 2k ≤ n."
+    split = n_devices.bit_length() - 1
+    if n_devices != 2**split or 2*split > n:
+        raise ValueError(f"the mesh axis 'amplitudes' must hold a power of two of devices, at most 2**{n // 2} for n_qubits={n}, got {n_devices}; use a mesh of fewer devices")
     return split
+
+def _split_wires(n): return _check_split(dict(jax.sharding.get_abstract_mesh().shape).get("amplitudes", 1), n)    # for the mesh in context
 
 def _on_devices(f, split, args, parts):
     "f(*args) on every device's part; `parts` says per argument, and last for the result, whether it is split or everywhere whole."
@@ -546,7 +551,7 @@ def engine_cost(
     mps, dense = 8 * middle * 2**n + 32 * chi**3 * 2**((n + 1) // 2) + cores, len(ansatz.moments) * (32*n + 20) * 2**n
     return EngineCost(mps, dense, cores) if local else EngineCost(float("inf"), dense, float("inf"))
 
-# %% ../nbs/03_born.ipynb #a43ad349
+# %% ../nbs/03_born.ipynb #29ef562f
 def _engine(ansatz, engine, per_string=False):
     if engine not in (None, "mps", "dense"): raise ValueError(f"engine must be None, 'mps' or 'dense', got {engine=}")
     cost = engine_cost(ansatz)
@@ -554,13 +559,19 @@ def _engine(ansatz, engine, per_string=False):
         raise ValueError("engine='mps' needs every pair on neighbouring wires, got a long-range pair; use engine='dense' or None")
     return engine or (cost.cheaper_per_string if per_string else cost.cheaper)
 
+def _memories(
+    n_devices: int,    # that share the work
+) -> int:
+    "How many memories these devices have: each accelerator its own, the devices of a CPU one for all of a process."
+    return n_devices if jax.default_backend() != "cpu" else max(1, n_devices // jax.local_device_count())
+
 def _check_state(ansatz, params, engine, complex_result):
     n, real = ansatz.n_qubits, jnp.result_type(params, jnp.float32).itemsize
     way_out = "log_prob and sample, which need no state,"
     if engine == "dense": way_out = f"an ansatz of neighbouring pairs and few layers with {way_out}"
-    copies = 8 if engine == "dense" else 2 if complex_result else 1    # the dense gradient holds four complex states at once, split over the machines of a mesh
-    machines = jax.process_count() if engine == "dense" and _split_wires(n) else 1
-    check_memory(2**n * real * copies // machines, f"all 2^{n} amplitudes of a circuit with n_qubits={n} (engine {engine!r})", way_out)
+    copies = 8 if engine == "dense" else 2 if complex_result else 1    # the dense gradient holds four complex states at once, split over the memories of a mesh
+    parts = _memories(2**_split_wires(n)) if engine == "dense" else 1
+    check_memory(2**n * real * copies // parts, f"all 2^{n} amplitudes of a circuit with n_qubits={n} (engine {engine!r})", way_out)
 
 # %% ../nbs/03_born.ipynb #9aa9027e
 @partial(jax.jit, static_argnums=(0, 2))
@@ -761,6 +772,37 @@ def means(
     bits = [p.reshape(2**j, 2, -1).sum((0, 2)) for j in range(n)]
     return jnp.stack([b[0] - b[1] for b in bits])
 
+# %% ../nbs/03_born.ipynb #b2df0e2c
+def _mps_pair_means(ansatz, params):
+    all_cores, n = cores(ansatz, params), ansatz.n_qubits
+    def site(envs, step):
+        core, right, j = step
+        both = _einsum("mac,adb,ceb->bmde", envs, core, core.conj(), optimize="optimal")
+        passed, signed = both[0] + both[1], both[0] - both[1]
+        closed = _einsum("mde,de->m", signed, right).real / _einsum("de,de->", passed[0], right).real
+        envs = passed.at[j + 1].set(signed[0])
+        return envs / jnp.trace(passed[0]).real, closed
+    start = jnp.zeros((n + 1, *all_cores.shape[1:3]), all_cores.dtype).at[0, 0, 0].set(1)
+    closed = jax.lax.scan(site, start, (all_cores, _right_environments(all_cores), jnp.arange(n)))[1]    # row j: its mean, then its products with the sites before
+    return closed[:, 1:]
+
+def _table_pair_means(p, n):
+    signs = lambda j: 1. - 2 * ((jnp.arange(len(p)) >> (n - 1 - j)) & 1)
+    return jax.lax.map(lambda i: jax.lax.map(lambda j: jnp.where(j < i, p @ (signs(i) * signs(j)), 0), jnp.arange(n)), jnp.arange(n))
+
+# %% ../nbs/03_born.ipynb #6741e596
+@partial(jax.jit, static_argnums=(0, 2))
+def pair_means(
+    ansatz: Ansatz,              # the circuit
+    params: Array,               # angles in radians, shape `ansatz.param_shape`
+    engine: str | None = None,   # None chooses by `engine_cost`
+) -> Array:                      # (n, n) symmetric, 1 on the diagonal
+    "⟨Z_i Z_j⟩ = E_q[w_i w_j] of every pair, in O(n² χ³) for all; differentiable."
+    params, n = check_params(ansatz, params), ansatz.n_qubits
+    mps = _engine(ansatz, engine, per_string=True) == "mps"
+    lower = _mps_pair_means(ansatz, params) if mps else _table_pair_means(probs(ansatz, params, "dense"), n)
+    return lower + lower.T + jnp.eye(n, dtype=lower.dtype)
+
 # %% ../nbs/03_born.ipynb #4b046b33
 def entropy_estimate(
     ansatz: Ansatz,              # the circuit
@@ -856,10 +898,10 @@ def _expect_pair_product(ansatz, params, factors, engine):
     f = _einsum("pmbd,pmce->pmbcde", f[:, 0], f[:, 1]).reshape(len(pairs), -1, 4, 4)
     return contract_pairs(real_matrices, pairs, f)
 
-# %% ../nbs/03_born.ipynb #cbe0d685
+# %% ../nbs/03_born.ipynb #40a8764b
 @runtime_checkable
 class Implicit(Protocol):
-    "A distribution that can be sampled, and no more: a device. `sample` runs inside `jit` and `vmap`, so JAX must be able to trace it, unless there is a `sample_batch(params (B, *param_shape), n_samples) -> (B, n_samples, n)` to train with."
+    "A distribution that can be sampled, and no more: a device. `sample` runs inside `jit` and `vmap`, so JAX must be able to trace it, unless there is a `sample_batch(params (B, *param_shape), n_samples) -> (B, n_samples, n)` to train with; then `usage() -> dict` may say what the bar shows beside the loss."
     n_qubits: int         # number of weights n
     param_shape: tuple    # of the real array `params`
     def init(self, key, noise=None): "Random key, `noise` None or a standard deviation in radians -> real starting `params`, shape `param_shape`."

@@ -68,13 +68,13 @@ class Estimate(NamedTuple):
     gradient: Array    # d loss / d params, shape of params
     info: dict         # "loss_error": standard error of the loss; 0 where it is exact
 
-# %% ../nbs/06_gradients.ipynb #49756c80
+# %% ../nbs/06_gradients.ipynb #a7a8211d
 def _require_explicit(distribution, what, way_out):
     if isinstance(distribution, Explicit): return
     raise TypeError(f"{what} needs an explicit distribution with log_prob, got {type(distribution).__name__}, which only gives samples; {way_out}")
 
 def _check_objective(distribution, objective):
-    if not hasattr(objective, "witness"): raise TypeError(f"objective must be NoDivergence(), KL(), MMD() or alike, got {objective!r}")
+    if isinstance(objective, type) or not hasattr(objective, "witness"): raise TypeError(f"objective must be NoDivergence(), KL(), MMD() or alike, got {objective!r}")
     if objective.needs_log_prob:
         _require_explicit(distribution, type(objective).__name__, "use MMD(), the surrogate that samples suffice for, or NoDivergence()")
 
@@ -280,7 +280,7 @@ class SPSA:
         signs = jax.random.rademacher(jax.random.fold_in(key, 0), (self.n_directions, *params.shape), params.dtype)
         return at_step(self.perturbation, step), signs
 
-# %% ../nbs/06_gradients.ipynb #ad643773
+# %% ../nbs/06_gradients.ipynb #d2a8d4f9
 _WORTH = 100    # a gradient without noise may cost this many times one with
 
 def choose_estimator(
@@ -297,17 +297,20 @@ def choose_estimator(
     exact = n_seeds * (3 * table + 10 * 2**n) + network * 2**n // max(n_steps, 300)
     costs = {"exact_operations": float(exact) if n < 900 else math.inf,    # beyond any float
              "sampled_operations": float(n_seeds * sampled.n_samples * (network + 3 * string))}
-    if exact_bytes(n, n_seeds) > _physical_memory(): return sampled, {**costs, "reason": "all probabilities would not fit in memory"}
+    if exact_bytes(distribution, n_seeds) > _physical_memory(): return sampled, {**costs, "reason": "all probabilities would not fit in memory"}
     if costs["exact_operations"] > _WORTH * costs["sampled_operations"]: return sampled, {**costs, "reason": f"an exact step costs more than {_WORTH} sampled ones"}
     return Exact(), {**costs, "reason": f"an exact step costs no more than {_WORTH} sampled ones"}
 
-# %% ../nbs/06_gradients.ipynb #97b246c4
+# %% ../nbs/06_gradients.ipynb #7fe9965e
 def exact_bytes(
-    n: int,              # number of weights
-    n_seeds: int = 1,    # at a time on one device
+    distribution: Any,     # with `n_qubits`
+    n_seeds: int = 1,      # at a time
+    n_parts: int = 1,      # memories that share the states
 ) -> int:
-    "Memory of `Exact`: a table of costs; for each seed a state vector, complex, and its derivative."
-    return (1 + 4 * n_seeds) * 2**n * jnp.result_type(float).itemsize
+    "Memory of `Exact`: a table of costs; for each seed states and derivatives, 5 tables by cores and 10 by the dense engine, as XLA's own account has it."
+    ansatz, engine = getattr(distribution, "ansatz", None), getattr(distribution, "engine", None)
+    dense = engine == "dense" or engine is None and ansatz is not None and engine_cost(ansatz).cheaper == "dense"
+    return (1 + (10 if dense else 5) * n_seeds // n_parts) * 2**distribution.n_qubits * jnp.result_type(float).itemsize
 
 # %% ../nbs/06_gradients.ipynb #b71589fa
 def _network_cost(target, n):

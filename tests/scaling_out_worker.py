@@ -74,7 +74,7 @@ def devices():
             "step": compiled_step(),
             **{f"{type(e).__name__} {where}": numbers(run(mesh, e, 3)) for e in (SPSA(40), ParameterShift(40)) for where, mesh in (("alone", None), ("samples", mesh_of(samples=4, data=2)))},
             **{f"dense {where}": numbers(run(mesh, Exact(), machine=DENSE, n_seeds=2)) for where, mesh in (("alone", None), ("amplitudes", mesh_of(amplitudes=4)))},
-            "refused": {"data": refusal(mesh_of(data=5)), "samples": refusal(mesh_of(samples=7)), "seeds": refusal(mesh_of(seeds=8)),
+            "refused": {"three": refusal(mesh_of(amplitudes=8), Exact(), machine=DENSE), "data": refusal(mesh_of(data=5)), "samples": refusal(mesh_of(samples=7)), "seeds": refusal(mesh_of(seeds=8)),
                         "no samples": refusal(mesh_of(samples=2), Exact()), "name": refusal(mesh_of(rows=2)), "no mesh": refusal(8), "no state": refusal(mesh_of(amplitudes=2)), "two": refusal(mesh_of(seeds=2, amplitudes=4), Exact(), machine=DENSE)}}
 
 
@@ -89,7 +89,7 @@ def different():
     "Both processes call `fit`, one time after the other with another argument in process 1."
     mesh, second = mesh_of(samples=jax.device_count()), jax.process_index() == 1
     return {"n_steps": refusal(mesh, n_steps=3 + second), "rate": refusal(mesh, n_steps=3, objective=KL(1 + second)), "data": refusal(mesh, n_steps=3, data=(DATA.x_train + second, DATA.y_train)),
-            "key": refusal(mesh, n_steps=3, key=jax.random.key(second)), "alike": refusal(mesh, n_steps=3)}
+            "key": refusal(mesh, n_steps=3, key=jax.random.key(second)), "mesh": refusal(mesh_of(data=jax.device_count()) if second else mesh, n_steps=3), "alike": refusal(mesh, n_steps=3)}
 
 
 def killed():

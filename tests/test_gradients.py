@@ -16,7 +16,8 @@ from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircas
 from qhn.binn import BiNN, CostTable
 from qhn.born import BornMachine, SampleOnly
 from qhn.elbo import KL, BernoulliPrior, NoDivergence
-from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target, choose_estimator, tabulate
+from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target, choose_estimator, exact_bytes, tabulate
+from qhn.inference import init, step
 from qhn.mmd import MMD
 
 KEY = jax.random.key(0)
@@ -233,10 +234,21 @@ def test_the_estimator_is_chosen_by_what_there_is_and_what_it_costs(monkeypatch)
     assert choice(SampleOnly(BornMachine(staircase(5, 1)))) == (ParameterShift(), {"reason": "the distribution gives samples only"})
     near = BornMachine(staircase(10, 1))
     assert choice(near)[0] == Exact()
-    monkeypatch.setattr(gradients, "_physical_memory", lambda: 2**10 * 8 * 9)    # a table, two seeds of four
+    monkeypatch.setattr(gradients, "_physical_memory", lambda: 2**10 * 8 * 11)    # a table, two seeds of five
     assert choice(near, n_seeds=2)[0] == Exact()
     estimator, info = choice(near, n_seeds=3)
     assert estimator == ScoreFunction() and info["reason"] == "all probabilities would not fit in memory"
+
+
+@pytest.mark.parametrize("engine", ["mps", "dense"])
+def test_the_memory_of_an_exact_step_is_what_the_compiler_plans(engine):
+    machine, n, optimizer = BornMachine(staircase(17, 2), engine), 17, optax.adam(0.05)
+    for n_seeds in (1, 3):
+        state = init(machine, optimizer, KEY, n_seeds, params=jnp.zeros(machine.param_shape))
+        target = as_target(jnp.zeros(2**n))
+        account = jax.jit(step, static_argnums=0).lower((machine, KL(), Exact(), optimizer), target, BernoulliPrior(), state).compile().memory_analysis()
+        planned = account.temp_size_in_bytes + account.argument_size_in_bytes
+        assert 0.95 * planned < exact_bytes(machine, n_seeds) < 1.7 * planned
 
 
 def test_the_score_function_reaches_a_thousand_weights():

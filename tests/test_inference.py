@@ -348,7 +348,6 @@ class Outside:
     n_qubits, param_shape, ansatz = 3, MACHINE.param_shape, MACHINE.ansatz
     def __init__(self, limit=np.inf): self.random, self.asked, self.limit = np.random.default_rng(0), [], limit
     def init(self, key, noise=None): return MACHINE.init(key, noise)
-    def sample(self, params, key, n_samples): raise AssertionError("a device is asked for batches")
     def usage(self): return {"QPU": f"{len(self.asked)} s"}
     def sample_batch(self, params, n_samples):
         if len(self.asked) == self.limit: raise StopTraining("4 of 4 seconds used")
@@ -406,6 +405,32 @@ def test_a_device_that_answers_wrongly_is_named(answer, text):
     with pytest.raises(ValueError, match=text): train(1, distribution=device, objective=MMD(), estimator=SPSA(16))
 
 
+@pytest.mark.parametrize("n_samples", [2, 1, 0])
+def test_a_schedule_that_asks_for_too_few_shots_is_named(n_samples):
+    with pytest.raises(ValueError, match=f"n_samples at step 0 must be at least 3, got n_samples at step 0={n_samples}"):
+        train(1, distribution=Outside(), objective=MMD(), estimator=SPSA(lambda step: n_samples))
+
+
+def test_a_device_that_fails_leaves_what_is_done():
+    device = Outside()
+    answer, device.calls = device.sample_batch, 0
+    def fails(params, n_samples):
+        device.calls += 1
+        if device.calls == 4: raise ConnectionError("no network")
+        return answer(params, n_samples)
+    device.sample_batch = fails
+    with pytest.raises(ConnectionError, match="no network") as error: train(10, distribution=device, objective=MMD(), estimator=SPSA(16))
+    kept = error.value.result
+    assert kept.n_steps == 3 and kept.history["loss"].shape == (3, 3) and kept.interrupted
+    assert error.value.__notes__ == ["The 3 steps before it are in the exception's .result; go on with fit(state=error.result.state)."]
+    train(2, distribution=device, objective=MMD(), estimator=SPSA(16), state=kept.state)
+
+
+def test_no_step_has_no_best_seed():
+    stopped = train(5, distribution=Outside(limit=0), objective=MMD(), estimator=SPSA(16))
+    with pytest.raises(ValueError, match="best_seed needs a loss, but no step was done"): stopped.best_seed()
+
+
 def test_what_a_device_cannot_do_is_refused():
     with pytest.raises(TypeError, match="KL needs an explicit distribution"): train(1, distribution=Outside())
     with pytest.raises(TypeError, match="common=True needs a simulation, got Outside"): train(1, distribution=Outside(), objective=MMD(), estimator=SPSA(common=True))
@@ -421,7 +446,7 @@ def test_what_a_device_cannot_do_is_refused():
     ids=["logits", "kernels"])
 def test_a_step_that_will_not_fit_is_refused_before_it_is_tried(distribution, model, data, estimator, monkeypatch):
     monkeypatch.setattr("qhn.binn._physical_memory", lambda: 2**30)
-    with pytest.raises(ValueError, match=r"the largest array of a step with .* and n_seeds=1 would take .* GiB, more than the 1 GiB .* use a smaller n_samples, fewer seeds, or ScoreFunction with a batch_size"):
+    with pytest.raises(ValueError, match=r"the largest array of a step with .* and n_seeds=1 would take .* GiB, more than the 1 GiB .* use a smaller n_samples or ScoreFunction with a batch_size instead"):
         train(1, distribution=distribution, model=model, data=data, prior=BernoulliPrior(), objective=MMD(), estimator=estimator, n_seeds=1)
 
 
@@ -500,7 +525,7 @@ ERRORS = [
     (dict(optimizer=optax.adam), TypeError, "optimizer must be an optax optimiser such as optax.adam(0.05), got <function adam"),
     (dict(prior=None), TypeError, "prior must be a BernoulliPrior, got None"),
     (dict(prior=BernoulliPrior(np.full(4, 0.5))), ValueError, "prob_plus must be one number or have shape (3,), one per weight, got shape (4,)"),
-    (dict(distribution=product(3)), TypeError, "got Ansatz; wrap an ansatz in BornMachine"),
+    (dict(distribution=product(3)), TypeError, "got Ansatz without sample or sample_batch; BornMachine makes one of an ansatz"),
     (dict(distribution=BornMachine(product(4))), ValueError, "model has n_weights=3, but the distribution has n_qubits=4; one qubit per weight is needed"),
     (dict(model=COSTS[:4]), ValueError, "model has n_weights=2, but the distribution has n_qubits=3"),
     (dict(model=COSTS[:7]), ValueError, "costs must have 2**n entries along the last axis"),

@@ -26,7 +26,7 @@ def start(task, n_devices, *where):
     return subprocess.Popen([sys.executable, str(WORKER), task, *map(str, where)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(processes, seconds=200):
+def finish(processes, seconds=500):
     "(exit status, what it printed, errors) of each; none is left running."
     try: outputs = [process.communicate(timeout=seconds) for process in processes]
     finally:
@@ -91,6 +91,7 @@ def test_no_device_holds_all_samples_or_all_data(eight):
     ("seeds", "ValueError: mesh has 8 devices along 'seeds', which do not divide n_seeds, 4; make it a multiple of 8, such as 8"),
     ("no samples", "ValueError: mesh has an axis 'samples', but there are no samples to divide"),
     ("name", "ValueError: mesh must have axes named 'seeds', 'samples', 'data' or 'amplitudes', got ['rows']"),
+    ("three", "ValueError: the mesh axis 'amplitudes' must hold a power of two of devices, at most 2**2 for n_qubits=5, got 8; use a mesh of fewer devices"),
     ("two", "ValueError: mesh with an axis 'amplitudes' must have no other, got ('seeds', 'amplitudes')"),
     ("no state", "ValueError: mesh has an axis 'amplitudes', but there is no state vector to divide"),
     ("no mesh", "TypeError: mesh must be a jax.sharding.Mesh such as jax.make_mesh((8,), ('samples',)), got 8")])
@@ -117,7 +118,8 @@ def test_processes_that_want_different_trainings_are_told_so():
         refused, text = printed[0], "ValueError: fit must be called alike in all processes that share a mesh, got another {} in some"
         assert refused.pop("alike") is None
         assert refused == {"n_steps": text.format("n_steps"), "rate": text.format("distribution, model, objective, estimator, optimizer, n_seeds or shape of the data"),
-                           "data": text.format("data"), "key": text.format("key, params or state")}
+                           "data": text.format("data"), "key": text.format("key, params or state"),
+                           "mesh": text.format("mesh")}
 
 
 def assert_ended_with_a_message(status, errors):

@@ -5,62 +5,63 @@
 # %% auto #0
 __all__ = ['posterior_predictive', 'log_loss', 'brier_score', 'accuracy', 'Reliability', 'reliability',
            'expected_calibration_error', 'calibration_errors_by_chance', 'SampledPredictive',
-           'posterior_predictive_from_samples', 'success_probability']
+           'posterior_predictive_from_samples', 'Uncertainty', 'predictive_uncertainty',
+           'predictive_uncertainty_from_samples', 'out_of_distribution_auroc', 'RiskCoverage', 'risk_coverage',
+           'to_arviz', 'success_probability']
 
-# %% ../nbs/08_posterior.ipynb #5e4003d2
+# %% ../nbs/08_posterior.ipynb #f3ef9449
+from functools import partial
 from typing import NamedTuple
 
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from sklearn import metrics
 
-from .binn import BiNN, CostTable, _as_float, _batch_size, check_weights, weights_from_index
+from .binn import BiNN, CostTable, _as_float, _batch_size, check_memory, check_weights, weights_from_index
 from .datasets import Dataset, check_data
+from .elbo import BernoulliPrior, check_distribution
 
-# %% ../nbs/08_posterior.ipynb #caea8909
+# %% ../nbs/08_posterior.ipynb #720a5ee8
 def _is_traced(value): return isinstance(value, jax.core.Tracer)   # inside jit or grad: shape known, values not
 
-@jax.jit
-def _mixture(binn, q, x):
-    "Votes of all networks at x (N, n_inputs), for each row of q (M, 2**n): (M, N, n_classes)."
+def _votes(binn, weights, x): return jnp.exp(binn.log_probs(weights, x))    # (S, N, n_classes)
+
+@partial(jax.jit, static_argnums=0)
+def _mixture(answers, binn, q, x):
+    "Answers (S, N, K) of all networks at x (N, n_inputs), summed with each row of q (M, 2**n): (M, N, K)."
     batch = _batch_size(binn, len(x), x.dtype.itemsize)
     def add(k, total):
         weights = weights_from_index(k * batch + jnp.arange(batch), binn.n_weights, x.dtype)
         share = jax.lax.dynamic_slice_in_dim(q, k * batch, batch, axis=1)
-        return total + jnp.tensordot(share, jnp.exp(binn.log_probs(weights, x)), 1)
-    nothing = jnp.zeros((len(q), len(x), binn.n_classes), jnp.result_type(q, x))
-    return jax.lax.fori_loop(0, 2**binn.n_weights // batch, add, nothing)
+        return total + jnp.tensordot(share, answers(binn, weights, x), 1)
+    each = jax.eval_shape(answers, binn, jax.ShapeDtypeStruct((1, binn.n_weights), x.dtype), x).shape[1:]
+    return jax.lax.fori_loop(0, 2**binn.n_weights // batch, add, jnp.zeros((len(q), *each), jnp.result_type(q, x)))
 
-# %% ../nbs/08_posterior.ipynb #fb5d90af
-def _check_distribution(name, p):
-    "Each row along the last axis holds probabilities."
-    if _is_traced(p): return
-    p = np.asarray(p)
-    if not (p >= 0).all(): raise ValueError(f"{name} must hold probabilities, at least 0, got {p[~(p >= 0)][0]}")
-    total = p.sum(-1, dtype=float)
-    wrong = ~(np.abs(total - 1) < 1e-4)
-    if wrong.any(): raise ValueError(f"{name} must sum to one along the last axis, got a sum of {total[wrong][0]:.6g}")
-
+# %% ../nbs/08_posterior.ipynb #0ddf32b7
 def _check_inputs(binn, x):
     if not isinstance(binn, BiNN): raise TypeError(f"binn must be a BiNN, which predicts classes, got {type(binn).__name__}")
     check_data(x, np.zeros(np.shape(x)[:1], int), binn.n_classes)   # any labels do: the features are what is checked
 
-# %% ../nbs/08_posterior.ipynb #cabdc69a
+def _over_networks(answers, binn, q, x):
+    "Mean answers (..., N, K) under q, after the checks that every such mean needs."
+    _check_inputs(binn, x)
+    if np.ndim(q) == 0 or np.shape(q)[-1] != 2**binn.n_weights:
+        raise ValueError(f"q must have 2**{binn.n_weights} entries along the last axis, one for each network, got shape {np.shape(q)}; "
+                         "where only samples exist, use posterior_predictive_from_samples")
+    check_distribution("q", q)
+    q, x = _as_float(q), _as_float(x)
+    return _mixture(answers, binn, q.reshape(-1, q.shape[-1]), x).reshape(*q.shape[:-1], len(x), -1)
+
+# %% ../nbs/08_posterior.ipynb #2e403840
 def posterior_predictive(
     binn: BiNN,   # with at most 31 weights
     q: Array,     # (..., 2**n_weights) probabilities of the networks, in basis order
     x: Array,     # (N, n_inputs)
 ) -> Array:       # (..., N, n_classes) probabilities of the classes
     "Mixture of all networks, Σ_w q(w) p(y|x,w), in memory-bounded batches; several distributions share one pass."
-    _check_inputs(binn, x)
-    if jnp.ndim(q) == 0 or jnp.shape(q)[-1] != 2**binn.n_weights:
-        raise ValueError(f"q must have 2**{binn.n_weights} entries along the last axis, one for each network, got shape {jnp.shape(q)}; "
-                         "where only samples exist, use posterior_predictive_from_samples")
-    _check_distribution("q", q)
-    q, x = _as_float(q), _as_float(x)
-    return _mixture(binn, q.reshape(-1, q.shape[-1]), x).reshape(*q.shape[:-1], len(x), binn.n_classes)
+    return _over_networks(_votes, binn, q, x)
 
-# %% ../nbs/08_posterior.ipynb #6f4c62c6
+# %% ../nbs/08_posterior.ipynb #89f67d1b
 def _check_seen(y, trained_on):
     "Every label occurs in the training labels."
     if trained_on is None: return
@@ -78,7 +79,7 @@ def _check_predictive(predictive, y, trained_on=None):
     if np.shape(y) != (n_points,): raise ValueError(f"y must hold one label for each of the {n_points} points of predictive, got shape {np.shape(y)}")
     _check_seen(y, trained_on)
     check_data(np.zeros((n_points, 1)), y, n_classes)   # any features do: the labels are what is checked
-    _check_distribution("predictive", predictive)
+    check_distribution("predictive", predictive)
 
 # %% ../nbs/08_posterior.ipynb #c6be011c
 def _normalised(predictive):
@@ -195,27 +196,36 @@ def calibration_errors_by_chance(
     bins, uniforms = _bins(confidence, n_bins, adaptive), np.asarray(jax.random.uniform(key, (n_draws, len(confidence))))
     return np.array([_reliability(confidence, u < confidence, bins).error for u in uniforms])
 
-# %% ../nbs/08_posterior.ipynb #0d2cc2f5
-@jax.jit
-def _sampled(binn, weights, x):
-    "Mean and sum of squared deviations, over the rows of weights (S, n), of the class probabilities: (N, n_classes) each."
+# %% ../nbs/08_posterior.ipynb #5b1cdb46
+@partial(jax.jit, static_argnums=0)
+def _sampled(answers, binn, weights, x):
+    "Mean and sum of squared deviations, over the rows of weights (S, n), of the answers: (N, K) each."
     n_samples = len(weights)
     batch = min(n_samples, _batch_size(binn, len(x), x.dtype.itemsize))
     n_batches = -(-n_samples // batch)
     filled = jnp.pad(weights, ((0, n_batches * batch - n_samples), (0, 0)))
     def merge(k, groups):
         count, mean, squares = groups
-        p = jnp.exp(binn.log_probs(jax.lax.dynamic_slice_in_dim(filled, k * batch, batch).astype(x.dtype), x))
+        p = answers(binn, jax.lax.dynamic_slice_in_dim(filled, k * batch, batch).astype(x.dtype), x)
         counts = (k * batch + jnp.arange(batch) < n_samples).astype(x.dtype)
         new = counts.sum()
         new_mean = jnp.tensordot(counts, p, 1) / new
         new_squares = jnp.tensordot(counts, (p - new_mean)**2, 1)
         step, share = new_mean - mean, new / (count + new)
         return count + new, mean + step * share, squares + new_squares + step**2 * count * share
-    nothing = jnp.zeros((len(x), binn.n_classes), x.dtype)
+    nothing = jnp.zeros(jax.eval_shape(answers, binn, filled[:1].astype(x.dtype), x).shape[1:], x.dtype)
     return jax.lax.fori_loop(0, n_batches, merge, (jnp.zeros((), x.dtype), nothing, nothing))[1:]
 
-# %% ../nbs/08_posterior.ipynb #895385a4
+def _over_samples(answers, binn, weights, x):
+    "Mean answers (N, K) of sampled networks and their standard deviation, after the checks."
+    _check_inputs(binn, x)
+    if jnp.ndim(weights) != 2 or len(weights) < 2:
+        raise ValueError(f"weights must have shape (S, n_weights), S at least 2 for a standard error, got shape {jnp.shape(weights)}")
+    check_weights(weights, binn.n_weights)
+    mean, squares = _sampled(answers, binn, jnp.asarray(weights), _as_float(x))
+    return mean, jnp.sqrt(squares / (len(weights) - 1))
+
+# %% ../nbs/08_posterior.ipynb #ca44d9c3
 class SampledPredictive(NamedTuple):
     "A posterior predictive estimated from sampled networks."
     probs: Array            # (N, n_classes) mean class probabilities
@@ -227,14 +237,127 @@ def posterior_predictive_from_samples(
     x: Array,          # (N, n_inputs)
 ) -> SampledPredictive:
     "Mean prediction of sampled networks with its standard error, in memory-bounded batches."
-    _check_inputs(binn, x)
-    if jnp.ndim(weights) != 2 or len(weights) < 2:
-        raise ValueError(f"weights must have shape (S, n_weights), S at least 2 for a standard error, got shape {jnp.shape(weights)}")
-    check_weights(weights, binn.n_weights)
-    mean, squares = _sampled(binn, jnp.asarray(weights), _as_float(x))
-    return SampledPredictive(mean, jnp.sqrt(squares / (len(weights) * (len(weights) - 1))))
+    mean, spread = _over_samples(_votes, binn, weights, x)
+    return SampledPredictive(mean, spread / len(weights)**0.5)
 
-# %% ../nbs/08_posterior.ipynb #61f254ec
+# %% ../nbs/08_posterior.ipynb #9e39339c
+def _doubts(binn, weights, x):
+    "Probabilities, their squares, and the entropy of each network at each point: (S, N, 2 n_classes + 1)."
+    log_p = binn.log_probs(weights, x)
+    p = jnp.exp(log_p)
+    return jnp.concatenate([p, p**2, -(p * log_p).sum(-1, keepdims=True)], -1)
+
+def _entropy(p): return -(p * jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))).sum(-1)
+
+# %% ../nbs/08_posterior.ipynb #8a3030ea
+class Uncertainty(NamedTuple):
+    "Doubt of a posterior predictive: total = aleatoric + epistemic."
+    total: Array        # (..., N) entropy of the mixture, nats
+    aleatoric: Array    # (..., N) mean entropy of the networks
+    epistemic: Array    # (..., N) mutual information of label and network, at least 0
+    spread: Array       # (..., N, n_classes) standard deviation of the probabilities over the networks
+
+def _uncertainty(p, squares, aleatoric):
+    total = _entropy(p)
+    return Uncertainty(total, aleatoric, jnp.maximum(total - aleatoric, 0), jnp.sqrt(jnp.maximum(squares - p**2, 0)))
+
+def predictive_uncertainty(
+    binn: BiNN,   # with at most 31 weights
+    q: Array,     # (..., 2**n_weights) probabilities of the networks, in basis order
+    x: Array,     # (N, n_inputs)
+) -> Uncertainty:
+    "Entropy of the mixture of all networks, and what it is made of."
+    p, squares, aleatoric = jnp.split(_over_networks(_doubts, binn, q, x), [binn.n_classes, 2 * binn.n_classes], -1)
+    return _uncertainty(p, squares, aleatoric[..., 0])
+
+def predictive_uncertainty_from_samples(
+    binn: BiNN,        # any number of weights
+    weights: Array,    # (S, n_weights) independent samples of q, entries in {-1, +1}, S at least 2
+    x: Array,          # (N, n_inputs)
+) -> Uncertainty:
+    "The same from sampled networks; total and epistemic are too low by about (n_classes - 1)/2S at most, on average."
+    mean, spread = _over_samples(_doubts, binn, weights, x)
+    p = mean[..., :binn.n_classes]
+    return _uncertainty(p, p**2, mean[..., -1])._replace(spread=spread[..., :binn.n_classes])
+
+# %% ../nbs/08_posterior.ipynb #ae3e83c1
+def out_of_distribution_auroc(
+    familiar: Array,     # (N,) scores, such as entropies, of points like the training points
+    strange: Array,      # (M,) scores of other points
+) -> float:              # between 0 and 1
+    "Probability that a strange point scores higher than a familiar one, ties counted half (scikit-learn's `roc_auc_score`)."
+    scores = [np.asarray(familiar, float), np.asarray(strange, float)]
+    for name, score in zip(("familiar", "strange"), scores):
+        if score.ndim != 1 or not len(score) or not np.isfinite(score).all(): raise ValueError(f"{name} must hold one finite score a point, got shape {score.shape}: {score}")
+    return float(metrics.roc_auc_score(np.repeat([0, 1], [len(s) for s in scores]), np.concatenate(scores)))
+
+# %% ../nbs/08_posterior.ipynb #e2864689
+class RiskCoverage(NamedTuple):
+    "Share of mistakes among the points that are answered, the least doubtful first."
+    coverage: np.ndarray   # (N,) share of the points answered: 1/N, 2/N, ..., 1
+    risk: np.ndarray       # (N,) share of mistakes among them
+
+    @property
+    def area(self): return float(self.risk.mean())
+
+def risk_coverage(
+    predictive: Array,             # (N, n_classes) probabilities
+    y: Array,                      # (N,) integer labels 0..n_classes-1
+    doubt: Array | None = None,    # (N,) any score, such as an entropy; None: one minus the largest probability
+    trained_on: Dataset | None = None,   # refuses a class that its training labels lack
+) -> RiskCoverage:
+    "Selective risk: how the error falls when the most doubtful points are left out."
+    if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), got shape {np.shape(predictive)}")
+    _check_predictive(predictive, y, trained_on)
+    p = np.asarray(predictive)
+    doubt = 1 - p.max(1) if doubt is None else np.asarray(doubt, float)
+    if doubt.shape != (len(p),) or np.isnan(doubt).any(): raise ValueError(f"doubt must hold one number for each of the {len(p)} points, got shape {doubt.shape}: {doubt}")
+    _, group, size = np.unique(doubt, return_inverse=True, return_counts=True)
+    mistakes = np.bincount(group, p.argmax(1) != np.asarray(y)) / size
+    answered = np.arange(1, len(p) + 1)
+    return RiskCoverage(answered / len(p), np.cumsum(np.repeat(mistakes, size)) / answered)
+
+# %% ../nbs/08_posterior.ipynb #645fb7fb
+@jax.jit
+def _pointwise(binn, weights, x, y, key):
+    "Log-likelihood of each point, and a label drawn at each point, for the rows of weights (S, n): (S, N) each."
+    def one(row):
+        log_p = binn.log_probs(row[0], x)
+        return jnp.take_along_axis(log_p, y[:, None], 1)[:, 0], jax.random.categorical(row[1], log_p)
+    return jax.lax.map(one, (weights.astype(x.dtype), jax.random.split(key, len(weights))))
+
+def _arviz_base():
+    try: import arviz_base
+    except ImportError: raise ImportError('to_arviz needs ArviZ, an optional extra: pip install "qhn[arviz]"') from None
+    return arviz_base
+
+# %% ../nbs/08_posterior.ipynb #b9887ca7
+def to_arviz(
+    binn: BiNN,
+    weights: Array,                  # (S, n_weights) or (chains, S, n_weights) samples of q, entries in {-1, +1}
+    x: Array,                        # (N, n_inputs) training points
+    y: Array,                        # (N,) integer labels
+    key: Array,                      # `jax.random.key`, for the labels drawn from the networks
+    log_q: Array | None = None,      # (S,) or (chains, S) log q of the samples, if known
+    prior: BernoulliPrior = BernoulliPrior(),
+) -> "xarray.DataTree":
+    "ArviZ data: posterior, log_likelihood, posterior_predictive, sample_stats, observed_data, constant_data."
+    if np.ndim(weights) not in (2, 3): raise ValueError(f"weights must have shape (S, n_weights) or (chains, S, n_weights), got shape {np.shape(weights)}")
+    if log_q is not None and np.shape(log_q) != np.shape(weights)[:-1]:
+        raise ValueError(f"log_q must have shape {np.shape(weights)[:-1]}, one number for each network, got shape {np.shape(log_q)}")
+    _check_inputs(binn, x); check_data(x, y, binn.n_classes); check_weights(weights, binn.n_weights)
+    from_dict, weights, x = _arviz_base().from_dict, jnp.asarray(weights), _as_float(x)
+    chains = (1, *weights.shape[:-1])[-2:]
+    check_memory(chains[0] * chains[1] * len(x) * 16, f"log-likelihoods of {chains[0] * chains[1]} networks at {len(x)} points", "fewer samples")
+    shaped = lambda values: np.asarray(values).reshape(*chains, *np.shape(values)[1:])
+    flat = weights.reshape(-1, binn.n_weights)
+    log_l, labels = _pointwise(binn, flat, x, jnp.asarray(y), key)
+    stats = {"lp": shaped(log_l.sum(1) + prior.log_prob(flat))} | ({} if log_q is None else {"log_q": shaped(np.reshape(log_q, -1))})
+    groups = {"posterior": {"weights": shaped(flat)}, "log_likelihood": {"y": shaped(log_l)}, "posterior_predictive": {"y": shaped(labels)},
+              "sample_stats": stats, "observed_data": {"y": np.asarray(y)}, "constant_data": {"x": np.asarray(x)}}
+    return from_dict(groups, dims={"weights": ["weight"], "y": ["point"], "x": ["point", "feature"]}, attrs={"/": {"inference_library": "qhn"}})
+
+# %% ../nbs/08_posterior.ipynb #f758df48
 def success_probability(
     q: Array,                   # (..., 2**n) probabilities of the networks, in basis order
     costs: Array,               # (2**n,) negative log-likelihoods in nats, at least 0
@@ -246,7 +369,7 @@ def success_probability(
     if n_networks < 1: raise ValueError(f"n_networks must be at least 1, got {n_networks=}")
     q, costs = jnp.asarray(q), CostTable(costs).costs
     if q.shape[-1:] != costs.shape: raise ValueError(f"q must have one entry along the last axis for each of the {len(costs)} costs, got shape {q.shape}")
-    _check_distribution("q", q)
+    check_distribution("q", q)
     if not _is_traced(costs) and costs.min() < 0:
         raise ValueError(f"costs must be negative log-likelihoods, at least 0, got {costs.min()}; a log-likelihood needs a minus sign")
     mass = jnp.clip(jnp.where(costs <= (1 + tolerance) * costs.min(), q, 0).sum(-1), 0, 1)   # rounding may leave a mass above 1

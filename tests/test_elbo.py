@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy as relative_entropy    # of one distribution: its entropy
 
-from qhn.elbo import (KL, BernoulliPrior, NoDivergence, at_step, entropy, exact_posterior, free_energy, kl_divergence, log_evidence,
-                      prior_divergence)
+from qhn.binn import BiNN, all_weights, flip_unit, index_from_weights, log_likelihood_table, swap_units
+from qhn.elbo import (KL, BernoulliPrior, NoDivergence, at_step, canonical, copies, effective_number, entropy, exact_posterior, free_energy,
+                      function_labels, function_probs, kl_divergence, log_evidence, posterior_divergence, prior_divergence, symmetry_summary,
+                      total_variation, weight_moments)
 
 evidence_and_posterior = quick_jit(lambda log_l, prior: (log_evidence(log_l, prior), exact_posterior(log_l, prior)))
 compiled_free_energy = quick_jit(free_energy)
 entropies = quick_jit(lambda q, log_p, prior: (kl_divergence(q, log_p), entropy(q), prior_divergence(q, prior), prior.cross_entropy(q)))
+tempered_values = quick_jit(lambda q, log_l, prior, t: (log_evidence(log_l, prior, t), exact_posterior(log_l, prior, t), posterior_divergence(q, log_l, prior, t)))
 SIGNS = (1, -1)    # bit 0 is weight +1: the first string of the basis order is all plus
 
 
@@ -112,6 +115,153 @@ def test_entropies_are_scipys(n, seed):
     assert list(map(float, ours)) == pytest.approx(list(want), rel=1e-10, abs=1e-12)
 
 
+@given(problems(), st.sampled_from([0.3, 1.0, 7.0]))
+@settings(max_examples=10)
+def test_temperature_raises_the_likelihood_to_a_power(problem, temperature):
+    n, coins, log_l, rng = problem
+    joint = log_l / temperature + np.log(prior_table(coins))
+    log_z = joint.max() + math.log(math.fsum(np.exp(joint - joint.max())))
+    prior, q = BernoulliPrior(coins), random_q(rng, n)
+    evidence, posterior, divergence = tempered_values(q, log_l, prior, temperature)
+    assert float(evidence) == pytest.approx(log_z, rel=1e-12)
+    np.testing.assert_allclose(posterior, np.exp(joint - log_z), rtol=1e-9, atol=1e-15)
+    tempered = np.exp(joint - joint.max()) / np.exp(joint - joint.max()).sum()
+    assert float(divergence) == pytest.approx(relative_entropy(q, tempered), rel=1e-10, abs=1e-9)
+
+
+def test_divergence_from_a_posterior_that_underflows_is_finite():
+    got = posterior_divergence(np.array([0.0, 1.0]), np.array([0.0, -3000.0]), BernoulliPrior())
+    assert float(exact_posterior(jnp.array([0.0, -3000.0]), BernoulliPrior())[1]) == 0 and float(got) == pytest.approx(3000, rel=1e-12)
+
+
+@given(st.integers(1, 8), st.integers(0, 2**32 - 1))
+@settings(max_examples=10)
+def test_total_variation_is_the_best_event_and_obeys_pinsker(n, seed):
+    rng = np.random.default_rng(seed)
+    q, p = random_q(rng, n), rng.dirichlet(np.ones(2**n))
+    assert float(total_variation(q, p)) == pytest.approx((q - p)[q > p].sum(), abs=1e-12)
+    assert float(total_variation(q, p)) <= (relative_entropy(q, p) / 2)**0.5 + 1e-12
+    assert float(total_variation(q, q)) == 0
+
+
+@pytest.mark.parametrize("order", [0, 0.5, 1, 2, 5])
+def test_effective_numbers(order):
+    q = random_q(np.random.default_rng(1), 5)
+    held = q[q > 0]
+    want = math.exp(relative_entropy(q)) if order == 1 else sum(p**order for p in held)**(1 / (1 - order))
+    assert float(effective_number(q, order)) == pytest.approx(want, rel=1e-12)
+    assert float(effective_number(np.full(8, 1 / 8), order)) == pytest.approx(8, rel=1e-12)
+    assert float(effective_number(np.eye(8)[3], order)) == pytest.approx(1, rel=1e-12)
+    near = [float(effective_number(q, 1 + h)) for h in (-1e-5, 1e-5)]
+    assert float(effective_number(q)) == pytest.approx(sum(near) / 2, rel=1e-6)
+
+
+# ---------------------------------------------------------------- copies
+
+SYMMETRIC = {"tanh": BiNN((2, 2, 1)), "three units": BiNN((1, 3, 1)), "two outputs": BiNN((1, 2, 2)), "not odd": BiNN((2, 2, 1), activation=jax.nn.relu), "deep": BiNN((1, 2, 2, 1)),
+             "none hidden": BiNN((3, 1))}
+symmetric = pytest.mark.parametrize("binn", SYMMETRIC.values(), ids=SYMMETRIC)
+
+
+def generators(binn):
+    "Flips, where the activation is odd, and swaps, as functions of weights."
+    hidden = list(enumerate(binn.layer_sizes[1:-1]))
+    if binn.activation is jnp.tanh: yield from (lambda w, l=l, u=u: flip_unit(binn, w, l, u) for l, width in hidden for u in range(width))
+    yield from (lambda w, l=l, i=i, j=j: swap_units(binn, w, l, i, j) for l, width in hidden for i, j in itertools.combinations(range(width), 2))
+
+
+def orbits(binn):
+    "Number of its set of copies for each network, by following the generators from network to network."
+    every = all_weights(binn.n_weights)
+    steps, label = [np.asarray(index_from_weights(move(every))) for move in generators(binn)], np.arange(len(every))
+    while True:
+        new = np.minimum.reduce([label, *(label[step] for step in steps)])
+        if (new == label).all(): return label
+        label = new
+
+
+@symmetric
+def test_standard_forms_are_equal_for_copies(binn):
+    every = all_weights(binn.n_weights)
+    forms, label = np.asarray(index_from_weights(canonical(binn, every))), orbits(binn)
+    assert (label[forms] == label).all()                 # a copy of the network itself
+    if len(binn.layer_sizes) < 4: assert len(np.unique(forms)) == len(np.unique(label))
+    else: assert len(np.unique(label)) <= len(np.unique(forms)) < 1.1 * len(np.unique(label))
+    assert canonical(binn, every.reshape(2, -1, binn.n_weights)).shape == (2, len(every) // 2, binn.n_weights)
+
+
+@symmetric
+def test_copies_are_the_orbit(binn):
+    label = orbits(binn)
+    for index in np.random.default_rng(0).choice(2**binn.n_weights, 5):
+        got = np.sort(np.asarray(index_from_weights(copies(binn, all_weights(binn.n_weights)[index]))))
+        np.testing.assert_array_equal(got, np.flatnonzero(label == label[index]))
+
+
+@symmetric
+@pytest.mark.parametrize("n_points", [1, 6])
+def test_functions_are_told_apart_by_their_class_probabilities(binn, n_points):
+    x = np.random.default_rng(2).normal(size=(n_points, binn.layer_sizes[0]))
+    p = np.asarray(binn.log_probs(all_weights(binn.n_weights), x)).reshape(2**binn.n_weights, -1)
+    want = np.unique(p.round(9), axis=0, return_inverse=True)[1]
+    labels = function_labels(binn, x)
+    assert labels.max() == want.max() and len(np.unique(np.stack([labels, want.ravel()], 1), axis=0)) == labels.max() + 1    # one to one
+    q = np.random.default_rng(3).dirichlet(np.ones(2**binn.n_weights), 2)
+    np.testing.assert_allclose(function_probs(q, labels), [[row[labels == k].sum() for k in range(labels.max() + 1)] for row in q], rtol=1e-12)
+
+
+def test_functions_in_single_precision_are_the_same():
+    binn, x = SYMMETRIC["tanh"], np.random.default_rng(2).normal(size=(6, 2)).astype(np.float32)
+    want = function_labels(binn, x.astype(float))
+    with jax.enable_x64(False): np.testing.assert_array_equal(function_labels(binn, x), want)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_moments_are_those_of_numpy(n):
+    q = random_q(np.random.default_rng(n), n)
+    strings = np.array(list(itertools.product(SIGNS, repeat=n)), float)
+    means, covariance = weight_moments(q)
+    np.testing.assert_allclose(means, q @ strings, atol=1e-12)
+    np.testing.assert_allclose(covariance, np.atleast_2d(np.cov(strings.T, aweights=q, ddof=0)), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["tanh", "not odd", "deep", "none hidden"])
+def test_summary_against_its_definition(name):
+    "Each network shared among its nearest copies of the best one, by distances between all networks and all copies."
+    binn, rng = SYMMETRIC[name], np.random.default_rng(5)
+    x, every = rng.normal(size=(4, binn.layer_sizes[0])), np.asarray(all_weights(binn.n_weights))
+    q = np.asarray(exact_posterior(log_likelihood_table(binn, x, np.array([0, 1, 1, 0])), BernoulliPrior(0.6)))
+    got, label, modes = symmetry_summary(binn, q, x), orbits(binn), copies(binn, every[q.argmax()])
+    assert got.best == pytest.approx(q[label == label[q.argmax()]].sum(), rel=1e-12) and got.n_best == len(modes)
+    functions = function_probs(q, function_labels(binn, x))
+    assert got.n_functions == len(functions) and got.effective_functions == pytest.approx(math.exp(relative_entropy(functions)), rel=1e-12)
+    np.testing.assert_allclose(got.covariance, weight_moments(q)[1], atol=1e-12)
+    distance = (every[:, None] != modes).sum(-1)
+    share = 1.0 * (distance == distance.min(1, keepdims=True))
+    mass = q[:, None] * share / share.sum(1, keepdims=True)
+    centred = (mass.T @ every) / mass.sum(0)[:, None] - q @ every
+    np.testing.assert_allclose(got.between_copies, (centred * mass.sum(0)[:, None]).T @ centred, atol=1e-10)
+    within = sum(mass[:, k].sum() * np.cov(every.T, aweights=mass[:, k], ddof=0) for k in range(len(modes)))
+    np.testing.assert_allclose(got.between_copies + within, got.covariance, atol=1e-10)    # total covariance
+    assert np.linalg.eigvalsh(got.in_one_copy).min() > -1e-10
+
+
+def test_one_copy_of_a_mixture_of_copies_is_the_original():
+    "A distribution near one network, spread evenly over all its copies, comes back."
+    binn = BiNN((2, 2, 1))
+    every, best = np.asarray(all_weights(9)), np.array([1, 1, 1, 1, 1, -1, 1, -1, 1.0])
+    near = np.exp(-4 * (every != best).sum(1)) * ((every != best).sum(1) < 2)    # at most one weight away
+    near /= near.sum()
+    mixture = sum(near[np.asarray(index_from_weights(move(every)))] for move in
+                  (lambda w: w, lambda w: flip_unit(binn, w, 0, 0), lambda w: flip_unit(binn, w, 0, 1), lambda w: flip_unit(binn, flip_unit(binn, w, 0, 1), 0, 0)))
+    mixture = mixture + mixture[np.asarray(index_from_weights(swap_units(binn, every, 0, 0, 1)))]
+    summary = symmetry_summary(binn, mixture / mixture.sum(), np.ones((1, 2)))
+    target = np.asarray(weight_moments(near)[1])
+    got = np.sort(np.diag(summary.in_one_copy))
+    np.testing.assert_allclose(got, np.sort(np.diag(target)), atol=1e-9)
+    np.testing.assert_allclose(np.linalg.eigvalsh(summary.in_one_copy), np.linalg.eigvalsh(target), atol=1e-9)
+
+
 # ---------------------------------------------------------------- objectives
 
 @given(problems(), st.floats(0, 3))
@@ -194,6 +344,23 @@ REFUSED = {
                             "q must have shape (2**n,), one entry per network, got shape (3,)"),
     "negative weight": (lambda: KL(-0.5), "weight must be a finite number of at least 0 or an optax schedule, got weight=-0.5"),
     "infinite weight": (lambda: KL(math.inf), "weight must be a finite number of at least 0 or an optax schedule, got weight=inf"),
+    "q above one": (lambda: entropy(np.array([0.9, 0.9])), "q must sum to one along the last axis, got a sum of 1.8"),
+    "negative q": (lambda: free_energy(np.array([1.5, -0.5]), jnp.zeros(2), BernoulliPrior()), "q must hold probabilities, at least 0, got -0.5"),
+    "KL of costs": (lambda: kl_divergence(np.array([3.0, 4.0]), jnp.zeros(2)), "q must sum to one along the last axis, got a sum of 7"),
+    "effective number of costs": (lambda: effective_number(np.array([3.0, 4.0]), 2), "q must sum to one along the last axis, got a sum of 7"),
+    "negative order": (lambda: effective_number(np.array([1.0, 0.0]), -1), "order must be at least 0, got order=-1"),
+    "total variation of sizes": (lambda: total_variation([1.0, 0.0], [1.0]), "q and p must have the same shape, got (2,) and (1,)"),
+    "total variation of costs": (lambda: total_variation([1.0, 0.0], [1.0, 1.0]), "p must sum to one along the last axis, got a sum of 2"),
+    "zero temperature": (lambda: log_evidence(jnp.zeros(4), BernoulliPrior(), 0.0), "temperature must be a positive, finite number, got temperature=0.0"),
+    "negative temperature": (lambda: exact_posterior(jnp.zeros(4), BernoulliPrior(), -1), "temperature must be a positive, finite number, got temperature=-1"),
+    "moments of three": (lambda: weight_moments(np.ones(3) / 3), "q must have shape (2**n,), one entry per network, got shape (3,)"),
+    "standard form of five": (lambda: canonical(BiNN((2, 2, 1)), jnp.ones(5)), "weights must have n_weights=9 entries along the last axis, got shape (5,)"),
+    "copies of two": (lambda: copies(BiNN((2, 2, 1)), jnp.ones((2, 9))), "weights must be one network of shape (9,), got shape (2, 9)"),
+    "too many copies": (lambda: copies(BiNN((1, 20, 1)), jnp.ones(61)), "use canonical instead"),
+    "functions of too many": (lambda: function_labels(BiNN((64, 10)), np.ones((2, 64))), "the functions of 2**650 networks would take"),
+    "table of too many": (lambda: log_likelihood_table(BiNN((64, 10)), np.ones((2, 64)), np.array([0, 1])), "use log_likelihood on sampled weights instead"),
+    "functions of another q": (lambda: function_probs(np.ones(4) / 4, np.zeros(8, int)), "q must have one entry along the last axis for each of the 8 labels, got shape (4,)"),
+    "summary of samples": (lambda: symmetry_summary(BiNN((2, 2, 1)), np.ones((3, 9)), np.ones((1, 2))), "q must have 2**9 entries, one for each network, got shape (3, 9); with samples, use canonical"),
     "weight by name": (lambda: KL("linear"), "weight must be a finite number of at least 0 or an optax schedule, got weight='linear'"),
 }
 

@@ -29,6 +29,8 @@ DRAWN = {
     "learning_curves": lambda ax=None: plots.learning_curves(CURVES, evidence=-3.0, ax=ax),
     "sorted_posterior": lambda ax=None: plots.sorted_posterior(POSTERIOR, {"flat": np.full(8, 1 / 8)}, ax=ax),
     "decision_boundary": lambda ax=None: plots.decision_boundary(first_coordinate, POINTS, LABELS, ax=ax),
+    "evidence_gap": lambda ax=None: plots.evidence_gap({"ELBO": np.exp(CURVES["ELBO"])}, evidence=0.0, ax=ax),
+    "boundary with spread": lambda ax=None: plots.decision_boundary(first_coordinate, POINTS, LABELS, ax=ax, spread=lambda points: np.full(len(points), 0.1)),
     "reliability": lambda ax=None: plots.reliability({"model": DIAGRAM}, ax=ax),
     "digit_images": lambda ax=None: plots.digit_images(IMAGES, titles=list("abcdefg"), n_columns=3, ax=ax),
     "weight_images": lambda ax=None: plots.weight_images(IMAGES, n_columns=3, ax=ax),
@@ -176,6 +178,24 @@ def test_decision_boundary_lies_where_the_probability_is_half(form):
     for k, artist in enumerate(classes): np.testing.assert_array_equal(artist.get_offsets(), POINTS[LABELS == k])
 
 
+def test_spread_hatches_where_one_half_is_within_it():
+    grid = plots.plane_grid(POINTS, 50)
+    ax = plots.decision_boundary(first_coordinate, POINTS, LABELS, n_grid=50, spread=np.full(2500, 0.2))
+    assert legend(ax) == ["class 0", "class 1", "½ ± spread"]
+    band = ax.collections[-1].get_paths()[0].vertices
+    edge = np.log(0.7 / 0.3)    # where the probability is 0.5 + 0.2
+    assert band[:, 0].min() == pytest.approx(-edge, abs=0.02) and band[:, 0].max() == pytest.approx(edge, abs=0.02)
+    plots.decision_boundary(np.ones(100), POINTS, LABELS, n_grid=10, spread=np.zeros(100)).figure.canvas.draw()    # nothing to hatch
+
+
+def test_evidence_gap_is_the_distance_above_the_evidence():
+    runs = np.array([[5.0, 4.0, 2.5], [6.0, 3.0, 1.5], [7.0, 5.0, 2.6]])
+    ax = plots.evidence_gap({"ELBO": runs}, evidence=-2.0)
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), [4, 2, 0.5])
+    assert ax.get_yscale() == "log" and legend(ax) == ["ELBO"]
+    ax.figure.canvas.draw()
+
+
 def test_a_sure_prediction_has_no_boundary():
     ax = plots.decision_boundary(np.ones(100), POINTS, LABELS, n_grid=10)
     assert sum(isinstance(artist, matplotlib.contour.QuadContourSet) for artist in ax.collections) == 1
@@ -261,6 +281,10 @@ def test_kernel_spectrum_states_the_mean_number_of_bits():
     (lambda: plots.decision_boundary(np.full(100, 1.5), POINTS, LABELS, n_grid=10), "between 0 and 1, got values from 1.5"),
     (lambda: plots.decision_boundary(np.full(100, np.nan), POINTS, LABELS, n_grid=10), "between 0 and 1, got values from nan"),
     (lambda: plots.plane_grid(POINTS, 1), "n_grid must be at least 2, got n_grid=1"),
+    (lambda: plots.evidence_gap({"a": np.ones((2, 3))}, evidence=-1.5), r"curves\['a'\] must lie above -evidence=1.5, got at most 1"),
+    (lambda: plots.evidence_gap({"a": np.ones(3)}, evidence=1.0), r"curves\['a'\] must have shape \(n_seeds, n_steps\), got \(3,\)"),
+    (lambda: plots.decision_boundary(first_coordinate, POINTS, LABELS, spread=np.ones(9)), r"spread must give 10000 standard deviations .*got \(9,\)"),
+    (lambda: plots.decision_boundary(np.ones(100), POINTS, LABELS, n_grid=10, spread=np.full(100, -1)), "spread must give standard deviations between 0 and 1"),
     (lambda: plots.reliability({"a": DIAGRAM[:3]}), r"diagrams\['a'\] must have shape \(4, bins\), got \(3, 3\)"),
     (lambda: plots.reliability({"a": DIAGRAM * [[1], [1], [1], [0]]}), r"diagrams\['a'\] must have at least 1 claim in every bin, got 0"),
     (lambda: plots.weight_images(IMAGES[0]), r"weights must have shape \(N, rows, columns\), got \(4, 3\)"),

@@ -1,4 +1,5 @@
 """Predictive mixtures against plain loops over networks, numpy's mean and spread, and scikit-learn's scores."""
+import builtins
 import itertools
 import warnings
 from fractions import Fraction
@@ -10,13 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
+from scipy.stats import entropy
 from sklearn.calibration import calibration_curve
 
 from qhn import posterior as module
 from qhn.binn import BiNN, CostTable
 from qhn.datasets import Dataset
+from qhn.elbo import BernoulliPrior
 from qhn.posterior import (SampledPredictive, accuracy, brier_score, calibration_errors_by_chance, expected_calibration_error, log_loss,
-                           posterior_predictive, posterior_predictive_from_samples, reliability, success_probability)
+                           out_of_distribution_auroc, posterior_predictive, posterior_predictive_from_samples, predictive_uncertainty,
+                           predictive_uncertainty_from_samples, reliability, risk_coverage, success_probability, to_arviz)
 
 RNG = np.random.default_rng(0)
 BINN = BiNN((2, 2, 1))    # 9 weights
@@ -103,7 +107,7 @@ def test_other_data_of_the_same_shape_compile_nothing():
 
 def test_table_of_all_networks_is_never_made():
     binn, shapes = BiNN((16, 1)), [(20, 2**17), (108, 16)]
-    compiled = module._mixture.lower(binn, *(jax.ShapeDtypeStruct(s, jnp.float64) for s in shapes)).compile()
+    compiled = module._mixture.lower(module._votes, binn, *(jax.ShapeDtypeStruct(s, jnp.float64) for s in shapes)).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 2**23 < 2**17 * 108 * 2 * 8 / 20
 
 
@@ -150,7 +154,7 @@ def test_650_weights_in_whole_numbers():
 
 def test_sampled_table_is_never_made():
     shapes = [jax.ShapeDtypeStruct(s, jnp.float64) for s in ((1000, 650), (10_000, 64))]
-    compiled = module._sampled.lower(BiNN((64, 10)), *shapes).compile()
+    compiled = module._sampled.lower(module._votes, BiNN((64, 10)), *shapes).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 2**24 < 1000 * 10_000 * 10 * 8 / 20
 
 
@@ -308,6 +312,122 @@ def test_too_sure_and_too_timid_are_told_from_chance():
         for adaptive in (False, True): assert expected_calibration_error(wrong, y, 10, adaptive) > calibration_errors_by_chance(wrong, jax.random.key(0), 100, 10, adaptive).max()
 
 
+# ---- two kinds of doubt
+
+@pytest.mark.parametrize("layer_sizes", [(3, 1), (2, 3), (1, 2, 1)], ids=str)
+def test_doubt_is_entropy_mutual_information_and_spread(layer_sizes):
+    binn, x = BiNN(layer_sizes), np.random.default_rng(8).normal(size=(6, layer_sizes[0]))
+    q, p = distribution(2, 2**binn.n_weights), answers(binn, networks(binn.n_weights), x)
+    got = predictive_uncertainty(binn, q, x)
+    for row in range(2):
+        mixture = np.tensordot(q[row], p, 1)
+        joint = q[row][:, None, None] * p    # of network and label, at each point
+        np.testing.assert_allclose(got.total[row], entropy(mixture, axis=-1), rtol=1e-12)
+        np.testing.assert_allclose(got.aleatoric[row], q[row] @ entropy(p, axis=-1), rtol=1e-12)
+        information = [entropy(joint[:, i].ravel(), np.outer(q[row], mixture[i]).ravel()) for i in range(6)]
+        np.testing.assert_allclose(got.epistemic[row], information, atol=1e-12)
+        np.testing.assert_allclose(got.spread[row], np.sqrt(np.tensordot(q[row], (p - mixture)**2, 1)), atol=1e-9)
+    assert got.total.shape == (2, 6) and got.spread.shape == (2, 6, binn.n_classes)
+
+
+def test_a_single_network_is_never_in_two_minds():
+    got = predictive_uncertainty(BINN, np.eye(512)[7], X)
+    np.testing.assert_allclose(got.epistemic, 0, atol=1e-14)
+    np.testing.assert_allclose(got.total, entropy(answers(BINN, networks(9)[7:8], X)[0], axis=-1), rtol=1e-12)
+
+
+def test_doubt_from_samples_is_that_of_their_mixture():
+    w = RNG.choice([-1.0, 1.0], (31, 9))
+    p, got = answers(BINN, w, X), predictive_uncertainty_from_samples(BINN, w, X)
+    np.testing.assert_allclose(got.total, entropy(p.mean(0), axis=-1), rtol=1e-12)
+    np.testing.assert_allclose(got.aleatoric, entropy(p, axis=-1).mean(0), rtol=1e-12)
+    np.testing.assert_allclose(got.epistemic, got.total - got.aleatoric, atol=1e-15)
+    np.testing.assert_allclose(got.spread, p.std(0, ddof=1), rtol=1e-10)
+
+
+def test_bias_of_sampled_doubt_is_the_expansion():
+    q, S, repeats = distribution(512), 30, 400
+    w = networks(9)[np.random.default_rng(9).choice(512, (repeats, S), p=q)]
+    epistemic = np.array([predictive_uncertainty_from_samples(BINN, each, X).epistemic for each in w])
+    truth, p = predictive_uncertainty(BINN, q, X), np.asarray(posterior_predictive(BINN, q, X))
+    bias, error = (epistemic - truth.epistemic).mean(0), epistemic.std(0) / repeats**0.5
+    assert (np.abs(bias + (truth.spread**2 / p).sum(-1) / (2 * S)) < 4 * error + 1e-4).all() and (bias > -1 / (2 * S)).all() and (bias < 0).all()
+
+
+def test_extreme_logits_leave_no_nan():
+    got = predictive_uncertainty(BiNN((1, 1), logit_scale=1e4), distribution(4), np.ones((2, 1)))
+    assert all(np.isfinite(part).all() for part in got)
+
+
+def test_auroc_counts_pairs():
+    familiar, strange = RNG.integers(0, 5, 30).astype(float), RNG.integers(2, 8, 20).astype(float)
+    pairs = np.mean([(s > f) + 0.5 * (s == f) for s in strange for f in familiar])
+    assert out_of_distribution_auroc(familiar, strange) == pytest.approx(pairs, rel=1e-12)
+    assert out_of_distribution_auroc(familiar, familiar) == 0.5 and out_of_distribution_auroc([0.0], [1.0]) == 1
+
+
+def test_risk_is_the_mistakes_among_the_most_certain():
+    p, y = honest(200, 3)
+    curve, doubt, wrong = risk_coverage(p, y), 1 - p.max(1), p.argmax(1) != y
+    order = np.argsort(doubt)
+    np.testing.assert_allclose(curve.risk, [wrong[order[:k]].mean() for k in range(1, 201)], atol=1e-12)
+    np.testing.assert_allclose(curve.coverage, np.arange(1, 201) / 200, atol=1e-15)
+    assert curve.risk[-1] == pytest.approx(1 - accuracy(p, y), rel=1e-12) and curve.area == pytest.approx(curve.risk.mean())
+    assert curve.area < risk_coverage(p, y, -doubt).area
+
+
+def test_equal_doubts_are_taken_in_random_order():
+    p, y = honest(12, 2)
+    doubt, rng = np.repeat([0.0, 1.0, 2.0], 4), np.random.default_rng(0)
+    wrong = p.argmax(1) != y
+    shuffled = [np.cumsum(wrong[np.lexsort((rng.uniform(size=12), doubt))]) / np.arange(1, 13) for _ in range(4000)]
+    np.testing.assert_allclose(risk_coverage(p, y, doubt).risk, np.mean(shuffled, axis=0), atol=0.03)
+    turned = np.r_[3:0:-1, 0, 4:12]    # another order of the same points
+    np.testing.assert_allclose(risk_coverage(p[turned], y[turned], doubt).risk, risk_coverage(p, y, doubt).risk, atol=1e-12)
+
+
+# ---- ArviZ
+
+def test_arviz_tree_holds_what_the_network_says():
+    w, y, prior = RNG.choice([-1.0, 1.0], (2, 50, 9)), np.array([0, 1, 1, 0, 1, 0, 0]), BernoulliPrior(0.7)
+    tree = to_arviz(BINN, w, X, y, jax.random.key(0), log_q=np.arange(100.0).reshape(2, 50), prior=prior)
+    p = answers(BINN, w.reshape(100, 9), X)
+    own = np.log(p[:, np.arange(7), y])
+    np.testing.assert_array_equal(tree.posterior["weights"], w)
+    np.testing.assert_allclose(tree.log_likelihood["y"], own.reshape(2, 50, 7), rtol=1e-12)
+    plus = (w > 0).sum(-1)
+    np.testing.assert_allclose(tree.sample_stats["lp"], own.sum(1).reshape(2, 50) + plus * np.log(0.7) + (9 - plus) * np.log(0.3), rtol=1e-12)
+    np.testing.assert_array_equal(tree.sample_stats["log_q"], np.arange(100.0).reshape(2, 50))
+    np.testing.assert_array_equal(tree.observed_data["y"], y); np.testing.assert_array_equal(tree.constant_data["x"], X)
+    assert tree.posterior["weights"].dims == ("chain", "draw", "weight") and tree.log_likelihood["y"].dims == ("chain", "draw", "point")
+    labels = np.asarray(to_arviz(BINN, np.repeat(w[0, :1], 4000, 0), X, y, jax.random.key(1)).posterior_predictive["y"])[0]
+    np.testing.assert_allclose(labels.mean(0), p[0, :, 1], atol=4 * 0.5 / 4000**0.5)
+
+
+def test_arviz_diagnostics_and_loo_run_on_it():
+    "Leave-one-out from draws of the exact posterior, against leaving one out."
+    from arviz_stats import loo, rhat
+    binn, rng = BiNN((14, 1), logit_scale=0.3), np.random.default_rng(3)    # many networks in play: smoothing needs draws that differ
+    x = rng.normal(size=(10, 14))
+    y = (x[:, 0] > 0).astype(int)
+    own = np.log(answers(binn, networks(15), x)[:, np.arange(10), y])
+    q = np.exp(own.sum(1)) / np.exp(own.sum(1)).sum()
+    exact = sum(np.log(np.exp(own.sum(1)) @ np.ones(2**15) / np.exp(own.sum(1) - own[:, i]).sum()) for i in range(10))
+    tree = to_arviz(binn, networks(15)[rng.choice(2**15, (4, 500), p=q)], x, y, jax.random.key(0))
+    got = loo(tree)
+    assert got.elpd == pytest.approx(exact, abs=0.1) and float(got.pareto_k.max()) < 0.7
+    assert float(rhat(tree)["weights"].max()) < 1.03
+
+
+def test_without_arviz_the_way_to_get_it_is_named(monkeypatch):
+    real = builtins.__import__
+    def absent(name, *rest):
+        if name.startswith("arviz"): raise ImportError(name)
+        return real(name, *rest)
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(ImportError, match=r'pip install "qhn\[arviz\]"'): to_arviz(BINN, W, X, np.zeros(7, int), jax.random.key(0))
+
+
 # ---- one good network
 
 @pytest.mark.parametrize("n_networks", [1, 2, 100])
@@ -353,7 +473,7 @@ def test_success_has_leading_axes_and_jits():
 # ---- bad input
 
 W, Q = np.ones((3, 9)), np.full(512, 1 / 512)
-HALVES, SCORES = np.full((2, 2), 0.5), [log_loss, brier_score, accuracy, expected_calibration_error, reliability]
+HALVES, SCORES = np.full((2, 2), 0.5), [log_loss, brier_score, accuracy, expected_calibration_error, reliability, risk_coverage]
 CATS_AND_DOGS = Dataset(np.eye(2), np.array([0, 1]), np.eye(2), np.array([1, 2]), "pets", ("ears", "tail"), ("cat", "dog", "horse"))
 NAN = np.where(np.arange(512) == 3, np.nan, Q)
 ERRORS = [
@@ -394,6 +514,18 @@ ERRORS = [
     (lambda: calibration_errors_by_chance([HALVES], jax.random.key(0)), ValueError, "predictive must have shape (N, n_classes), got shape (1, 2, 2)"),
     (lambda: calibration_errors_by_chance(HALVES, jax.random.key(0), 0), ValueError, "n_draws must be at least 1, got n_draws=0"),
     (lambda: calibration_errors_by_chance(HALVES, jax.random.key(0), label=-1), ValueError, "label must be None or a class from 0 to 1, got label=-1"),
+    (lambda: predictive_uncertainty(BINN, 2 * Q, X), ValueError, "q must sum to one along the last axis, got a sum of 2"),
+    (lambda: predictive_uncertainty(BINN, Q[:8], X), ValueError, "q must have 2**9 entries along the last axis"),
+    (lambda: predictive_uncertainty_from_samples(BINN, W[:1], X), ValueError, "S at least 2"),
+    (lambda: out_of_distribution_auroc([1.0], [np.nan]), ValueError, "strange must hold one finite score a point, got shape (1,)"),
+    (lambda: out_of_distribution_auroc([], [1.0]), ValueError, "familiar must hold one finite score a point, got shape (0,)"),
+    (lambda: risk_coverage(HALVES, [0, 1], doubt=[1.0]), ValueError, "doubt must hold one number for each of the 2 points, got shape (1,)"),
+    (lambda: risk_coverage(HALVES, [0, 1], doubt=[1.0, np.nan]), ValueError, "doubt must hold one number for each of the 2 points"),
+    (lambda: risk_coverage([HALVES], [0, 1]), ValueError, "predictive must have shape (N, n_classes), got shape (1, 2, 2)"),
+    (lambda: to_arviz(BINN, W[0], X, np.zeros(7, int), jax.random.key(0)), ValueError, "weights must have shape (S, n_weights) or (chains, S, n_weights), got shape (9,)"),
+    (lambda: to_arviz(BINN, W, X, np.zeros(7, int), jax.random.key(0), log_q=[0.0]), ValueError, "log_q must have shape (3,), one number for each network, got shape (1,)"),
+    (lambda: to_arviz(BINN, 0 * W, X, np.zeros(7, int), jax.random.key(0)), ValueError, "weights must be -1 or +1, got 0.0"),
+    (lambda: to_arviz(BINN, W, X, np.full(7, 2), jax.random.key(0)), ValueError, "y must hold labels 0 to 1 (2 classes), got y[0]=2"),
     *((lambda score=score: score(np.full((2, 3), 1 / 3), [1, 2], trained_on=CATS_AND_DOGS), ValueError,
        "y must hold classes seen in training, got y[1]=2, class 'horse', of which 'pets' has no training point") for score in SCORES),
     *((lambda score=score: score(HALVES, [2, 0], trained_on=CATS_AND_DOGS), ValueError, "got y[0]=2, class 'horse', of which 'pets'") for score in SCORES),

@@ -77,7 +77,8 @@ def test_one_version(setup, settings):
 
 @modules
 def test_imports_are_declared(path, settings):
-    declared = {name_of(r) for r in settings["requirements"].split()}
+    kinds = [kind for kind in settings if kind.endswith("requirements") and not kind.startswith(("dev", "bench"))]    # the package's own, and its extras
+    declared = {name_of(r) for kind in kinds for r in settings[kind].split()}
     provided = packages_distributions()
     for top in {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names - {"qhn"}:
         assert declared & {d.lower().replace("_", "-") for d in provided[top]}, f"{top} is not among the requirements of settings.ini"

@@ -1,0 +1,460 @@
+"""The hardware run against simulators and noise models of 5 and 16 qubits: bits, noise, gradients, messages. No test needs an account."""
+import math
+import re
+from configparser import ConfigParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel
+
+import qhn.hardware as hardware
+from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
+from qhn.binn import all_weights, index_from_weights
+from qhn.born import BornMachine
+from qhn.elbo import KL, BernoulliPrior, NoDivergence
+from qhn.gradients import SPSA, Exact, ParameterShift, as_target
+from qhn.hardware import HardwareSampler, LocalService, RuntimeService, compile_circuit, noise_model, open_backend, qiskit_circuit, qpu_seconds, used_part
+from qhn.inference import StopTraining, fit
+from qhn.jobs import JobCancelled, JobFailed, JobTimeout, QueueTooLong, Status, read_journal
+from qhn.mmd import MMD
+
+ONES = np.array([0.05, 0.25, 0.45, 0.65, 0.9])                     # a different P(1) on every wire
+ANGLES = 2 * np.arcsin(np.sqrt(ONES))[None]                        # of product(5)
+
+
+def frequencies(weights): return (np.asarray(weights) < 0).mean(-2)
+
+
+def histogram(weights, n): return np.bincount(np.asarray(index_from_weights(jnp.asarray(weights))), minlength=2**n) / len(weights)
+
+
+@pytest.fixture(scope="module")
+def manila(): return open_backend("fake:manila", 5)
+
+
+# --- bits -------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("backend, layout", [("aer", None), ("fake:manila", None), ("fake:manila", (3, 0, 4, 1, 2)), ("fake:manila", (4, 3, 2, 1, 0)),
+                                             ("fake:guadalupe", (15, 0, 7, 11, 4)), ("pennylane:default.qubit", None),
+                                             ("pennylane:lightning.qubit", None), pytest.param("pennylane:qiskit.aer", None, marks=pytest.mark.plugin)])
+def test_column_is_wire(backend, layout):
+    with HardwareSampler(product(5), backend, layout=layout) as sampler:
+        weights = sampler.sample_batch(np.stack([ANGLES, ANGLES[:, ::-1]]), 1500)
+        wrong = sampler.calibrate(1500)
+    assert weights.shape == (2, 1500, 5) and set(np.unique(weights)) == {-1, 1}
+    if layout is not None: assert sampler.layout == layout
+    for seen, ones in zip(frequencies(weights), (ONES, ONES[::-1])):
+        expected = ones * (1 - wrong[:, 1]) + (1 - ones) * wrong[:, 0]        # of the noise, readout is all but a percent
+        assert np.abs(seen - expected).max() < 4 * np.sqrt(0.5 / 1500) + 0.01
+
+
+@pytest.mark.plugin
+def test_column_is_wire_through_pennylanes_remote_device(manila):
+    import pennylane as qml
+    with HardwareSampler(product(5), qml.device("qiskit.remote", wires=5, backend=manila)) as sampler:
+        weights = sampler.sample(ANGLES, jax.random.key(0), 1500)
+    assert np.abs(frequencies(weights) - ONES).max() < 0.1
+    halves = frequencies(weights[:750]), frequencies(weights[750:])           # grouped by outcome, these would differ by far more
+    assert np.abs(halves[0] - halves[1]).max() < 4 * np.sqrt(0.5 / 750)
+
+
+def test_a_hundred_qubits():
+    "Pairs of wires in equal states: each pair's two bits agree, whatever simulates them."
+    ansatz = Ansatz(100, (Rotation("RY"), Entangler("CNOT", tuple((j, j + 1) for j in range(0, 100, 2))), Rotation("RZ")))
+    params = np.zeros(ansatz.param_shape)
+    params[0, ::2] = np.pi / 2
+    with HardwareSampler(ansatz, "aer") as sampler: weights = sampler.sample_batch([params], 40)[0]
+    np.testing.assert_array_equal(weights[:, ::2], weights[:, 1::2])
+    assert np.abs(weights.mean()) < 4 / np.sqrt(50 * 40)
+
+
+@pytest.mark.parametrize("make", [lambda manila: AerSimulator.from_backend(manila), lambda manila: GenericBackendV2(5, seed=1)])
+def test_column_is_wire_on_backend_objects(manila, make):
+    "A simulator with noise, and a device of a maker that we do not know."
+    with HardwareSampler(product(5), make(manila)) as sampler: weights = sampler.sample_batch([ANGLES], 1500)[0]
+    assert np.abs(frequencies(weights) - ONES).max() < 0.12
+
+
+def test_wires_keep_their_bits_when_the_compiler_has_to_swap(manila):
+    "Pairs far apart on a line of five qubits: wires move, bits do not."
+    ansatz = Ansatz(5, (Rotation("RY"), Entangler("CNOT", ((0, 4), (4, 2), (1, 3), (3, 0))), Rotation("RY")))
+    params = np.random.default_rng(1).uniform(-3, 3, ansatz.param_shape)
+    compiled = compile_circuit(ansatz, manila.target, (0, 1, 2, 3, 4))
+    assert compiled.circuit.layout.final_index_layout() != compiled.circuit.layout.initial_index_layout(filter_ancillas=True)
+    with HardwareSampler(ansatz, "fake:manila", layout=(0, 1, 2, 3, 4)) as sampler: weights = sampler.sample_batch([params], 4000)[0]
+    exact = BornMachine(ansatz).probs(jnp.asarray(params))
+    means, noisy = np.asarray(exact @ all_weights(5)), np.asarray(weights).mean(0)
+    assert np.abs(noisy - means).max() < 0.35                                  # damped by noise,
+    assert np.corrcoef(noisy, means)[0, 1] > 0.95                              # but each mean on its own wire
+
+
+@pytest.mark.parametrize("ansatz", [brickwork(5, 3), staircase(5, 1), Ansatz(4, (Rotation("RX"), Entangler("CZ", ((0, 3), (1, 2))), Rotation("RY")))])
+def test_total_variation_to_exact_within_sampling_error(ansatz):
+    params, n = np.random.default_rng(0).uniform(-3, 3, ansatz.param_shape), ansatz.n_qubits
+    exact = np.asarray(BornMachine(ansatz).probs(jnp.asarray(params)))
+    with HardwareSampler(ansatz, "aer") as sampler: weights = sampler.sample_batch([params], 20000)[0]
+    chance = [0.5 * np.abs(np.random.default_rng(k).multinomial(20000, exact) / 20000 - exact).sum() for k in range(200)]
+    assert 0.5 * np.abs(histogram(weights, n) - exact).sum() < np.mean(chance) + 4 * np.std(chance)
+
+
+def test_each_job_has_shots_of_its_own_and_a_restart_repeats_them(tmp_path):
+    def two(folder):
+        with HardwareSampler(product(5), "aer", folder=folder, seed=3) as sampler: return [sampler.sample_batch([ANGLES, ANGLES], 200) for _ in range(2)]
+    first, second = two(tmp_path / "a")
+    assert (first[0] != first[1]).any() and (first != second).any()
+    np.testing.assert_array_equal(two(tmp_path / "b"), [first, second])
+    np.testing.assert_array_equal(two(tmp_path / "a"), [first, second])
+
+
+# --- circuits ---------------------------------------------------------------------------------------------------------
+
+def test_gates_without_effect_are_left_out():
+    assert qiskit_circuit(brickwork(5, 3)).count_ops() == {"ry": 15, "rz": 10, "cx": 4, "measure": 5, "barrier": 1}
+    assert len(qiskit_circuit(brickwork(5, 3)).parameters) == 25
+
+
+def test_angles_go_where_the_compiled_circuit_wants_them(manila):
+    "More than ten angles, so that names sort differently from numbers; one row of them is gone."
+    ansatz = brickwork(4, 3)
+    compiled = compile_circuit(ansatz, manila.target)
+    assert [f"θ[{k}]" for k in compiled.columns] == [angle.name for angle in compiled.circuit.parameters]
+    assert sorted(compiled.columns) == list(range(20))
+
+
+def test_noise_is_the_same_when_the_device_is_cut(manila):
+    compiled = compile_circuit(staircase(3, 1), manila.target)
+    small, target = used_part(compiled, manila.target)
+    values = np.random.default_rng(0).uniform(-3, 3, len(compiled.columns))
+    def outcome(circuit, model):
+        bound = circuit.assign_parameters(values)
+        place = {bound.find_bit(step.clbits[0]).index: bound.find_bit(step.qubits[0]).index for step in bound if step.name == "measure"}
+        bound.remove_final_measurements()
+        bound.save_probabilities([place[j] for j in range(3)], label="p")
+        return AerSimulator(noise_model=model, method="density_matrix").run(bound).result().data()["p"]
+    cut, full = noise_model(target), NoiseModel.from_backend(manila)
+    np.testing.assert_allclose(outcome(small.circuit, cut), outcome(compiled.circuit, full), atol=1e-12)
+    used = sorted({compiled.circuit.find_bit(q).index for step in compiled.circuit if step.name != "barrier" for q in step.qubits})
+    for k, qubit in enumerate(used):
+        np.testing.assert_array_equal(cut._local_readout_errors[(k,)].probabilities, full._local_readout_errors[(qubit,)].probabilities)
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("objective", [NoDivergence(), MMD()])
+def test_parameter_shift_on_shots_is_exact_within_four_standard_errors(objective):
+    ansatz, costs = brickwork(3, 2, final_rz=False), np.random.default_rng(0).gamma(2, size=8)
+    params = jnp.asarray(np.random.default_rng(1).uniform(-3, 3, ansatz.param_shape))
+    target, prior, estimator = as_target(costs), BernoulliPrior(), ParameterShift(400)
+    exact = Exact()(objective, BornMachine(ansatz), Exact().prepare(target), prior, params, jax.random.key(0)).gradient
+    with HardwareSampler(ansatz, "aer") as sampler:
+        angles = estimator.settings(sampler, params, jax.random.key(0))
+        samples = sampler.sample_batch(np.concatenate([angles] * 12), 400).reshape(12, len(angles), 400, 3)
+        gradients = np.stack([estimator.estimate(objective, sampler, target, prior, params, jnp.asarray(s), jax.random.key(0)).gradient for s in samples])
+    assert len(angles) == 1 + 2 * 9
+    error = gradients.std(0, ddof=1) / np.sqrt(12)
+    assert (np.abs(gradients.mean(0) - exact) < 4 * error + 1e-9).all()
+
+
+def test_spsa_on_shots_is_its_expectation_within_four_standard_errors():
+    ansatz, costs, c = product(3), np.random.default_rng(0).gamma(2, size=8), 0.2
+    params = np.random.default_rng(1).uniform(-3, 3, ansatz.param_shape)
+    machine, target, estimator = BornMachine(ansatz), as_target(costs), SPSA(2000, c, 40)
+    with HardwareSampler(ansatz, "aer") as sampler:
+        angles = estimator.settings(sampler, jnp.asarray(params), jax.random.key(1))
+        samples = jnp.asarray(sampler.sample_batch(angles, 2000))
+    found = estimator.estimate(NoDivergence(), sampler, target, BernoulliPrior(), jnp.asarray(params), samples, jax.random.key(1)).gradient
+    signs = (np.asarray(angles[:40]) - params) / c
+    value = lambda theta: np.asarray(machine.probs(jnp.asarray(theta)))
+    up, down = (np.stack([value(params + sign * c * s) for s in signs]) for sign in (1, -1))
+    expected = np.tensordot((up - down) @ costs / (2 * c), signs, 1) / 40
+    spread = np.sqrt(sum(q @ costs**2 - (q @ costs)**2 for q in (up, down)).sum() / 2000) / (2 * c * 40)
+    assert np.abs(found - expected).max() < 4 * spread
+
+
+def test_fit_trains_on_shots_and_improves():
+    costs = np.random.default_rng(0).gamma(2, size=8)
+    with HardwareSampler(product(3), "aer") as sampler:
+        result = fit(sampler, costs, objective=NoDivergence(), n_steps=25, key=jax.random.key(0), n_seeds=2, noise=0.1, progress=False)
+        assert isinstance(result.info["estimator"], SPSA)
+        assert len(sampler.journal.attempts) == 25                           # one job a step, all seeds in it
+    assert (result.history["expected_nll"][:, -5:].mean(1) < result.history["expected_nll"][:, :5].mean(1)).all()
+
+
+def test_shots_follow_a_schedule():
+    with HardwareSampler(product(2), "aer") as sampler:
+        fit(sampler, np.arange(4.), objective=NoDivergence(), estimator=SPSA(lambda step: 10 + 10 * step), n_steps=3, key=jax.random.key(0), progress=False)
+        assert [np.load(sampler.journal.path / f"{a.tag}.npz")["bits"].shape for a in sampler.journal.attempts] == [(2, 10, 2), (2, 20, 2), (2, 30, 2)]
+
+
+def test_elbo_refuses_shots_and_says_why():
+    with HardwareSampler(product(3), "aer") as sampler, pytest.raises(TypeError, match="KL needs an explicit distribution with log_prob.*use MMD"):
+        fit(sampler, np.ones(8), objective=KL(), key=jax.random.key(0))
+
+
+# --- budget, crash, resumption ----------------------------------------------------------------------------------------
+
+def test_budget_ends_training_and_a_larger_one_goes_on(tmp_path):
+    def train(**kwargs):
+        with HardwareSampler(product(5), "fake:manila", **kwargs) as sampler:
+            return fit(sampler, np.arange(32.), objective=NoDivergence(), estimator=SPSA(50), n_steps=5, key=jax.random.key(0), progress=False), sampler.usage()
+    whole, _ = train()
+    short, usage = train(folder=tmp_path, max_qpu_seconds=8)
+    assert short.interrupted and short.n_steps == 3 and "budget spent" in short.info["stopped"] and usage["qpu_s"] == "8"
+    rest, usage = train(folder=tmp_path)
+    np.testing.assert_array_equal(rest.params, whole.params)
+    assert usage["qpu_s"] == "13"                                              # five jobs, none of them twice
+    with HardwareSampler(product(5), "fake:manila", max_qpu_seconds=1) as sampler, pytest.raises(StopTraining, match="budget spent"): sampler.sample_batch([ANGLES], 50)
+
+
+def test_a_folder_belongs_to_one_run(tmp_path):
+    with HardwareSampler(product(5), "fake:manila", folder=tmp_path, layout=(0, 1, 2, 3, 4)) as sampler:
+        with pytest.raises(RuntimeError, match="in use"): HardwareSampler(product(5), "fake:manila", folder=tmp_path)
+    with HardwareSampler(product(5), "fake:manila", folder=tmp_path) as again: assert again.layout == sampler.layout
+    with pytest.raises(ValueError, match="settings differ.*ansatz"): HardwareSampler(product(4), "fake:manila", folder=tmp_path)
+
+
+# --- readout ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("invert", [hardware.invert_readout, hardware.invert_readout_m3])
+def test_readout_inversion_against_the_full_matrix(invert):
+    rng, n = np.random.default_rng(0), 3
+    wrong, seen = rng.uniform(0, 0.2, (n, 2)), np.asarray(all_weights(n))[np.repeat(np.arange(8), rng.integers(1, 60, 8))]
+    full = np.ones((1, 1))
+    for e0, e1 in wrong: full = np.kron(full, [[1 - e0, e1], [e0, 1 - e1]])
+    expected = np.linalg.solve(full, histogram(seen, n))
+    found = invert(seen, wrong)
+    np.testing.assert_allclose(found.shares, expected[np.asarray(index_from_weights(jnp.asarray(found.weights)))], atol=1e-5)
+    assert abs(found.shares.sum() - 1) < 1e-5
+
+
+def test_inverted_readout_gives_the_expectation_of_the_noiseless_measurement():
+    wrong = np.array([[0.02, 0.08]] * 5)
+    rng = np.random.default_rng(0)
+    clean = np.where(rng.uniform(size=(50000, 5)) < ONES, -1, 1)
+    seen = np.where(rng.uniform(size=clean.shape) < np.where(clean > 0, wrong[:, 0], wrong[:, 1]), -clean, clean)
+    mended = hardware.invert_readout(seen, wrong)
+    assert np.abs(mended.shares @ (mended.weights < 0) - ONES).max() < 4 * 0.5 / math.sqrt(50000) / 0.9
+    assert np.abs(frequencies(seen) - ONES).max() > 0.03
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    "A machine without an account and without a network."
+    import qiskit_ibm_runtime.accounts.management as management
+    monkeypatch.setattr(management, "_DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(tmp_path / "accounts.json"))
+    for name in ("QISKIT_IBM_TOKEN", "QISKIT_IBM_CHANNEL", "QISKIT_IBM_INSTANCE", "QISKIT_IBM_URL"): monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_no_account(home):
+    with pytest.raises(ValueError, match="^no IBM Quantum account on this machine; save one with .*or run on a noise model"): HardwareSampler(product(5), "least_busy")
+
+
+@pytest.mark.parametrize("token", ["", "  "])
+def test_empty_token(home, token):
+    home.setenv("QISKIT_IBM_TOKEN", token)
+    with pytest.raises(ValueError, match="has an empty token; save it again"): HardwareSampler(product(5), "ibm_torino")
+
+
+def test_no_network_is_not_blamed_on_the_token(home):
+    import socket
+    def unreachable(*args, **kwargs): raise socket.gaierror(-2, "Name or service not known")
+    home.setattr(socket, "getaddrinfo", unreachable)
+    home.setenv("QISKIT_IBM_TOKEN", "x" * 44)
+    with pytest.raises(ConnectionError, match="cannot be reached: no network") as caught: HardwareSampler(product(5), "ibm_torino")
+    assert "token" not in str(caught.value)
+
+
+@pytest.mark.parametrize("backend, kwargs, message", [
+    ("fake:atlantis", {}, "must name one of .*algiers, .*got 'fake:atlantis'"), ("fake:", {}, "must name one of"), ("azure:x", {}, "backend must be 'aer'"),
+    ("pennylane:nowhere", {}, "must name an installed device that needs no more than its wires, got 'pennylane:nowhere'"), (3, {}, "backend must be a name, .*got int"),
+    ("aer", {"options": {"twirling": {"enable_gats": True}}}, "options must be options of IBM's SamplerV2.*enable_gats"),
+    ("aer", {"options": {"dynamical_decouplin": {}}}, "dynamical_decouplin"), ("aer", {"shots": 0}, "shots must be an integer of at least 1, got shots=0"),
+    ("aer", {"shots": 2.5}, "got shots=2.5"), ("pennylane:default.qubit", {"options": {}}, "layout and options are for Qiskit"),
+    ("fake:manila", {"layout": (0, 1, 2, 3, 9)}, "layout must be 5 different qubits of the device, 0 to 4, got layout=.0, 1, 2, 3, 9."),
+    ("fake:manila", {"layout": (0, 1)}, "layout must be 5 different qubits")])
+def test_one_clear_message_before_any_job(backend, kwargs, message):
+    with pytest.raises((TypeError, ValueError), match=message): HardwareSampler(product(5), backend, **kwargs)
+
+
+def test_too_few_qubits():
+    import pennylane as qml
+    with pytest.raises(ValueError, match="has 6 weights and needs as many qubits, but fake_manila has 5; take a larger device or a smaller network"): HardwareSampler(product(6), "fake:manila")
+    with pytest.raises(ValueError, match="must have wires=6, numbered from 0"): HardwareSampler(product(6), qml.device("default.qubit", wires=5))
+    with pytest.raises(ValueError, match="must have wires=2, numbered from 0"): HardwareSampler(product(2), qml.device("default.qubit", wires=[1, 0]))
+
+
+@pytest.mark.parametrize("params, message", [(ANGLES, r"shape \(B, 1, 5\)"), (np.zeros((0, 1, 5)), "one set of angles"), (ANGLES[None] * np.nan, "finite angles")])
+def test_bad_angles(params, message):
+    with HardwareSampler(product(5), "aer") as sampler:
+        with pytest.raises(ValueError, match=message): sampler.sample_batch(params)
+        with pytest.raises(ValueError, match="n_samples must be an integer of at least 1"): sampler.sample_batch([ANGLES], 0)
+        assert not sampler.journal.attempts
+
+
+# --- IBM's service, played by a stand-in ------------------------------------------------------------------------------
+
+class FakeJob:
+    def __init__(self, name, result, states, error=None): self.name, self.bits, self.states, self.error = name, result, list(states), error
+    def job_id(self): return self.name
+    def status(self): return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+    def usage(self): return 1.5
+    def error_message(self): return self.error
+    def result(self): return self.bits
+
+
+class FakeRuntime:
+    "IBM's client as far as we use it: a device whose sampler runs pubs on Aer, and a service that knows jobs by id and by tag."
+    def __init__(self, device, states=("QUEUED", "RUNNING", "DONE"), error=None):
+        self.name, self.num_qubits, self.target, self.service = "ibm_stand_in", device.num_qubits, device.target, self
+        self.submitted, self.by_tag, self.options, self.states, self.error, self.down, self.lose = {}, {}, [], [states], error, 0, 0
+    def job(self, name):
+        if self.down: self.down -= 1; raise self.unreachable()
+        return self.submitted[name]
+    def jobs(self, limit, job_tags, descending): return [self.submitted[name] for name in self.by_tag.get(job_tags[0], [])]
+    def unreachable(self):
+        error = RuntimeError("Please check that you are using a valid API token."); error.__cause__ = ConnectionError("no route to host")
+        return error
+    def sampler(self, device, options):
+        self.options.append(options)
+        return SimpleNamespace(run=self.run)
+    def run(self, pubs, shots):
+        from qiskit_aer.primitives import SamplerV2
+        name, states = f"job-{len(self.submitted)}", self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        self.submitted[name] = FakeJob(name, SamplerV2(seed=1).run(pubs, shots=shots).result(), states, self.error)
+        self.by_tag.setdefault(self.options[-1]["environment"]["job_tags"][0], []).append(name)
+        if self.lose: self.lose -= 1; raise self.unreachable()
+        return self.submitted[name]
+
+
+@pytest.fixture
+def stand_in(manila, monkeypatch):
+    def make(*args, **kwargs):
+        device = FakeRuntime(manila, *args, **kwargs)
+        monkeypatch.setattr(hardware, "_sampler", device.sampler)
+        return device
+    return make
+
+
+def quick(device, **kwargs): return HardwareSampler(product(5), device, poll=0., **kwargs)
+
+
+def test_ibm_job_has_bits_tag_options_and_usage(stand_in):
+    device, options = stand_in(), {"twirling": {"enable_gates": True}, "environment": {"log_level": "INFO"}}
+    with quick(device, options=options) as sampler:
+        weights = sampler.sample_batch([ANGLES], 2000)[0]
+        attempt, = sampler.journal.attempts
+        assert isinstance(sampler.service, RuntimeService) and sampler.backend == "ibm_stand_in"
+    assert np.abs(frequencies(weights) - ONES).max() < 4 * np.sqrt(0.25 / 2000)
+    assert (attempt.id, attempt.state, attempt.seconds) == ("job-0", "done", 1.5)
+    assert attempt.estimate == pytest.approx(qpu_seconds(1, 2000), rel=0.05)
+    assert device.options[-1] == {"twirling": {"enable_gates": True}, "environment": {"log_level": "INFO", "job_tags": [attempt.tag]}}
+
+
+def test_lost_reply_is_found_by_its_tag(stand_in):
+    device = stand_in()
+    device.lose = 1
+    with quick(device) as sampler: sampler.sample_batch([ANGLES], 50)
+    assert len(device.submitted) == 1
+
+
+def test_broken_connection_is_asked_again(stand_in):
+    device = stand_in()
+    device.down = 2
+    with quick(device) as sampler: sampler.sample_batch([ANGLES], 50)
+    device.down = 99
+    with quick(device) as sampler, pytest.raises(ConnectionError, match="cannot be reached"): sampler.sample_batch([ANGLES], 50)
+
+
+def test_failed_job_is_submitted_anew_and_counted(stand_in):
+    device = stand_in(error="1517: too hot")
+    device.states = [("QUEUED", "ERROR"), ("DONE",)]
+    with quick(device) as sampler:
+        sampler.sample_batch([ANGLES], 50)
+        assert [a.state for a in sampler.journal.attempts] == ["failed", "done"] and sampler.journal.used == 3
+        assert sampler.journal.attempts[0].detail == "1517: too hot"
+
+
+@pytest.mark.parametrize("states, kwargs, error", [(("ERROR",), {"retries": 0}, JobFailed), (("QUEUED", "CANCELLED"), {}, JobCancelled),
+                                                   (("QUEUED",), {"max_queue": 0.}, QueueTooLong), (("RUNNING",), {"timeout": 0.}, JobTimeout)])
+def test_other_ends_of_a_job(stand_in, states, kwargs, error):
+    with quick(stand_in(states), **kwargs) as sampler, pytest.raises(error): sampler.sample_batch([ANGLES], 50)
+
+
+def test_crash_between_submission_and_result_pays_once(stand_in, tmp_path):
+    device = stand_in(("QUEUED",))
+    with quick(device, folder=tmp_path, max_queue=0.) as sampler, pytest.raises(QueueTooLong): sampler.sample_batch([ANGLES], 50)
+    for job in device.submitted.values(): job.states = ["DONE"]
+    with quick(device, folder=tmp_path) as sampler: sampler.sample_batch([ANGLES], 50)
+    assert len(device.submitted) == 1 and read_journal(tmp_path)[2][-1].state == "done"
+
+
+def test_least_busy_stays_the_device_of_the_run(stand_in, monkeypatch, tmp_path):
+    device, asked = stand_in(), []
+    def ibm(name, n_qubits): asked.append(name); return device
+    monkeypatch.setattr(hardware, "_ibm", ibm)
+    for _ in range(2):
+        with quick("least_busy", folder=tmp_path) as sampler: assert sampler.backend == "ibm_stand_in"
+    assert asked == ["least_busy", "ibm_stand_in"]
+
+
+# --- runs from a shell ------------------------------------------------------------------------------------------------
+
+TINY = hardware.Plan(backend="aer", n_train=20, hidden=(), layers=2, simulation_steps=20, steps=3, shots=50, final_shots=100)
+
+
+def test_run_resumes_to_the_same_report(tmp_path):
+    whole = hardware.hardware_run(TINY, tmp_path / "a", progress=False)
+    assert list(whole.scores) == ["simulation", "device", "device, fine-tuned"] and whole.stopped is None
+    again = hardware.hardware_run(hardware.stored_plan(tmp_path / "a"), tmp_path / "a", progress=False)
+    assert again.scores == whole.scores
+    np.testing.assert_array_equal(again.params, whole.params)
+    status = hardware.hardware_status(tmp_path / "a")
+    assert (status["backend"], status["done"], status["failed"]) == ("aer", 5, 0)
+    assert hardware.hardware_fetch(tmp_path / "a") == []
+
+
+def test_score_by_hand():
+    data, binn, *_ = TINY.problem()
+    weights = np.random.default_rng(0).choice([-1., 1.], (40, binn.n_weights))
+    found = hardware.score(binn, data, weights)
+    costs = np.array([-float(binn.log_likelihood(jnp.asarray(w), data.x_train, data.y_train)) for w in weights])
+    each = np.stack([np.exp(np.asarray(binn.log_probs(jnp.asarray(w), data.x_test))) for w in weights])
+    loss = lambda p: -np.log(p.mean(0)[np.arange(len(data.y_test)), data.y_test]).mean()
+    without = [loss(np.delete(each, np.s_[4*b:4*b + 4], 0)) for b in range(10)]
+    assert found.expected_nll == pytest.approx((costs.mean(), costs.std(ddof=1) / np.sqrt(40)))
+    assert found.log_loss == pytest.approx((loss(each), np.sqrt(0.9 * ((without - np.mean(without))**2).sum())))
+    assert found.accuracy.value == pytest.approx((each.mean(0).argmax(1) == data.y_test).mean())
+
+
+def test_newest_set_lacks_the_plugin_alone():
+    "tests/requirements-newest-qiskit.txt names all that the package needs, but PennyLane's plugin."
+    root, name = Path(__file__).parent, lambda line: re.split("[<>=]", line)[0]
+    parser = ConfigParser(delimiters=["="], interpolation=None)
+    parser.read(root.parent / "settings.ini")
+    named = {name(line) for line in (root / "requirements-newest-qiskit.txt").read_text().splitlines() if not line.startswith("#")}
+    assert {name(word) for word in parser["DEFAULT"]["requirements"].split()} - named == {"pennylane-qiskit"}
+
+
+def test_command_stops_at_its_budget_and_resumes(tmp_path):
+    from typer.testing import CliRunner
+    from qhn.cli import app
+    call = lambda *words: CliRunner().invoke(app, ["hardware", *map(str, words)])
+    short = call("run", "--backend", "fake:manila", "--n-train", 20, "--hidden", "", "--layers", 1, "--steps", 2, "--shots", 20, "--final-shots", 40,
+                 "--max-qpu-seconds", 4, "--out", tmp_path)
+    assert short.exit_code == 1 and "budget spent" in short.stderr and f"qhn hardware resume {tmp_path}" in short.stderr
+    assert "qpu_seconds  2.5" in call("status", tmp_path).stdout
+    whole = call("resume", tmp_path)
+    assert whole.exit_code == 0 and "device, fine-tuned" in whole.stdout
+    assert call("fetch", tmp_path).stdout == "0 jobs fetched\n"
+    for words in (("resume", tmp_path / "absent"), ("status", tmp_path / "absent"), ("run", "--backend", "fake:nowhere", "--out", tmp_path / "b")):
+        refused = call(*words)
+        assert refused.exit_code == 2 and refused.stderr.startswith("qhn: ") and not (tmp_path / "b").exists()

@@ -280,7 +280,7 @@ class SPSA:
         signs = jax.random.rademacher(jax.random.fold_in(key, 0), (self.n_directions, *params.shape), params.dtype)
         return at_step(self.perturbation, step), signs
 
-# %% ../nbs/06_gradients.ipynb #d2a8d4f9
+# %% ../nbs/06_gradients.ipynb #422d5e80
 _WORTH = 100    # a gradient without noise may cost this many times one with
 
 def choose_estimator(
@@ -294,7 +294,7 @@ def choose_estimator(
     if not isinstance(distribution, Explicit): return ParameterShift(), {"reason": "the distribution gives samples only"}
     n, sampled = distribution.n_qubits, ScoreFunction()
     network, (table, string) = _network_cost(target, n), _circuit_cost(distribution)
-    exact = n_seeds * (3 * table + 10 * 2**n) + network * 2**n // max(n_steps, 300)
+    exact = n_seeds * (3 * table + 10 * 2**n) + network * 2**n // max(int(n_steps), 300)    # int: numpy's would overflow
     costs = {"exact_operations": float(exact) if n < 900 else math.inf,    # beyond any float
              "sampled_operations": float(n_seeds * sampled.n_samples * (network + 3 * string))}
     if exact_bytes(distribution, n_seeds) > _physical_memory(): return sampled, {**costs, "reason": "all probabilities would not fit in memory"}

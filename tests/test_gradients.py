@@ -231,6 +231,7 @@ def test_the_estimator_is_chosen_by_what_there_is_and_what_it_costs(monkeypatch)
     def choice(distribution, **kwargs): return choose_estimator(distribution, as_target(Ising(distribution.n_qubits), (np.ones(distribution.n_qubits),)), **kwargs)
     assert choice(BornMachine(staircase(5, 1)))[0] == Exact()
     for n in (40, 650, 2000): assert choice(BornMachine(staircase(n, 1)))[0] == ScoreFunction()    # 2^2000 is beyond a float
+    assert choice(BornMachine(staircase(650, 1)), n_steps=np.int64(500))[0] == ScoreFunction()
     assert choice(SampleOnly(BornMachine(staircase(5, 1)))) == (ParameterShift(), {"reason": "the distribution gives samples only"})
     near = BornMachine(staircase(10, 1))
     assert choice(near)[0] == Exact()

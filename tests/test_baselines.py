@@ -233,7 +233,7 @@ def test_locally_balanced_proposals_are_in_detailed_balance():
     np.testing.assert_allclose(pi[:, None] * P, (pi[:, None] * P).T, atol=1e-13)
 
 
-@pytest.mark.parametrize("kernel", [Sweep(heat_bath), Sweep(metropolis), LocallyBalanced(), LocallyBalanced(gradient=True)], ids=str)
+@pytest.mark.parametrize("kernel", [Sweep(heat_bath), Sweep(metropolis), LocallyBalanced(), LocallyBalanced(gradient=True)], ids=["gibbs", "metropolis", "balanced", "gradient"])
 def test_one_step_of_each_kernel_has_the_frequencies_of_its_matrix(kernel):
     temperature, w, n_runs = 1.5, networks(3), 20_000
     log_pi = (-nll(w) + log_prior(w)) / temperature

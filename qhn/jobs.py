@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-# %% ../nbs/08a_jobs.ipynb #a9c101c7
+# %% ../nbs/08a_jobs.ipynb #90e7f67d
 STATES = ("queued", "running", "done", "failed", "cancelled")   # the last three have ended
 
 class Status(NamedTuple):
     "What a service says about a job."
     state: str              # one of `STATES`
-    seconds: float = 0.     # QPU seconds used, known once the job has ended
+    seconds: float | None = 0.   # QPU seconds used, once the job has ended; None if the service does not tell
     detail: str = ""        # for messages: the place in the queue, the reason of a failure
 
 # %% ../nbs/08a_jobs.ipynb #bfa6122f
@@ -270,7 +270,7 @@ def _submit(service, journal, budget, job, payload):
 
 def _submitted(journal, job, job_id): return journal.write(job._replace(id=job_id, state="submitted"))
 
-# %% ../nbs/08a_jobs.ipynb #7183ea24
+# %% ../nbs/08a_jobs.ipynb #e188c4cb
 def _bits_file(journal, job): return journal.path / f"{job.tag}.npz"
 
 def _check_bits(bits):
@@ -283,7 +283,8 @@ def _check_bits(bits):
 def _collect(ask, service, journal, job, status):
     "The attempt as it ended, on disk; its bits before it."
     if status.state == "done": _write_bits(_bits_file(journal, job), _check_bits(ask(service.result, job.id)))
-    return journal.write(job._replace(state=status.state, seconds=_check_seconds("seconds", status.seconds), detail=str(status.detail)))
+    seconds = job.estimate if status.seconds is None else _check_seconds("seconds", status.seconds)
+    return journal.write(job._replace(state=status.state, seconds=seconds, detail=str(status.detail)))
 
 # %% ../nbs/08a_jobs.ipynb #d96baa65
 def _take(journal, job):

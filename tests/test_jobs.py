@@ -256,6 +256,24 @@ def test_the_budget_is_passed_by_no_more_than_the_last_misestimate(estimates, ti
     if used: assert sum(used) <= limit + used[-1] - submitted[-1]
 
 
+@pytest.mark.parametrize("state", ["done", "failed", "cancelled"])
+def test_seconds_that_nobody_tells_are_charged_as_estimated(state, tmp_path):
+    device = Device([state], delay=0, seconds=4.0)
+    status = device.status
+    device.status = lambda job_id: status(job_id)._replace(seconds=None)
+    with Journal(tmp_path, RUN) as journal:
+        try: run_job(device, journal, Budget(), payload(0), poll=0, retries=0)
+        except (JobFailed, JobCancelled): pass
+        assert (journal.used, Budget(7).left(journal)) == (4, 3)
+        with pytest.raises(BudgetSpent): run_job(device, journal, Budget(7), payload(journal.position), poll=0)
+
+
+def test_budget_and_estimate_must_be_told(tmp_path):
+    with pytest.raises(ValueError, match="got max_qpu_seconds=None"): Budget(None)
+    with Journal(tmp_path, RUN) as journal, pytest.raises(ValueError, match="got estimate=None"):
+        run_job(Device(seconds=None), journal, Budget(), payload(0))
+
+
 def test_a_budget_counts_jobs_that_are_out_and_survives_the_program(tmp_path):
     device, budget = Device(delay=math.inf, seconds=4.0), Budget(10)
     with Journal(tmp_path, RUN) as journal, pytest.raises(QueueTooLong): run_job(device, journal, budget, payload(0), max_queue=0)
@@ -523,7 +541,7 @@ def test_bad_retries(value, tmp_path):
         run_job(Device(), journal, Budget(), payload(0), retries=value)
 
 
-@pytest.mark.parametrize("value", [-1, math.nan, "ten", None])
+@pytest.mark.parametrize("value", [-1, math.nan, "ten", b"1"])
 def test_bad_seconds(value, tmp_path):
     with pytest.raises(ValueError, match=f"max_qpu_seconds must be a number of seconds, 0 or more, got max_qpu_seconds={value!r}"): Budget(value)
     device = Device(seconds=value, delay=0)

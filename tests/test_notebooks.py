@@ -1,4 +1,6 @@
-"""Every notebook is a test: `pytest -k 04_elbo` runs one. Each gets a process of its own, as x64 set in one must not reach the next."""
+"""Every notebook is a test: `pytest -k 04_elbo` runs one. Each gets a process of its own, as x64 set in one must not reach the next.
+`IN_TEST`, which nbdev sets too, keeps them from submitting jobs to a paid device."""
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,5 +17,6 @@ RUN = "import sys; from nbdev.test import nbdev_test; nbdev_test.__wrapped__(pat
 def test_notebook(notebook, slow):
     flags = "slow" if slow else ""
     done = subprocess.run([sys.executable, "-c", RUN, notebook, flags], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=3600 if slow else 600)
+                          stderr=subprocess.STDOUT, text=True, timeout=3600 if slow else 600,
+                          env=os.environ | {"IN_TEST": "1"})
     if done.returncode: pytest.fail(f"{notebook.relative_to(ROOT)} did not run to its end:\n{done.stdout}", pytrace=False)

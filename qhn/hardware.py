@@ -8,7 +8,7 @@ __all__ = ['JOB_SECONDS', 'SHOT_SECONDS', 'qiskit_circuit', 'Compiled', 'compile
            'invert_readout', 'invert_readout_m3', 'Measured', 'Score', 'score', 'Plan', 'Report', 'hardware_run',
            'hardware_status', 'hardware_fetch']
 
-# %% ../nbs/09_hardware.ipynb #a1698f26
+# %% ../nbs/09_hardware.ipynb #1710f133
 import json, math, os, tempfile
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,6 +20,8 @@ import jax, jax.numpy as jnp, numpy as np, optax
 from jax import Array
 from qiskit import QuantumCircuit, QuantumRegister
 from qiskit.circuit import ParameterVector
+from qiskit.exceptions import QiskitError
+from qiskit.providers import QiskitBackendNotFoundError
 from qiskit.transpiler import Target, generate_preset_pass_manager
 
 from .ansatz import Ansatz, brickwork, check_params
@@ -29,7 +31,7 @@ from .datasets import load_dataset
 from .elbo import NoDivergence
 from .gradients import SPSA
 from .inference import StopTraining, fit
-from .jobs import Budget, BudgetSpent, Journal, Status, fetch, read_journal, run_job
+from .jobs import Budget, BudgetSpent, JobError, Journal, Status, fetch, read_journal, run_job
 from .mmd import MMD
 from .posterior import accuracy, log_loss, posterior_predictive_from_samples
 
@@ -148,7 +150,7 @@ def _bits(result):
     arrays = [pub.data.meas.to_bool_array(order="little") for pub in result]
     return np.concatenate([bits.reshape(-1, *bits.shape[-2:]) for bits in arrays]).astype(np.uint8)
 
-# %% ../nbs/09_hardware.ipynb #3ace4652
+# %% ../nbs/09_hardware.ipynb #32c9af0b
 _NETWORK = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "MaxRetryError", "NewConnectionError", "NameResolutionError")
 
 def _is_network(error):
@@ -161,24 +163,40 @@ def _is_network(error):
 _SAVE = 'QiskitRuntimeService.save_account(token="...", set_as_default=True), or run on a noise model, such as backend="fake:torino"'
 
 def _account():
-    "The user's IBM Quantum service."
+    "The user's IBM Quantum service, of the account that IBM's client would choose."
     from qiskit_ibm_runtime import QiskitRuntimeService
-    tokens = [a.get("token") for a in QiskitRuntimeService.saved_accounts().values()] + [os.environ.get("QISKIT_IBM_TOKEN", "none")]
-    if not all(token and token.strip() for token in tokens): raise ValueError(f"the IBM Quantum account on this machine has an empty token; save it again with {_SAVE}")
-    try: return QiskitRuntimeService()
+    from qiskit_ibm_runtime.accounts import AccountManager
+    try:
+        if (AccountManager.get().token or "").strip(): return QiskitRuntimeService()
     except Exception as error:
         if _is_network(error): raise ConnectionError("IBM Quantum cannot be reached: no network, or a firewall; the account was not looked at. Try again later, or run on a noise model, such as backend=\"fake:torino\"") from error
         if type(error).__name__ == "AccountNotFoundError": raise ValueError(f"no IBM Quantum account on this machine; save one with {_SAVE}") from error
-        raise ValueError(f"IBM Quantum refuses the account: {error} Save it again with {_SAVE}") from error
+        raise ValueError(f"IBM Quantum refuses the account: {_words(error)} Save it again with {_SAVE}") from error
+    raise ValueError(f"the IBM Quantum account on this machine has an empty token; save it again with {_SAVE}")
 
-# %% ../nbs/09_hardware.ipynb #e4f07f56
+def _words(error):
+    "What an exception says, as one line with a full stop; Qiskit's own put their text in quotes."
+    return " ".join(str(getattr(error, "message", error)).split()).rstrip(".") + "."
+
+def _reach(call, *args, **kwargs):
+    "The answer of IBM's client, network failures as `ConnectionError`, refusals as `JobError`."
+    try: return call(*args, **kwargs)
+    except Exception as error:
+        if _is_network(error): raise ConnectionError(f"IBM Quantum cannot be reached: {_words(error)}") from error
+        if not isinstance(error, QiskitError) or isinstance(error, QiskitBackendNotFoundError): raise
+        raise JobError(f"IBM Quantum refuses: {_words(error)} Finished jobs are kept; run the same command again once this is mended") from error
+
+# %% ../nbs/09_hardware.ipynb #c8d154d6
 def _ibm(name, n_qubits):
     "A device of IBM's, by name or the one with the shortest queue."
     service = _account()
-    if name == "least_busy": return service.least_busy(operational=True, simulator=False, min_num_qubits=n_qubits)
-    known = [backend.name for backend in service.backends()]
-    if name not in known: raise ValueError(f"backend must be a device that the account may use, one of {', '.join(known)}, got {name!r}")
-    return service.backend(name)
+    try:
+        if name != "least_busy": return _reach(service.backend, name)
+        return _reach(service.least_busy, operational=True, simulator=False, min_num_qubits=n_qubits)
+    except QiskitBackendNotFoundError as error:
+        known = ", ".join(backend.name for backend in _reach(service.backends)) or "none"
+        wanted = f"with {n_qubits} qubits or more that is online" if name == "least_busy" else "that the account may use"
+        raise ValueError(f"backend must be a device {wanted}, got {name!r}; the account may use: {known}") from error
 
 def _fake(name):
     from qiskit_ibm_runtime import fake_provider
@@ -253,7 +271,7 @@ class LocalService:
         return Status("done", self.results[job_id][0])
     def result(self, job_id): return self.results[job_id][1]
 
-# %% ../nbs/09_hardware.ipynb #68b2d2b8
+# %% ../nbs/09_hardware.ipynb #3c247c03
 def _sampler(device, options):
     "IBM's sampler for a device; it refuses options that it does not know, which would otherwise fail with the first job."
     try: from qiskit_ibm_runtime.executor_sampler import SamplerV2
@@ -263,16 +281,9 @@ def _sampler(device, options):
         raise ValueError("options must be options of IBM's SamplerV2, such as {'dynamical_decoupling': {'enable': True}, 'twirling': {'enable_gates': True}}, "
                          f"got {options!r}: {' '.join(str(error).split())}") from error
 
-def _reach(call, *args, **kwargs):
-    "The answer of IBM's client, network failures as `ConnectionError`."
-    try: return call(*args, **kwargs)
-    except Exception as error:
-        if _is_network(error): raise ConnectionError(f"IBM Quantum cannot be reached: {error}") from error
-        raise
-
 _STATES = {"INITIALIZING": "queued", "QUEUED": "queued", "RUNNING": "running", "DONE": "done", "ERROR": "failed", "CANCELLED": "cancelled"}
 
-# %% ../nbs/09_hardware.ipynb #926c4502
+# %% ../nbs/09_hardware.ipynb #5674f662
 class RuntimeService:
     "A device of IBM's as a service."
     def __init__(self,
@@ -283,7 +294,8 @@ class RuntimeService:
     ): self.device, self.compiled, self.options, self.estimate = device, compiled, options or {}, seconds
 
     def submit(self, payload, tag):
-        environment = {**self.options.get("environment", {}), "job_tags": [tag]}
+        environment = self.options.get("environment", {})
+        environment = {**environment, "job_tags": [*environment.get("job_tags", ()), tag]}
         sampler = _sampler(self.device, {**self.options, "environment": environment})
         return _reach(sampler.run, self.compiled.pubs(payload), shots=payload["shots"]).job_id()
     def find(self, tag): return [job.job_id() for job in _reach(self.device.service.jobs, limit=None, job_tags=[tag], descending=False)]
@@ -291,7 +303,7 @@ class RuntimeService:
         job = _reach(self.device.service.job, job_id)
         state = _STATES[_reach(job.status)]
         if state in ("queued", "running"): return Status(state)
-        return Status(state, _reach(job.usage) or 0., _reach(job.error_message) or "" if state == "failed" else "")
+        return Status(state, _reach(job.usage), _reach(job.error_message) or "" if state == "failed" else "")
     def result(self, job_id): return _bits(_reach(_reach(self.device.service.job, job_id).result))
 
 # %% ../nbs/09_hardware.ipynb #450acb7d
@@ -313,7 +325,7 @@ def _run_qiskit(sampler, compiled, payload):
     "Bits of each circuit from a simulator of Qiskit's, or another maker's device."
     return _bits(sampler(payload["seed"]).run(compiled.pubs(payload), shots=payload["shots"]).result())
 
-# %% ../nbs/09_hardware.ipynb #31ac5be7
+# %% ../nbs/09_hardware.ipynb #53b37d68
 def _open_service(ansatz, device, layout, options, seed):
     "The service behind a device, and the layout of the wires."
     if _is_pennylane(device):
@@ -323,10 +335,15 @@ def _open_service(ansatz, device, layout, options, seed):
     is_free = _is_aer(device)
     compiled = compile_circuit(ansatz, None if is_free and device.options.noise_model is None else device.target, layout, seed)
     if is_free: return LocalService(partial(_run_qiskit, partial(_aer_sampler, device), compiled), lambda payload: 0.), compiled.layout
-    duration = compiled.circuit.estimate_duration(device.target)
+    duration = _duration(compiled.circuit, device.target)
     seconds = lambda payload: qpu_seconds(2 if payload["circuit"] == "calibration" else len(payload["params"]), payload["shots"], duration)
     if hasattr(device, "service"): return RuntimeService(device, compiled, options, seconds), compiled.layout
     return LocalService(partial(_run_qiskit, *_local_sampler(device, compiled)), seconds), compiled.layout
+
+def _duration(circuit, target):
+    "Seconds of a circuit's gates; 0 where the device does not tell how long they take."
+    try: return circuit.estimate_duration(target)
+    except QiskitError: return 0.
 
 def _local_sampler(device, compiled):
     "What runs circuits on a noise model or on another maker's device, and the circuits that it takes."
@@ -340,7 +357,7 @@ def _aer_sampler(simulator, seed):
     from qiskit_aer.primitives import SamplerV2
     return SamplerV2.from_backend(simulator, seed=seed)
 
-# %% ../nbs/09_hardware.ipynb #a5e62614
+# %% ../nbs/09_hardware.ipynb #635b0bcf
 class HardwareSampler:
     "Samples of a measured circuit on a device or a noise model: an implicit distribution, which `fit` trains on the host."
     def __init__(self,
@@ -360,6 +377,8 @@ class HardwareSampler:
         folder = self._temporary.name if folder is None else Path(folder)
         backend, layout = _as_before(folder, ansatz, backend, layout)
         device = open_backend(backend, ansatz.n_qubits)
+        if _is_pennylane(device) and max_qpu_seconds != math.inf:
+            raise ValueError(f"max_qpu_seconds is for devices that tell their seconds, a PennyLane device does not, got {max_qpu_seconds=}; leave it out, or name a backend of IBM's")
         self.service, self.layout = _open_service(ansatz, device, layout, options, seed)
         self.backend = backend if isinstance(backend, str) and backend != "least_busy" else device.name
         settings = {"ansatz": repr(ansatz), "backend": self.backend, "layout": self.layout, "options": options, "seed": seed}
@@ -388,14 +407,14 @@ class HardwareSampler:
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
 
-    def _run(self, circuit, params, shots, seed=None):
+    def _run(self, circuit, params, shots, seed=None):    # -> (B, shots, n), ±1
         if seed is None: seed = int(np.random.SeedSequence([self.seed, self.journal.position]).generate_state(1)[0]) >> 1
         payload = {"circuit": circuit, "params": np.round(np.asarray(params, float), 9), "shots": _checked_shots("n_samples", self.shots if shots is None else shots), "seed": seed}
         try: bits = run_job(self.service, self.journal, self.budget, payload, **self.waiting)
         except BudgetSpent as stop: raise StopTraining(str(stop)) from stop
-        return 1. - 2. * bits
+        return 1. - 2. * _checked_bits(bits, payload, self.n_qubits)
 
-# %% ../nbs/09_hardware.ipynb #f6266599
+# %% ../nbs/09_hardware.ipynb #97d03f1a
 def _checked_shots(name, value):
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1: raise ValueError(f"{name} must be an integer of at least 1, got {name}={value!r}")
     return int(value)
@@ -405,6 +424,13 @@ def _checked_batch(ansatz, params):
     if params.shape[1:] != ansatz.param_shape or not len(params): raise ValueError(f"params must have shape (B, {', '.join(map(str, ansatz.param_shape))}), one set of angles for each circuit, got shape {params.shape}")
     if not np.isfinite(params).all(): raise ValueError("params must be finite angles in radians, got NaN or infinity")
     return params
+
+def _checked_bits(bits, payload, n):
+    "The shots that were asked for; a device that repeats circuits in blocks may return a few more."
+    circuits, shots = len(payload["params"]) or 2, payload["shots"]    # calibration has two circuits, without angles
+    if bits.shape[::2] != (circuits, n) or bits.shape[1] < shots:
+        raise ValueError(f"the device must return bits of shape {(circuits, shots, n)}, got {bits.shape}; the job is paid and its bits are in the run's folder")
+    return bits[:, :shots]
 
 def _as_before(folder, ansatz, backend, layout):
     "The device and the layout that a run in this folder has chosen; both may have been left open."

@@ -1,4 +1,5 @@
 """The hardware run against simulators and noise models of 5 and 16 qubits: bits, noise, gradients, messages. No test needs an account."""
+import json
 import math
 import re
 from configparser import ConfigParser
@@ -9,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from qiskit.providers import QiskitBackendNotFoundError
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
+from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError, IBMRuntimeError
 
 import qhn.hardware as hardware
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
@@ -21,7 +24,7 @@ from qhn.elbo import KL, BernoulliPrior, NoDivergence
 from qhn.gradients import SPSA, Exact, ParameterShift, as_target
 from qhn.hardware import HardwareSampler, LocalService, RuntimeService, compile_circuit, noise_model, open_backend, qiskit_circuit, qpu_seconds, used_part
 from qhn.inference import StopTraining, fit
-from qhn.jobs import JobCancelled, JobFailed, JobTimeout, QueueTooLong, Status, read_journal
+from qhn.jobs import JobCancelled, JobError, JobFailed, JobTimeout, QueueTooLong, Status, read_journal
 from qhn.mmd import MMD
 
 ONES = np.array([0.05, 0.25, 0.45, 0.65, 0.9])                     # a different P(1) on every wire
@@ -74,9 +77,10 @@ def test_a_hundred_qubits():
     assert np.abs(weights.mean()) < 4 / np.sqrt(50 * 40)
 
 
-@pytest.mark.parametrize("make", [lambda manila: AerSimulator.from_backend(manila), lambda manila: GenericBackendV2(5, seed=1)])
+@pytest.mark.parametrize("make", [lambda manila: AerSimulator.from_backend(manila), lambda manila: GenericBackendV2(5, seed=1),
+                                  lambda manila: GenericBackendV2(5, noise_info=False, seed=1)])
 def test_column_is_wire_on_backend_objects(manila, make):
-    "A simulator with noise, and a device of a maker that we do not know."
+    "A simulator with noise, and devices of a maker that we do not know, one of them silent about its gates' durations."
     with HardwareSampler(product(5), make(manila)) as sampler: weights = sampler.sample_batch([ANGLES], 1500)[0]
     assert np.abs(frequencies(weights) - ONES).max() < 0.12
 
@@ -258,9 +262,29 @@ def test_no_account(home):
     with pytest.raises(ValueError, match="^no IBM Quantum account on this machine; save one with .*or run on a noise model"): HardwareSampler(product(5), "least_busy")
 
 
-@pytest.mark.parametrize("token", ["", "  "])
-def test_empty_token(home, token):
-    home.setenv("QISKIT_IBM_TOKEN", token)
+def test_an_empty_token_in_the_environment_is_none(home):
+    home.setenv("QISKIT_IBM_TOKEN", "")
+    with pytest.raises(ValueError, match="^no IBM Quantum account on this machine"): HardwareSampler(product(5), "least_busy")
+
+
+def save_accounts(tmp_path, **tokens):
+    "Accounts on disk, the first of them the default one."
+    saved = {name: {"channel": "ibm_quantum_platform", "token": token, "url": "https://cloud.ibm.com", "is_default_account": not k}
+             for k, (name, token) in enumerate(tokens.items())}
+    (tmp_path / "accounts.json").write_text(json.dumps(saved))
+
+
+def test_only_the_account_that_would_be_used_is_looked_at(home, tmp_path):
+    import qiskit_ibm_runtime
+    home.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", lambda: "the service")
+    save_accounts(tmp_path, good="x" * 44, other="")
+    assert hardware._account() == "the service"
+    save_accounts(tmp_path, empty="", other="x" * 44)
+    with pytest.raises(ValueError, match="has an empty token; save it again"): hardware._account()
+
+
+def test_empty_token(home):
+    home.setenv("QISKIT_IBM_TOKEN", "  ")
     with pytest.raises(ValueError, match="has an empty token; save it again"): HardwareSampler(product(5), "ibm_torino")
 
 
@@ -279,6 +303,7 @@ def test_no_network_is_not_blamed_on_the_token(home):
     ("aer", {"options": {"twirling": {"enable_gats": True}}}, "options must be options of IBM's SamplerV2.*enable_gats"),
     ("aer", {"options": {"dynamical_decouplin": {}}}, "dynamical_decouplin"), ("aer", {"shots": 0}, "shots must be an integer of at least 1, got shots=0"),
     ("aer", {"shots": 2.5}, "got shots=2.5"), ("pennylane:default.qubit", {"options": {}}, "layout and options are for Qiskit"),
+    ("pennylane:default.qubit", {"max_qpu_seconds": 60}, "max_qpu_seconds is for devices that tell their seconds.*got max_qpu_seconds=60; leave it out"),
     ("fake:manila", {"layout": (0, 1, 2, 3, 9)}, "layout must be 5 different qubits of the device, 0 to 4, got layout=.0, 1, 2, 3, 9."),
     ("fake:manila", {"layout": (0, 1)}, "layout must be 5 different qubits")])
 def test_one_clear_message_before_any_job(backend, kwargs, message):
@@ -303,10 +328,11 @@ def test_bad_angles(params, message):
 # --- IBM's service, played by a stand-in ------------------------------------------------------------------------------
 
 class FakeJob:
+    seconds = 1.5
     def __init__(self, name, result, states, error=None): self.name, self.bits, self.states, self.error = name, result, list(states), error
     def job_id(self): return self.name
     def status(self): return self.states.pop(0) if len(self.states) > 1 else self.states[0]
-    def usage(self): return 1.5
+    def usage(self): return self.seconds
     def error_message(self): return self.error
     def result(self): return self.bits
 
@@ -330,7 +356,7 @@ class FakeRuntime:
         from qiskit_aer.primitives import SamplerV2
         name, states = f"job-{len(self.submitted)}", self.states.pop(0) if len(self.states) > 1 else self.states[0]
         self.submitted[name] = FakeJob(name, SamplerV2(seed=1).run(pubs, shots=shots).result(), states, self.error)
-        self.by_tag.setdefault(self.options[-1]["environment"]["job_tags"][0], []).append(name)
+        self.by_tag.setdefault(self.options[-1]["environment"]["job_tags"][-1], []).append(name)
         if self.lose: self.lose -= 1; raise self.unreachable()
         return self.submitted[name]
 
@@ -348,7 +374,7 @@ def quick(device, **kwargs): return HardwareSampler(product(5), device, poll=0.,
 
 
 def test_ibm_job_has_bits_tag_options_and_usage(stand_in):
-    device, options = stand_in(), {"twirling": {"enable_gates": True}, "environment": {"log_level": "INFO"}}
+    device, options = stand_in(), {"twirling": {"enable_gates": True}, "environment": {"log_level": "INFO", "job_tags": ["mine"]}}
     with quick(device, options=options) as sampler:
         weights = sampler.sample_batch([ANGLES], 2000)[0]
         attempt, = sampler.journal.attempts
@@ -356,7 +382,61 @@ def test_ibm_job_has_bits_tag_options_and_usage(stand_in):
     assert np.abs(frequencies(weights) - ONES).max() < 4 * np.sqrt(0.25 / 2000)
     assert (attempt.id, attempt.state, attempt.seconds) == ("job-0", "done", 1.5)
     assert attempt.estimate == pytest.approx(qpu_seconds(1, 2000), rel=0.05)
-    assert device.options[-1] == {"twirling": {"enable_gates": True}, "environment": {"log_level": "INFO", "job_tags": [attempt.tag]}}
+    assert device.options[-1] == {"twirling": {"enable_gates": True}, "environment": {"log_level": "INFO", "job_tags": ["mine", attempt.tag]}}
+    assert options["environment"]["job_tags"] == ["mine"]
+
+
+def test_seconds_that_ibm_does_not_tell_are_charged_as_estimated(stand_in, monkeypatch):
+    monkeypatch.setattr(FakeJob, "seconds", None)
+    with quick(stand_in(), max_qpu_seconds=4) as sampler:
+        sampler.sample_batch([ANGLES], 2000)
+        assert sampler.journal.used == sampler.journal.attempts[0].estimate > 3
+        with pytest.raises(StopTraining, match="budget spent"): sampler.sample_batch([ANGLES], 2000)
+
+
+@pytest.mark.parametrize("error", [IBMRuntimeError, IBMNotAuthorizedError])
+@pytest.mark.parametrize("where", ["run", "jobs", "job"])
+def test_what_ibm_refuses_is_said_in_one_sentence(stand_in, monkeypatch, where, error):
+    device = stand_in()
+    def refuse(*args, **kwargs): raise error("The minutes of\n this month are used up")
+    monkeypatch.setattr(device, where, refuse)
+    with quick(device) as sampler, pytest.raises(JobError, match="^IBM Quantum refuses: The minutes of this month are used up. Finished jobs"):
+        sampler.sample_batch([ANGLES], 50)
+
+
+def test_devices_are_looked_up_and_listed_only_on_failure(monkeypatch):
+    class Account:
+        def __init__(self, error=None): self.error, self.listed = error, 0
+        def backend(self, name, **kwargs):
+            if self.error: raise self.error
+            return name
+        def least_busy(self, **kwargs): return self.backend("the idle one")
+        def backends(self):
+            self.listed += 1
+            return [SimpleNamespace(name="ibm_a"), SimpleNamespace(name="ibm_b")]
+    def ask(name, error=None):
+        account = Account(error)
+        monkeypatch.setattr(hardware, "_account", lambda: account)
+        try: return hardware._ibm(name, 9)
+        finally: listed.append(account.listed)
+    listed = []
+    assert (ask("ibm_a"), ask("least_busy")) == ("ibm_a", "the idle one") and listed == [0, 0]
+    unknown, down = QiskitBackendNotFoundError("No backend matches the criteria."), RuntimeError("Check your token.")
+    down.__cause__ = ConnectionError("no route to host")
+    with pytest.raises(ValueError, match="backend must be a device that the account may use, got 'ibm_z'; the account may use: ibm_a, ibm_b"): ask("ibm_z", unknown)
+    with pytest.raises(ValueError, match="backend must be a device with 9 qubits or more that is online, got 'least_busy'"): ask("least_busy", unknown)
+    for name in ("ibm_a", "least_busy"):
+        with pytest.raises(ConnectionError, match="IBM Quantum cannot be reached"): ask(name, down)
+        with pytest.raises(JobError, match="IBM Quantum refuses: no access."): ask(name, IBMNotAuthorizedError("no access"))
+
+
+@pytest.mark.parametrize("shape, accepted", [((1, 50, 5), True), ((1, 64, 5), True), ((1, 49, 5), False), ((2, 50, 5), False), ((1, 50, 4), False)])
+def test_bits_have_the_shape_that_was_asked_for(shape, accepted):
+    with HardwareSampler(product(5), "aer") as sampler:
+        sampler.service.run = lambda payload: np.zeros(shape, np.uint8)
+        if accepted: assert sampler.sample_batch([ANGLES], 50).shape == (1, 50, 5)
+        else:
+            with pytest.raises(ValueError, match=r"the device must return bits of shape \(1, 50, 5\), got"): sampler.sample_batch([ANGLES], 50)
 
 
 def test_lost_reply_is_found_by_its_tag(stand_in):

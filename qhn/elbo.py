@@ -125,14 +125,14 @@ def check_distribution(
     wrong = ~(np.abs(total - 1) < 1e-4)
     if wrong.any(): raise ValueError(f"{name} must sum to one along the last axis, got a sum of {total[wrong][0]:.6g}")
 
-# %% ../nbs/04_elbo.ipynb #c4a81317
+# %% ../nbs/04_elbo.ipynb #eb024290
 def entropy(
-    q: Array,    # (2**n,) probabilities
-) -> Array:      # nats
+    q: Array,    # (..., 2**n) probabilities
+) -> Array:      # (...) nats
     "-Σ q log q, with 0 log 0 = 0."
     check_distribution("q", q)
     q = jnp.asarray(q)
-    return -jnp.sum(q * jnp.log(jnp.maximum(q, jnp.finfo(q.dtype).tiny)))
+    return -(q * jnp.log(jnp.maximum(q, jnp.finfo(q.dtype).tiny))).sum(-1)
 
 def kl_divergence(
     q: Array,        # (2**n,) probabilities
@@ -165,26 +165,28 @@ def posterior_divergence(
     "KL(q ‖ posterior), also where the posterior's probabilities are too small for a floating-point number."
     return kl_divergence(q, jax.nn.log_softmax(_log_joint(log_likelihoods, prior, temperature)))
 
-# %% ../nbs/04_elbo.ipynb #c69e5fb8
+# %% ../nbs/04_elbo.ipynb #c6f5016d
 def total_variation(
-    q: Array,    # (2**n,) probabilities
-    p: Array,    # (2**n,) probabilities
-) -> Array:      # between 0 and 1
+    q: Array,    # (..., 2**n) probabilities
+    p: Array,    # (..., 2**n) probabilities
+) -> Array:      # (...) between 0 and 1
     "Largest difference in probability over all sets of networks: half of Σ |q - p|."
     if np.shape(q) != np.shape(p): raise ValueError(f"q and p must have the same shape, got {np.shape(q)} and {np.shape(p)}")
     check_distribution("q", q); check_distribution("p", p)
-    return jnp.abs(jnp.asarray(q) - jnp.asarray(p)).sum() / 2
+    return jnp.abs(jnp.asarray(q) - jnp.asarray(p)).sum(-1) / 2
 
 def effective_number(
-    q: Array,            # (2**n,) probabilities
+    q: Array,            # (..., 2**n) probabilities
     order: float = 1,    # 1: exp of the entropy; 2: inverse probability that two draws agree; 0: number of possible networks
-) -> Array:              # between 1 and 2**n
+) -> Array:              # (...) between 1 and 2**n
     "Number of equally probable networks that would be as diverse as q (Hill number)."
     if not order >= 0: raise ValueError(f"order must be at least 0, got {order=}")
     if order == 1: return jnp.exp(entropy(q))
     check_distribution("q", q)
     q = jnp.asarray(q)
-    return jnp.sum(jnp.where(q > 0, q**order, 0))**(1 / (1 - order))
+    if order == math.inf: return 1 / q.max(-1)
+    log_q = jnp.where(q > 0, jnp.log(jnp.where(q > 0, q, 1)), -jnp.inf)    # powers in logarithms: q**100 would underflow
+    return jnp.exp(logsumexp(jnp.where(q > 0, order * log_q, -jnp.inf), -1) / (1 - order))
 
 # %% ../nbs/04_elbo.ipynb #4f135a94
 class Loss(NamedTuple):

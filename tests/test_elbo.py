@@ -369,3 +369,20 @@ REFUSED = {
 def test_bad_input_is_refused_by_name(call, text):
     with pytest.raises(ValueError) as error: call()
     assert text in str(error.value)
+
+
+# ---- rows, and large orders in single precision
+
+def test_measures_of_several_distributions_are_those_of_each():
+    rng = np.random.default_rng(8)
+    q, p = (a / a.sum(-1, keepdims=True) for a in rng.exponential(size=(2, 3, 16)))
+    for measure in (lambda a, b: total_variation(a, b), lambda a, b: entropy(a), lambda a, b: effective_number(a), lambda a, b: effective_number(a, 3.5)):
+        np.testing.assert_allclose(measure(q, p), [measure(a, b) for a, b in zip(q, p)], rtol=1e-13)
+
+
+@pytest.mark.parametrize("order", [0, 0.5, 1, 2, 100, np.inf])
+def test_effective_numbers_of_uniform_and_uneven_distributions_in_single_precision(order):
+    with jax.enable_x64(False):
+        assert effective_number(jnp.full(4, 0.25), order) == pytest.approx(4, rel=1e-5)
+        uneven = float(effective_number(jnp.array([0.5, 0.25, 0.25, 0.0]), order))
+    assert uneven == pytest.approx({0: 3, 0.5: (2**-0.5 + 1) ** 2, 1: 2**1.5, 2: 1 / 0.375, 100: (0.5**100 + 2 * 0.25**100) ** (-1 / 99), np.inf: 2}[order], rel=1e-5)

@@ -305,11 +305,11 @@ def _friendly_errors():
         print("qhn: interrupted; files written so far are whole", file=sys.stderr)
         raise typer.Exit(130) from None
 
-# %% ../nbs/13_cli.ipynb #6238fcfd
+# %% ../nbs/13_cli.ipynb #ae96ebcf
 hardware_app = typer.Typer(no_args_is_help=True, help="Train in simulation, sample and fine-tune on a quantum computer or its noise model.")
 app.add_typer(hardware_app, name="hardware")
 _Folder = Annotated[Path, typer.Argument(help="Folder of the run.")]
-_MaxSeconds = Annotated[float, typer.Option(help="Budget of the whole run, in QPU seconds.")]
+_MaxSeconds = Annotated[float | None, typer.Option(help="Budget of the whole run, in QPU seconds; if left out, the run's own, at first 60 on a device of IBM's.")]
 
 @hardware_app.command("run")
 def hardware_run_command(
@@ -322,7 +322,7 @@ def hardware_run_command(
     steps: Annotated[int, typer.Option(help="Steps of SPSA on the device.")] = 50,
     shots: Annotated[int, typer.Option(help="Shots of each circuit while fine-tuning.")] = 1000,
     final_shots: Annotated[int, typer.Option(help="Shots before and after fine-tuning.")] = 4000,
-    max_qpu_seconds: _MaxSeconds = float("inf"),
+    max_qpu_seconds: _MaxSeconds = None,
     seed: Annotated[int, typer.Option(help="Seed of the data split, the start and the simulator.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the run, new or of the same run.")] = Path("qhn-hardware"),
 ) -> None:
@@ -333,9 +333,9 @@ def hardware_run_command(
                     steps=steps, shots=shots, final_shots=final_shots, seed=seed)
         _carry_out(plan, out, max_qpu_seconds)
 
-# %% ../nbs/13_cli.ipynb #3a368e92
+# %% ../nbs/13_cli.ipynb #860225e5
 @hardware_app.command("resume")
-def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = float("inf")) -> None:
+def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None) -> None:
     "Go on with a run, after a crash or with a larger budget; what is paid is not paid again."
     with _friendly_errors():
         from qhn.hardware import stored_plan
@@ -355,7 +355,7 @@ def hardware_fetch_command(folder: _Folder) -> None:
         from qhn.hardware import hardware_fetch
         print(f"{len(hardware_fetch(folder))} jobs fetched")
 
-# %% ../nbs/13_cli.ipynb #4059ac72
+# %% ../nbs/13_cli.ipynb #631199c3
 def _carry_out(plan, folder, max_qpu_seconds):
     "Run a plan and print a row for each stage; exit status 1 if the run has to be resumed."
     from qhn.hardware import hardware_run
@@ -364,7 +364,8 @@ def _carry_out(plan, folder, max_qpu_seconds):
     for stage, values in report.scores.items(): table.add_row(stage, *map(str, values))
     Console(force_jupyter=False).print(table)
     if report.stopped:
-        print(f"qhn: {report.stopped}; go on with `qhn hardware resume {folder}`", file=sys.stderr)
+        more = " --max-qpu-seconds SECONDS" if report.stopped.startswith("budget spent") else ""
+        print(f"qhn: {report.stopped}; go on with `qhn hardware resume {folder}{more}`", file=sys.stderr)
         raise typer.Exit(1)
 
 # %% ../nbs/13_cli.ipynb #32a81e6f

@@ -539,7 +539,7 @@ class Plan:
         binn = BiNN((data.n_features, *self.hidden, 1 if data.n_classes == 2 else data.n_classes))
         return data, binn, brickwork(binn.n_weights, self.layers, final_rz=False), NoDivergence() if self.mle else MMD()
 
-# %% ../nbs/09_hardware.ipynb #c5e15978
+# %% ../nbs/09_hardware.ipynb #c5164aaf
 def _write(path, values):
     "The whole file, or no file."
     part = path.with_name(f".{path.name}")
@@ -554,6 +554,21 @@ def stored_plan(
     if not path.exists(): raise ValueError(f"folder {str(folder)!r} holds no run; give the folder that `qhn hardware run` was started with")
     values = json.loads(path.read_text())
     return Plan(**{**values, "hidden": tuple(values["hidden"])})
+
+_IBM_BUDGET = 60.    # QPU seconds of a run on a device of IBM's that was given no budget
+
+def _budget(plan, folder, seconds):
+    "QPU seconds that the run may use: those given now, else those given before, else a default."
+    if seconds is not None: return seconds
+    if (folder / "budget.json").exists(): return json.loads((folder / "budget.json").read_text())
+    return _IBM_BUDGET if plan.backend != "aer" and ":" not in plan.backend else math.inf
+
+def _say_costs(plan, device):
+    "What the whole run will cost on a device of IBM's, beside its budget."
+    if not isinstance(device.service, RuntimeService): return
+    cost = lambda n, shots: device.service.estimate({"circuit": "ansatz", "params": [None] * n, "shots": shots})
+    total = (1 + (plan.steps > 0)) * cost(1, plan.final_shots) + plan.steps * cost(2, plan.shots)
+    print(f"{device.backend}: the whole run needs about {total:.0f} QPU seconds; {device.budget.report(device.journal)}")
 
 def _open_run(plan, folder, **kwargs):
     "The plan's device, with the journal in the folder; the plan is stored once the device has been found."
@@ -571,7 +586,7 @@ def _simulated(plan, folder, progress):
         _write(path, np.asarray(result.params[result.best_seed(last=10)], float).tolist())
     return np.array(json.loads(path.read_text()))
 
-# %% ../nbs/09_hardware.ipynb #73016b27
+# %% ../nbs/09_hardware.ipynb #2ddd8c7f
 class Report(NamedTuple):
     "How far a run came."
     scores: dict[str, Score]    # "simulation", "device", "device, fine-tuned"; those that the budget allowed
@@ -581,13 +596,16 @@ class Report(NamedTuple):
 def hardware_run(
     plan: Plan,
     folder: str | Path,                  # of this run alone; the same plan in the same folder goes on
-    max_qpu_seconds: float = math.inf,
+    max_qpu_seconds: float | None = None,   # None: as before, or 60 on a device of IBM's and no limit elsewhere
     progress: bool = True,               # show bars while training
     **waiting,                           # `timeout`, `max_queue`, `poll`, `retries` of `run_job`
 ) -> Report:
     "Train in simulation, sample on the device, fine-tune there, sample again."
     folder, (data, binn, ansatz, objective) = Path(folder), plan.problem()
+    max_qpu_seconds = _budget(plan, folder, max_qpu_seconds)
     with _open_run(plan, folder, max_qpu_seconds=max_qpu_seconds, **waiting) as device:
+        _write(folder / "budget.json", max_qpu_seconds)
+        _say_costs(plan, device)
         params, stopped = _simulated(plan, folder, progress), None
         scores = {"simulation": score(binn, data, BornMachine(ansatz).sample(jnp.asarray(params), jax.random.key(plan.seed), plan.final_shots))}
         try:

@@ -1,4 +1,5 @@
 """The hardware run against simulators and noise models of 5 and 16 qubits: bits, noise, gradients, messages. No test needs an account."""
+import dataclasses
 import json
 import math
 import re
@@ -502,6 +503,20 @@ def test_run_resumes_to_the_same_report(tmp_path):
     assert hardware.hardware_fetch(tmp_path / "a") == []
 
 
+def test_a_run_on_ibm_has_a_budget_and_says_its_cost(stand_in, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(hardware, "_ibm", lambda name, n_qubits: stand_in())
+    plan = dataclasses.replace(TINY, backend="least_busy")
+    report = hardware.hardware_run(plan, tmp_path / "a", progress=False, poll=0.)
+    total = 2 * qpu_seconds(1, 100) + 3 * qpu_seconds(2, 50)
+    assert f"ibm_stand_in: the whole run needs about {total:.0f} QPU seconds; 0.0 of 60 QPU seconds used, 60.0 left" in capsys.readouterr().out
+    assert report.stopped is None and hardware.hardware_status(tmp_path / "a")["qpu_seconds"] == 5 * 1.5
+    short = hardware.hardware_run(plan, tmp_path / "b", 3, progress=False, poll=0.)
+    again = hardware.hardware_run(hardware.stored_plan(tmp_path / "b"), tmp_path / "b", progress=False, poll=0.)
+    assert short.stopped == again.stopped and "1.5 of 3 QPU seconds used" in again.stopped
+    assert "1.5 of 3 QPU seconds used" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="max_qpu_seconds must be a number of seconds"): hardware.hardware_run(TINY, tmp_path / "c", -1, progress=False)
+
+
 def test_score_by_hand():
     data, binn, *_ = TINY.problem()
     weights = np.random.default_rng(0).choice([-1., 1.], (40, binn.n_weights))
@@ -530,9 +545,11 @@ def test_command_stops_at_its_budget_and_resumes(tmp_path):
     call = lambda *words: CliRunner().invoke(app, ["hardware", *map(str, words)])
     short = call("run", "--backend", "fake:manila", "--n-train", 20, "--hidden", "", "--layers", 1, "--steps", 2, "--shots", 20, "--final-shots", 40,
                  "--max-qpu-seconds", 4, "--out", tmp_path)
-    assert short.exit_code == 1 and "budget spent" in short.stderr and f"qhn hardware resume {tmp_path}" in short.stderr
+    assert short.exit_code == 1 and "budget spent" in short.stderr and f"`qhn hardware resume {tmp_path} --max-qpu-seconds SECONDS`" in short.stderr
     assert "qpu_seconds  2.5" in call("status", tmp_path).stdout
-    whole = call("resume", tmp_path)
+    assert "budget spent" in call("resume", tmp_path).stderr                  # the budget is the run's, not the command's
+    assert "qpu_seconds  2.5" in call("status", tmp_path).stdout
+    whole = call("resume", tmp_path, "--max-qpu-seconds", 60)
     assert whole.exit_code == 0 and "device, fine-tuned" in whole.stdout
     assert call("fetch", tmp_path).stdout == "0 jobs fetched\n"
     for words in (("resume", tmp_path / "absent"), ("status", tmp_path / "absent"), ("run", "--backend", "fake:nowhere", "--out", tmp_path / "b")):

@@ -289,7 +289,12 @@ def metropolis(
     "Acceptance of Metropolis et al. (1953): always uphill, sometimes down."
     return jnp.exp(jnp.minimum(gain, 0))
 
-# %% ../nbs/10_baselines.ipynb #3ea3faa8
+# %% ../nbs/10_baselines.ipynb #5adb530a
+def _tempered(parts, temperature):
+    "(...) sum of (..., 2) gains of likelihood and prior, each over its own temperature, or both over one."
+    return (parts / jnp.asarray(temperature, parts.dtype)).sum(-1)
+
+# %% ../nbs/10_baselines.ipynb #8e342298
 @dataclass(frozen=True)
 class Sweep:
     "Kernel that gives every weight in turn the chance to flip."
@@ -302,21 +307,23 @@ class Sweep:
         def visit(chain, this):
             j, uniform = this
             new = self.start(target, prior, _flip(chain.weights, j))
-            yes = uniform < self.accept((chain.energy - new.energy).sum() / temperature)
+            yes = uniform < self.accept(_tempered(chain.energy - new.energy, temperature))
             return jax.tree.map(partial(jnp.where, yes), new, chain), yes
         chain, flips = jax.lax.scan(visit, chain, (jnp.arange(len(uniforms)), uniforms))
         return chain, flips.mean()
 
-# %% ../nbs/10_baselines.ipynb #804425cb
+# %% ../nbs/10_baselines.ipynb #99116ffb
 _LONGEST_CHUNK = 256
 
+@partial(jax.jit, static_argnums=1)
+def _prior_networks(prior, n, keys):
+    "A network from the prior for each key, (len(keys), n)."
+    return jax.vmap(lambda key: _signs((1 + prior.means(n)) / 2 - jax.random.uniform(key, (n,))))(keys)
+
 @partial(jax.jit, static_argnums=0)
-def _start(kernel, target, prior, keys):
-    "Chains that begin at networks drawn from the prior."
-    def one(key):
-        uniforms = jax.random.uniform(key, (_model(target).n_weights,))
-        return kernel.start(target, prior, _signs((1 + prior.means(len(uniforms))) / 2 - uniforms))
-    return jax.vmap(one)(keys)
+def _start(kernel, target, prior, weights):
+    "Chains that begin at the (chains, n) networks given."
+    return jax.vmap(partial(kernel.start, target, prior))(weights)
 
 @partial(jax.jit, static_argnums=0)
 def _advance(kernel, target, prior, temperatures, state, n_steps):
@@ -324,7 +331,7 @@ def _advance(kernel, target, prior, temperatures, state, n_steps):
     first, factor = temperatures
     def step(state):
         chains, keys, k = state
-        move = lambda chain, key: kernel(target, prior, chain, jax.random.fold_in(key, k), first * factor**k)
+        move = lambda chain, key: kernel(target, prior, chain, jax.random.fold_in(key, k), jnp.asarray(first) * factor**k)
         chains, accepted = jax.vmap(move)(chains, keys)
         return (chains, keys, k + 1), (chains.weights, chains.energy, accepted)
     def body(carry):
@@ -334,7 +341,7 @@ def _advance(kernel, target, prior, temperatures, state, n_steps):
     records = jax.tree.map(lambda a: jnp.zeros((_LONGEST_CHUNK, *a.shape), a.dtype), jax.eval_shape(step, state)[1])
     return jax.lax.while_loop(lambda carry: carry[0] < n_steps, body, (0, state, records))[1:]
 
-# %% ../nbs/10_baselines.ipynb #c201ecdd
+# %% ../nbs/10_baselines.ipynb #1b48c050
 def _collect(advance, state, n_steps, progress, seconds=0.3):
     "Records of `n_steps` steps as numpy, steps first, in chunks of about `seconds`; Ctrl-C leaves what there is."
     parts, interrupted, size = [], False, 1
@@ -342,28 +349,33 @@ def _collect(advance, state, n_steps, progress, seconds=0.3):
         try:
             while n_steps:
                 start, size = time.perf_counter(), min(size, n_steps, _LONGEST_CHUNK)
-                state, records = advance(state, size)
-                parts.append(jax.tree.map(lambda rows: np.asarray(rows)[:size], records))
-                n_steps -= size; bar.update(size); bar.set_postfix(loss=f"{parts[-1][1][-1].sum(-1).mean():.4g}")
+                after, records = advance(state, size)
+                parts.append((after, jax.tree.map(lambda rows: np.asarray(rows)[:size], records)))    # together: Ctrl-C cannot part them
+                state, (_, energy, _) = parts[-1]
+                n_steps -= size; bar.update(size); bar.set_postfix(loss=f"{energy[-1].sum(-1).mean():.4g}")
                 size = max(1, min(4 * size, int(size * seconds / (time.perf_counter() - start))))
         except KeyboardInterrupt:
             if not parts: raise
             interrupted = True
-    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts), state, interrupted
+    states, records = zip(*parts)
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *records), states[-1], interrupted
 
-# %% ../nbs/10_baselines.ipynb #aa78d620
+# %% ../nbs/10_baselines.ipynb #6987fa73
 def _run_chains(kernel, model, data, prior, temperatures, n_steps, key, n_seeds, progress, n_warmup=0, state=None):
     target = _checked_chain_target(model, data, prior, n_steps)
     n = _model(target).n_weights
     if state is None: _check_n_seeds(n_seeds)
     elif not isinstance(state, TrainState) or not isinstance(state.opt_state, Chain): raise TypeError(f"state must be the state of a sampler's result, got {type(state).__name__}")
     elif key is not None or n_seeds != 1: raise ValueError("state holds key and n_seeds already; leave them out")
+    elif state.opt_state.weights.shape[-1] != n: raise ValueError(f"state must hold networks of the model's {n} weights, got {state.opt_state.weights.shape[-1]}")
     else: n_seeds, n_warmup = len(state.params), 0
     check_memory(n_seeds * (n_warmup + n_steps) * n * 8, f"{n_warmup + n_steps} draws of {n_seeds} chains", "fewer n_steps")
     if state is None:
         keys = jax.random.split(_checked_key(key), (2, n_seeds))
-        state = TrainState(None, _start(kernel, target, prior, keys[0]), keys[1], jnp.zeros((), jnp.int32))
-    records, (chains, keys, step), interrupted = _collect(partial(_advance, kernel, target, prior, temperatures), tuple(state[1:]), n_warmup + n_steps, progress)
+        weights, keys, step = _prior_networks(prior, n, keys[0]), keys[1], jnp.zeros((), jnp.int32)
+    else: weights, keys, step = state.opt_state.weights, state.key, state.step
+    start = _start(kernel, target, prior, weights), keys, step
+    records, (chains, keys, step), interrupted = _collect(partial(_advance, kernel, target, prior, temperatures), start, n_warmup + n_steps, progress)
     draws, energy, accepted = (np.moveaxis(rows[n_warmup:], 0, 1) for rows in records)
     if not draws.size: raise KeyboardInterrupt("stopped during the warm-up, before the first draw")
     history = {"loss": energy.sum(-1), "expected_nll": energy[..., 0], "divergence": energy[..., 1], "acceptance": accepted}
@@ -376,17 +388,19 @@ def _checked_chain_target(model, data, prior, n_steps):
     _check_kinds(distribution, prior, KL(), None, DEFAULT_OPTIMIZER, n_steps)
     return _checked_target(distribution, model, data)
 
+_MUST_BE_FINITE = "the model's log_likelihood must be finite for every network"
+
 def _not_finite(loss):
     seed, step = np.argwhere(~np.isfinite(loss))[0]
-    return f"log p(D|w) p(w) is not finite in chain {seed}, draw {step}: got {-loss[seed, step]}; the model's log_likelihood must be finite for every network"
+    return f"log p(D|w) p(w) is not finite in chain {seed}, draw {step}: got {-loss[seed, step]}; {_MUST_BE_FINITE}"
 
-# %% ../nbs/10_baselines.ipynb #d70627f7
+# %% ../nbs/10_baselines.ipynb #3cd6c033
 def gibbs(
     model: Any,                          # BiNN, (2**n,) costs in nats, or any model with `n_weights` and `log_likelihood`
     data: tuple | None = None,           # (x, y) for a BiNN
     prior: BernoulliPrior = BernoulliPrior(),
     *,
-    temperature: float = 1.0,            # T > 0 of the whole posterior, likelihood and prior
+    temperature: float = 1.0,            # T > 0: the likelihood counts 1/T times
     n_warmup: int = 100,                 # sweeps before the first draw
     n_steps: int = 300,                  # sweeps, one draw each
     key: Array | None = None,            # `jax.random.key`; not needed with `state`
@@ -397,13 +411,13 @@ def gibbs(
     "Networks from the posterior by sweeps of single-weight Gibbs updates (Geman and Geman 1984)."
     return _sampler(Sweep(heat_bath), temperature, n_warmup, model, data, prior, n_steps, key, n_seeds, progress, state)
 
-# %% ../nbs/10_baselines.ipynb #caf68f1a
+# %% ../nbs/10_baselines.ipynb #bb371a3e
 def _sampler(kernel, temperature, n_warmup, model, data, prior, n_steps, key, n_seeds, progress, state):
     _check_positive("temperature", temperature)
     _check_count("n_warmup", n_warmup, 0)
-    return _run_chains(kernel, model, data, prior, (temperature, 1.), n_steps, key, n_seeds, progress, n_warmup, state)
+    return _run_chains(kernel, model, data, prior, ((float(temperature), 1.), 1.), n_steps, key, n_seeds, progress, n_warmup, state)
 
-# %% ../nbs/10_baselines.ipynb #025a7beb
+# %% ../nbs/10_baselines.ipynb #7b85b1b7
 def balanced_proposal(
     gains: Array,    # (n,) log π(w') - log π(w) of every single flip
 ) -> Array:          # (n,) log probabilities to propose each
@@ -412,7 +426,7 @@ def balanced_proposal(
 
 @dataclass(frozen=True)
 class LocallyBalanced:
-    "Kernel that proposes the flip of one weight, chosen with regard to what each flip would gain; it remembers these gains, at temperature 1."
+    "Kernel that proposes the flip of one weight, chosen with regard to what each flip would gain; it remembers these gains, (n, 2), of likelihood and prior."
     gradient: bool = False    # gains to first order, from one gradient, instead of n evaluations
 
     def start(self, target, prior, weights):
@@ -421,31 +435,31 @@ class LocallyBalanced:
     def __call__(self, target, prior, chain, key, temperature):
         "The chain after one proposal, and whether it was accepted, 0 or 1."
         key_flip, key_accept = jax.random.split(key)
-        log_q = balanced_proposal(chain.memory / temperature)
+        log_q = balanced_proposal(_tempered(chain.memory, temperature))
         j = jax.random.categorical(key_flip, log_q)
         new = self.start(target, prior, _flip(chain.weights, j))
-        gain = (chain.energy - new.energy).sum() / temperature
-        back = balanced_proposal(new.memory / temperature)[j]
+        gain = _tempered(chain.energy - new.energy, temperature)
+        back = balanced_proposal(_tempered(new.memory, temperature))[j]
         yes = jax.random.uniform(key_accept) < metropolis(gain + back - log_q[j])
         return jax.tree.map(partial(jnp.where, yes), new, chain), yes.astype(gain.dtype)
 
-# %% ../nbs/10_baselines.ipynb #e3a7d47a
+# %% ../nbs/10_baselines.ipynb #d0713d78
 def _gains(target, prior, weights, energy):
-    "(n,) fall of the energy with the flip of each weight; 64 networks at a time."
-    fall = lambda j: (energy - _energy(target, prior, _flip(weights, j))).sum()
+    "(n, 2) fall of the energies with the flip of each weight; 64 networks at a time."
+    fall = lambda j: energy - _energy(target, prior, _flip(weights, j))
     return jax.lax.map(fall, jnp.arange(len(weights)), batch_size=64)
 
 def _linear_gains(target, prior, weights):
-    return 2 * weights * (jax.grad(target.costs)(weights) - _natural(prior, len(weights)))
+    return 2 * weights[:, None] * jnp.stack([jax.grad(target.costs)(weights), -_natural(prior, len(weights))], -1)
 
-# %% ../nbs/10_baselines.ipynb #71584573
+# %% ../nbs/10_baselines.ipynb #ee1e61c3
 def locally_balanced(
     model: Any,                          # BiNN, (2**n,) costs in nats, or any model with `n_weights` and `log_likelihood`
     data: tuple | None = None,           # (x, y) for a BiNN
     prior: BernoulliPrior = BernoulliPrior(),
     *,
     gradient: bool = False,              # propose by one gradient instead of n evaluations; the model must be differentiable
-    temperature: float = 1.0,            # T > 0 of the whole posterior, likelihood and prior
+    temperature: float = 1.0,            # T > 0: the likelihood counts 1/T times
     n_warmup: int = 100,                 # steps before the first draw
     n_steps: int = 300,                  # proposals of one flip, one draw each
     key: Array | None = None,            # `jax.random.key`; not needed with `state`
@@ -467,7 +481,7 @@ def _best_so_far(result):
     params = jnp.take_along_axis(result.params, best[:, -1:, None], 1)
     return replace(result, state=result.state._replace(params=params), history=history, distribution=Ensemble(params.shape[-1]))
 
-# %% ../nbs/10_baselines.ipynb #a35441ec
+# %% ../nbs/10_baselines.ipynb #1c5b44c8
 def simulated_annealing(
     model: Any,                          # BiNN, (2**n,) costs in nats, or any model with `n_weights` and `log_likelihood`
     data: tuple | None = None,           # (x, y) for a BiNN
@@ -483,18 +497,23 @@ def simulated_annealing(
     "The most probable network by Metropolis sweeps at a falling temperature (Kirkpatrick et al. 1983)."
     target = _checked_chain_target(model, data, prior, n_steps)
     _check_positive("coldest", coldest)
-    if hottest is None: hottest = max(_typical_gain(target, prior, _checked_key(key)), coldest)
+    if hottest is None: hottest = max(_finite_gain(_typical_gain(target, prior, _checked_key(key))), coldest)
     _check_positive("hottest", hottest)
     if hottest < coldest: raise ValueError(f"hottest must be at least coldest, got {hottest=} and {coldest=}")
     factor = (coldest / hottest)**(1 / max(n_steps - 1, 1))
-    return _best_so_far(_run_chains(Sweep(metropolis), model, data, prior, (hottest, factor), n_steps, key, n_seeds, progress))
+    return _best_so_far(_run_chains(Sweep(metropolis), model, data, prior, ((hottest, hottest), factor), n_steps, key, n_seeds, progress))
 
-# %% ../nbs/10_baselines.ipynb #b3243c78
+# %% ../nbs/10_baselines.ipynb #a622c7a5
 @jax.jit
 def _typical_gain(target, prior, key):
-    return jnp.abs(_start(LocallyBalanced(), target, prior, jax.random.split(key, 8)).memory).mean()
+    networks = _prior_networks(prior, _model(target).n_weights, jax.random.split(key, 8))
+    return jnp.abs(_start(LocallyBalanced(), target, prior, networks).memory.sum(-1)).mean()
 
-# %% ../nbs/10_baselines.ipynb #683d3944
+def _finite_gain(gain):
+    if not np.isfinite(gain): raise TrainingDiverged(f"log p(D|w) p(w) is not finite at a network drawn from the prior, or one flip from it; {_MUST_BE_FINITE}", None)
+    return float(gain)
+
+# %% ../nbs/10_baselines.ipynb #88f29e99
 @dataclass(frozen=True)
 class Blocks:
     "Kernel that steps to the best network of the next block of 2**n_bits; it remembers the number of the block."
@@ -525,7 +544,9 @@ def exhaustive_search(
     _check_n_seeds(n_seeds)
     kernel = Blocks(min(n, 10))
     n_blocks = 2**(n - kernel.n_bits)
-    n_steps = n_blocks if n_steps is None else min(n_steps, n_blocks)
-    result = _best_so_far(_run_chains(kernel, model, data, prior, (1., 1.), n_steps, jax.random.key(0), 1, progress))
+    if n_steps is None: n_steps = n_blocks
+    _checked_chain_target(model, data, prior, n_steps)
+    n_steps = min(n_steps, n_blocks)
+    result = _best_so_far(_run_chains(kernel, model, data, prior, ((1., 1.), 1.), n_steps, jax.random.key(0), 1, progress))
     state = result.state._replace(params=jnp.repeat(result.params, n_seeds, 0))
     return replace(result, state=state, history={k: v.repeat(n_seeds, 0) for k, v in result.history.items()})

@@ -15,7 +15,7 @@ from qhn.baselines import (Bernoulli, Ensemble, LocallyBalanced, NaturalGradient
                            straight_through)
 from qhn.binn import BiNN, CostTable
 from qhn.born import BornMachine, Explicit
-from qhn.elbo import KL, BernoulliPrior
+from qhn.elbo import KL, BernoulliPrior, exact_posterior
 from qhn.gradients import as_target
 from qhn.inference import FitResult, TrainingDiverged, fit
 
@@ -46,10 +46,15 @@ def slope(w, x=X, y=Y):
 def log_prior(w): return np.log(np.where(w > 0, PRIOR.prob_plus, 1 - PRIOR.prob_plus)).sum(-1)
 
 
+def joint_of(*log_parts):
+    "Normalised exponential of the sum."
+    p = np.exp(sum(log_parts))
+    return p / p.sum()
+
+
 def joint(temperature=1.):
-    "Exact (8,) posterior of the toy problem at a temperature."
-    log_p = (-nll(networks(3)) + log_prior(networks(3))) / temperature
-    return np.exp(log_p) / np.exp(log_p).sum()
+    "Exact (8,) posterior of the toy problem; the temperature is the likelihood's."
+    return joint_of(-nll(networks(3)) / temperature, log_prior(networks(3)))
 
 
 def test_bernoulli_is_a_product_of_coins():
@@ -236,14 +241,14 @@ def test_locally_balanced_proposals_are_in_detailed_balance():
 @pytest.mark.parametrize("kernel", [Sweep(heat_bath), Sweep(metropolis), LocallyBalanced(), LocallyBalanced(gradient=True)], ids=["gibbs", "metropolis", "balanced", "gradient"])
 def test_one_step_of_each_kernel_has_the_frequencies_of_its_matrix(kernel):
     temperature, w, n_runs = 1.5, networks(3), 20_000
-    log_pi = (-nll(w) + log_prior(w)) / temperature
+    log_pi = -nll(w) / temperature + log_prior(w)
     if isinstance(kernel, Sweep): P = np.linalg.multi_dot(single_flips(lambda r: 1 / (1 + np.exp(-r)) if kernel.accept is heat_bath else min(1, np.exp(r)), log_pi, 3))
     else:
-        linear = 2 * w * (slope(w) - np.log(PRIOR.prob_plus / (1 - PRIOR.prob_plus)) / 2) / temperature
+        linear = 2 * w * (slope(w) / temperature - np.log(PRIOR.prob_plus / (1 - PRIOR.prob_plus)) / 2)
         P = balanced_by_hand(linear if kernel.gradient else exact_gains(log_pi, 3), log_pi, 3)
     np.testing.assert_allclose(joint(temperature) @ P, joint(temperature), atol=1e-13)
     target = as_target(NET, (X, Y))
-    def run(start, key): return kernel(target, PRIOR, kernel.start(target, PRIOR, start), key, temperature)[0].weights
+    def run(start, key): return kernel(target, PRIOR, kernel.start(target, PRIOR, start), key, (temperature, 1.))[0].weights
     ends = jax.jit(jax.vmap(lambda s, keys: jax.vmap(lambda k: run(s, k))(keys)))(jnp.asarray(w), jax.random.split(KEY, (8, n_runs)))
     found = ((np.asarray(ends) < 0) @ [4, 2, 1])[..., None] == np.arange(8)
     assert (abs(found.mean(1) - P) <= 4.5 * np.sqrt(P * (1 - P) / n_runs) + 1e-12).all()
@@ -260,6 +265,17 @@ def test_long_chains_have_the_frequencies_of_the_posterior(sampler, options):
     np.testing.assert_allclose(result.history["divergence"][3], -log_prior(np.asarray(result.params[3])), atol=1e-12)
 
 
+@pytest.mark.parametrize("sampler", [gibbs, locally_balanced])
+def test_temperature_is_the_one_of_exact_posterior(sampler):
+    prior = BernoulliPrior(0.7)
+    exact = np.asarray(exact_posterior(-nll(networks(3)), prior, temperature=3.))
+    whole = joint_of(-nll(networks(3)) / 3, (networks(3) > 0).sum(1) * np.log(0.7 / 0.3) / 3)    # if the prior were tempered too
+    result = sampler(NET, (X, Y), prior, temperature=3., key=KEY, n_seeds=100, n_steps=1000, progress=False)
+    q = np.asarray(jax.vmap(result.distribution.probs)(result.params))
+    error = q.std(0, ddof=1) / 10
+    assert (abs(q.mean(0) - exact) < 4 * error).all() and (abs(q.mean(0) - whole) > 8 * error).any()
+
+
 def test_a_table_and_its_network_give_the_same_chain():
     costs = nll(networks(3))
     ours, theirs = (gibbs(*model, PRIOR, key=KEY, n_steps=50, progress=False) for model in ((NET, (X, Y)), (costs, None)))
@@ -273,7 +289,31 @@ def test_a_chain_goes_on_where_it_stopped(sampler):
     first = sampler(NET, (X, Y), PRIOR, key=KEY, n_seeds=2, n_steps=10, progress=False)
     rest = sampler(NET, (X, Y), PRIOR, state=first.state, n_steps=20, progress=False)
     np.testing.assert_array_equal(np.concatenate([first.params, rest.params], 1), whole.params)
+    np.testing.assert_array_equal(np.concatenate([first.history["loss"], rest.history["loss"]], 1), whole.history["loss"])
     assert rest.n_steps == whole.n_steps == 130
+
+
+@pytest.mark.parametrize("sampler, options", [(gibbs, {}), (locally_balanced, {}), (locally_balanced, {"gradient": True})], ids=["gibbs", "balanced", "gradient"])
+def test_a_chain_that_goes_on_elsewhere_forgets_where_it_was(sampler, options):
+    "Other data, prior and temperature: the same as a fresh chain put at these networks."
+    first = sampler(NET, (X, Y), PRIOR, key=KEY, n_seeds=2, n_steps=10, progress=False, **options)
+    data, prior = (3 * X[:4], 1 - Y[:4]), BernoulliPrior(0.8)
+    rest = sampler(NET, data, prior, temperature=0.5, state=first.state, n_steps=40, progress=False, **options)
+    kernel, target, keys = rest.info["kernel"], as_target(NET, data), first.state.key
+    step = jax.jit(jax.vmap(lambda chain, key, k: kernel(target, prior, chain, jax.random.fold_in(key, k), (0.5, 1.))[0], (0, 0, None)))
+    fresh = jax.vmap(lambda w: kernel.start(target, prior, w))(first.state.opt_state.weights)
+    for k in range(40):
+        fresh = step(fresh, keys, 110 + k)
+        np.testing.assert_array_equal(rest.params[:, k], fresh.weights)
+    np.testing.assert_allclose(rest.history["expected_nll"], nll(np.asarray(rest.params), *data), atol=1e-12)
+
+
+def test_any_kernel_goes_on_from_any_chain():
+    first = locally_balanced(NET, (X, Y), PRIOR, key=KEY, n_seeds=2, n_steps=10, progress=False)
+    rest = gibbs(NET, (X, Y), PRIOR, state=first.state, n_steps=20, progress=False)
+    np.testing.assert_allclose(rest.history["expected_nll"], nll(np.asarray(rest.params)), atol=1e-12)
+    locally_balanced(NET, (X, Y), PRIOR, gradient=True, state=rest.state, n_steps=1, progress=False)
+    with pytest.raises(ValueError, match="state must hold networks of the model's 4 weights, got 3"): gibbs(np.zeros(16), state=first.state, progress=False)
 
 
 def test_exhaustive_search_is_argmin():
@@ -312,6 +352,20 @@ def test_interruption_keeps_what_was_drawn(monkeypatch):
     assert result.interrupted and 0 < result.params.shape[1] < 5000 and result.history["loss"].shape == result.params.shape[:2]
 
 
+def test_interruption_while_records_arrive_leaves_state_and_draws_of_the_same_step(monkeypatch):
+    class Stop:
+        def __array__(self, *args, **kwargs): raise KeyboardInterrupt
+    calls, advance = [], baselines._advance
+    def stop_at_third(*args):
+        calls.append(1)
+        state, records = advance(*args)
+        return state, (Stop(), *records[1:]) if len(calls) == 3 else records
+    monkeypatch.setattr(baselines, "_advance", stop_at_third)
+    result = gibbs(NET, (X, Y), PRIOR, n_warmup=0, key=KEY, n_seeds=2, n_steps=5000, progress=False)
+    assert result.interrupted and result.n_steps == result.params.shape[1] < 5000
+    np.testing.assert_array_equal(result.state.opt_state.weights, result.params[:, -1])
+
+
 def test_second_call_compiles_nothing():
     run = lambda **kw: gibbs(NET, (X, Y), PRIOR, key=KEY, n_seeds=2, progress=False, **kw)
     run(n_steps=3)
@@ -326,6 +380,7 @@ def test_a_likelihood_that_is_not_a_number_is_named():
         def log_likelihood(self, weights): return jnp.where(weights[..., 0] < 0, jnp.nan, 0.)
     with pytest.raises(TrainingDiverged, match=r"not finite in chain 0, draw 0") as caught: exhaustive_search(Broken(), progress=False)
     assert caught.value.result.params.shape == (1, 1, 2)
+    with pytest.raises(TrainingDiverged, match="not finite at a network drawn from the prior"): simulated_annealing(Broken(), key=KEY, progress=False)
 
 
 @pytest.mark.parametrize("call, message", [
@@ -333,6 +388,8 @@ def test_a_likelihood_that_is_not_a_number_is_named():
     (lambda: locally_balanced(np.zeros(8), gradient=True, key=KEY), "use gradient=False"),
     (lambda: gibbs(np.zeros(8), key=KEY, temperature=np.inf), "temperature must be positive and finite"),
     (lambda: simulated_annealing(np.zeros(8), key=KEY, coldest=-1.), "coldest must be positive"),
+    (lambda: exhaustive_search(np.zeros(8), n_steps=0), "n_steps must be an integer of at least 1, got n_steps=0"),
+    (lambda: exhaustive_search(np.zeros(8), n_steps="all"), "n_steps must be an integer of at least 1, got n_steps='all'"),
     (lambda: gibbs(np.zeros(8)), "key must be a jax.random.key"),
     (lambda: exhaustive_search(BiNN((64, 10)), (X, Y)), "at most 31 weights"),
     (lambda: gibbs(BiNN((64, 10)), (np.ones((2, 64)), np.array([0, 1])), key=KEY, n_steps=10**12), "fewer n_steps"),

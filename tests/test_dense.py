@@ -92,7 +92,7 @@ def on_eight_devices(script):
     """
     env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(prelude) + textwrap.dedent(script)], env=env, capture_output=True, text=True,
-                          cwd=os.path.dirname(os.path.dirname(__file__)), timeout=100)
+                          cwd=os.path.dirname(os.path.dirname(__file__)), timeout=400)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()[-1]
 

@@ -165,7 +165,7 @@ def posterior_divergence(
     "KL(q ‖ posterior), also where the posterior's probabilities are too small for a floating-point number."
     return kl_divergence(q, jax.nn.log_softmax(_log_joint(log_likelihoods, prior, temperature)))
 
-# %% ../nbs/04_elbo.ipynb #c6f5016d
+# %% ../nbs/04_elbo.ipynb #cffb453f
 def total_variation(
     q: Array,    # (..., 2**n) probabilities
     p: Array,    # (..., 2**n) probabilities
@@ -184,6 +184,7 @@ def effective_number(
     if order == 1: return jnp.exp(entropy(q))
     check_distribution("q", q)
     q = jnp.asarray(q)
+    if order == 0: return (q > 0).sum(-1, dtype=q.dtype)
     if order == math.inf: return 1 / q.max(-1)
     log_q = jnp.where(q > 0, jnp.log(jnp.where(q > 0, q, 1)), -jnp.inf)    # powers in logarithms: q**100 would underflow
     return jnp.exp(logsumexp(jnp.where(q > 0, order * log_q, -jnp.inf), -1) / (1 - order))

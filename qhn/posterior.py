@@ -11,7 +11,7 @@ __all__ = ['posterior_predictive', 'log_loss', 'brier_score', 'accuracy', 'Relia
 
 # %% ../nbs/08_posterior.ipynb #f3ef9449
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
@@ -340,7 +340,7 @@ def to_arviz(
     key: Array,                      # `jax.random.key`, for the labels drawn from the networks
     log_q: Array | None = None,      # (S,) or (chains, S) log q of the samples, if known
     prior: BernoulliPrior = BernoulliPrior(),
-) -> "xarray.DataTree":
+) -> Any:    # xarray.DataTree
     "ArviZ data: posterior, log_likelihood, posterior_predictive, sample_stats, observed_data, constant_data."
     if np.ndim(weights) not in (2, 3): raise ValueError(f"weights must have shape (S, n_weights) or (chains, S, n_weights), got shape {np.shape(weights)}")
     if log_q is not None and np.shape(log_q) != np.shape(weights)[:-1]:

@@ -131,8 +131,9 @@ def entropy(
 ) -> Array:      # (...) nats
     "-Σ q log q, with 0 log 0 = 0."
     check_distribution("q", q)
-    q = jnp.asarray(q)
-    return -(q * jnp.log(jnp.maximum(q, jnp.finfo(q.dtype).tiny))).sum(-1)
+    return _entropy(jnp.asarray(q))
+
+def _entropy(q): return -(q * jnp.log(jnp.maximum(q, jnp.finfo(q.dtype).tiny))).sum(-1)
 
 def kl_divergence(
     q: Array,        # (2**n,) probabilities

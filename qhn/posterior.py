@@ -19,7 +19,7 @@ from sklearn import metrics
 
 from .binn import BiNN, CostTable, _as_float, _batch_size, check_memory, check_weights, weights_from_index
 from .datasets import Dataset, check_data
-from .elbo import BernoulliPrior, check_distribution
+from .elbo import BernoulliPrior, _entropy, check_distribution
 
 # %% ../nbs/08_posterior.ipynb #720a5ee8
 def _is_traced(value): return isinstance(value, jax.core.Tracer)   # inside jit or grad: shape known, values not
@@ -246,8 +246,6 @@ def _doubts(binn, weights, x):
     log_p = binn.log_probs(weights, x)
     p = jnp.exp(log_p)
     return jnp.concatenate([p, p**2, -(p * log_p).sum(-1, keepdims=True)], -1)
-
-def _entropy(p): return -(p * jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))).sum(-1)
 
 # %% ../nbs/08_posterior.ipynb #8a3030ea
 class Uncertainty(NamedTuple):

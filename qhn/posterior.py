@@ -9,7 +9,7 @@ __all__ = ['posterior_predictive', 'log_loss', 'brier_score', 'accuracy', 'Relia
            'predictive_uncertainty_from_samples', 'out_of_distribution_auroc', 'RiskCoverage', 'risk_coverage',
            'to_arviz', 'success_probability']
 
-# %% ../nbs/08_posterior.ipynb #f3ef9449
+# %% ../nbs/08_posterior.ipynb #622bda62
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,20 +21,20 @@ from .binn import BiNN, CostTable, _as_float, _batch_size, check_memory, check_w
 from .datasets import Dataset, check_data
 from .elbo import BernoulliPrior, _entropy, check_distribution
 
-# %% ../nbs/08_posterior.ipynb #720a5ee8
+# %% ../nbs/08_posterior.ipynb #1f6fa062
 def _is_traced(value): return isinstance(value, jax.core.Tracer)   # inside jit or grad: shape known, values not
 
 def _votes(binn, weights, x): return jnp.exp(binn.log_probs(weights, x))    # (S, N, n_classes)
 
 @partial(jax.jit, static_argnums=0)
-def _mixture(answers, binn, q, x):
+def _mixture(answers, binn, q, x, *more):
     "Answers (S, N, K) of all networks at x (N, n_inputs), summed with each row of q (M, 2**n): (M, N, K)."
     batch = _batch_size(binn, len(x), x.dtype.itemsize)
     def add(k, total):
         weights = weights_from_index(k * batch + jnp.arange(batch), binn.n_weights, x.dtype)
         share = jax.lax.dynamic_slice_in_dim(q, k * batch, batch, axis=1)
-        return total + jnp.tensordot(share, answers(binn, weights, x), 1)
-    each = jax.eval_shape(answers, binn, jax.ShapeDtypeStruct((1, binn.n_weights), x.dtype), x).shape[1:]
+        return total + jnp.tensordot(share, answers(binn, weights, x, *more), 1)
+    each = jax.eval_shape(answers, binn, jax.ShapeDtypeStruct((1, binn.n_weights), x.dtype), x, *more).shape[1:]
     return jax.lax.fori_loop(0, 2**binn.n_weights // batch, add, jnp.zeros((len(q), *each), jnp.result_type(q, x)))
 
 # %% ../nbs/08_posterior.ipynb #0ddf32b7
@@ -61,63 +61,61 @@ def posterior_predictive(
     "Mixture of all networks, Σ_w q(w) p(y|x,w), in memory-bounded batches; several distributions share one pass."
     return _over_networks(_votes, binn, q, x)
 
-# %% ../nbs/08_posterior.ipynb #89f67d1b
-def _check_seen(y, trained_on):
-    "Every label occurs in the training labels."
-    if trained_on is None: return
-    if not isinstance(trained_on, Dataset): raise TypeError(f"trained_on must be a Dataset, got {type(trained_on).__name__}")
-    names, unseen = dict(enumerate(trained_on.class_names)), np.flatnonzero(~np.isin(y, trained_on.y_train))
+# %% ../nbs/08_posterior.ipynb #38781941
+def _labels(y):
+    "An array of labels; of a data set the test labels, if each is of a class that was seen in training."
+    if not isinstance(y, Dataset): return np.asarray(y)
+    unseen = np.flatnonzero(~np.isin(y.y_test, y.y_train))
     if unseen.size:
-        label = np.asarray(y)[unseen[0]]
-        raise ValueError(f"y must hold classes seen in training, got y[{unseen[0]}]={label}, class {names.get(label, 'without a name')!r}, of which "
-                         f"{trained_on.name!r} has no training point; train on it, or leave its points out")
+        label = y.y_test[unseen[0]]
+        raise ValueError(f"y must hold classes seen in training, got y_test[{unseen[0]}]={label}, class {y.class_names[label]!r}, of which "
+                         f"{y.name!r} has no training point; train on it, or leave its points out")
+    return y.y_test
 
-def _check_predictive(predictive, y, trained_on=None):
+def _checked_labels(predictive, y):
+    "Labels (N,), after the checks of both arguments."
+    y = _labels(y)
     if np.ndim(predictive) < 2 or np.shape(predictive)[-1] < 2 or np.shape(predictive)[-2] < 1:
         raise ValueError(f"predictive must have shape (..., N, n_classes), at least one point and two classes, got shape {np.shape(predictive)}")
     n_points, n_classes = np.shape(predictive)[-2:]
     if np.shape(y) != (n_points,): raise ValueError(f"y must hold one label for each of the {n_points} points of predictive, got shape {np.shape(y)}")
-    _check_seen(y, trained_on)
     check_data(np.zeros((n_points, 1)), y, n_classes)   # any features do: the labels are what is checked
     check_distribution("predictive", predictive)
+    return y
 
-# %% ../nbs/08_posterior.ipynb #c6be011c
+# %% ../nbs/08_posterior.ipynb #4962391f
 def _normalised(predictive):
     "Double precision, in which scikit-learn wants rows to sum to one."
     p = np.asarray(predictive, dtype=float)
     return p / p.sum(-1, keepdims=True)
 
-def _scores(score, predictive, y, trained_on):
+def _scores(score, predictive, y):
     "One score for each (N, n_classes) table of probabilities."
-    _check_predictive(predictive, y, trained_on)
-    p = _normalised(predictive)
+    y, p = _checked_labels(predictive, y), _normalised(predictive)
     tables = p.reshape(-1, *p.shape[-2:])
-    return np.array([score(np.asarray(y), table) for table in tables]).reshape(p.shape[:-2])[()]   # [()]: one score is a number
+    return np.array([score(y, table) for table in tables]).reshape(p.shape[:-2])[()]   # [()]: one score is a number
 
-# %% ../nbs/08_posterior.ipynb #8f0f39e1
+# %% ../nbs/08_posterior.ipynb #11a2762a
 def log_loss(
-    predictive: Array,   # (..., N, n_classes) probabilities
-    y: Array,            # (N,) integer labels 0..n_classes-1
-    trained_on: Dataset | None = None,   # refuses a class that its training labels lack
-) -> np.ndarray:         # (...) nats per point
+    predictive: Array,     # (..., N, n_classes) probabilities
+    y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
+) -> np.ndarray:           # (...) nats per point
     "Mean negative log probability of the labels (scikit-learn's `log_loss`, all classes known)."
-    return _scores(lambda y, p: metrics.log_loss(y, p, labels=np.arange(p.shape[1])), predictive, y, trained_on)
+    return _scores(lambda y, p: metrics.log_loss(y, p, labels=np.arange(p.shape[1])), predictive, y)
 
 def brier_score(
-    predictive: Array,   # (..., N, n_classes) probabilities
-    y: Array,            # (N,) integer labels 0..n_classes-1
-    trained_on: Dataset | None = None,   # refuses a class that its training labels lack
-) -> np.ndarray:         # (...) between 0 and 2, and up to 1 for two classes
+    predictive: Array,     # (..., N, n_classes) probabilities
+    y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
+) -> np.ndarray:           # (...) between 0 and 2, and up to 1 for two classes
     "Mean squared distance of the probabilities from the labels, halved for two classes (scikit-learn's `brier_score_loss`)."
-    return _scores(lambda y, p: metrics.brier_score_loss(y, p, labels=np.arange(p.shape[1])), predictive, y, trained_on)
+    return _scores(lambda y, p: metrics.brier_score_loss(y, p, labels=np.arange(p.shape[1])), predictive, y)
 
 def accuracy(
-    predictive: Array,   # (..., N, n_classes) probabilities
-    y: Array,            # (N,) integer labels 0..n_classes-1
-    trained_on: Dataset | None = None,   # refuses a class that its training labels lack
-) -> np.ndarray:         # (...) between 0 and 1
+    predictive: Array,     # (..., N, n_classes) probabilities
+    y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
+) -> np.ndarray:           # (...) between 0 and 1
     "Share of points whose most probable class is the label; of equal classes the first is taken."
-    return _scores(lambda y, p: metrics.accuracy_score(y, p.argmax(1)), predictive, y, trained_on)
+    return _scores(lambda y, p: metrics.accuracy_score(y, p.argmax(1)), predictive, y)
 
 # %% ../nbs/08_posterior.ipynb #ab0657f6
 def _claims(p, y, label):
@@ -151,34 +149,32 @@ def _reliability(confidence, hit, bins):
     count, sums = count[held], np.stack([total(confidence), total(hit), total(confidence * (1 - confidence))])[:, held]
     return Reliability(sums[0] / count, sums[1] / count, np.sqrt(np.maximum(sums[2], 0)) / count, count)
 
-# %% ../nbs/08_posterior.ipynb #ff4d9a40
+# %% ../nbs/08_posterior.ipynb #59dedc52
 def reliability(
     predictive: Array,          # (N, n_classes) probabilities
-    y: Array,                   # (N,) integer labels 0..n_classes-1
+    y: Array | Dataset,         # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
     n_bins: int = 15,           # at most; empty bins are left out
     adaptive: bool = False,     # bins of equal length, or of equal numbers of points
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
-    trained_on: Dataset | None = None,   # refuses a class that its training labels lack
 ) -> Reliability:
     "Reliability diagram: confidence against frequency, bin by bin."
     if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), one diagram for one prediction, got shape {np.shape(predictive)}")
-    _check_predictive(predictive, y, trained_on)
+    y = _checked_labels(predictive, y)
     _check_bins(predictive, n_bins, label)
-    confidence, hit = _claims(_normalised(predictive), np.asarray(y), label)
+    confidence, hit = _claims(_normalised(predictive), y, label)
     return _reliability(confidence, hit, _bins(confidence, n_bins, adaptive))
 
 def expected_calibration_error(
     predictive: Array,          # (..., N, n_classes) probabilities
-    y: Array,                   # (N,) integer labels 0..n_classes-1
+    y: Array | Dataset,         # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
     n_bins: int = 15,           # at most; empty bins have no weight
     adaptive: bool = False,     # bins of equal length, or of equal numbers of points
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
-    trained_on: Dataset | None = None,   # refuses a class that its training labels lack
 ) -> np.ndarray:                # (...) between 0 and 1
     "Mean distance between claimed probability and frequency; above 0 by chance even where calibration is perfect."
-    return _scores(lambda y, p: reliability(p, y, n_bins, adaptive, label).error, predictive, y, trained_on)
+    return _scores(lambda y, p: reliability(p, y, n_bins, adaptive, label).error, predictive, y)
 
-# %% ../nbs/08_posterior.ipynb #fd428bae
+# %% ../nbs/08_posterior.ipynb #0a42183d
 def calibration_errors_by_chance(
     predictive: Array,          # (N, n_classes) probabilities
     key: Array,                 # `jax.random.key`
@@ -190,7 +186,7 @@ def calibration_errors_by_chance(
     "Expected calibration errors that the same predictions would get if they were perfectly calibrated."
     if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), got shape {np.shape(predictive)}")
     if n_draws < 1: raise ValueError(f"n_draws must be at least 1, got {n_draws=}")
-    _check_predictive(predictive, np.zeros(len(predictive), int))
+    _checked_labels(predictive, np.zeros(len(predictive), int))
     _check_bins(predictive, n_bins, label)
     confidence = _claims(_normalised(predictive), 0, label)[0]
     bins, uniforms = _bins(confidence, n_bins, adaptive), np.asarray(jax.random.uniform(key, (n_draws, len(confidence))))
@@ -240,14 +236,21 @@ def posterior_predictive_from_samples(
     mean, spread = _over_samples(_votes, binn, weights, x)
     return SampledPredictive(mean, spread / len(weights)**0.5)
 
-# %% ../nbs/08_posterior.ipynb #9e39339c
+# %% ../nbs/08_posterior.ipynb #0fc15bc8
 def _doubts(binn, weights, x):
-    "Probabilities, their squares, and the entropy of each network at each point: (S, N, 2 n_classes + 1)."
+    "Probabilities, and the entropy of each network at each point: (S, N, n_classes + 1)."
     log_p = binn.log_probs(weights, x)
     p = jnp.exp(log_p)
-    return jnp.concatenate([p, p**2, -(p * log_p).sum(-1, keepdims=True)], -1)
+    return jnp.concatenate([p, -(p * log_p).sum(-1, keepdims=True)], -1)
 
-# %% ../nbs/08_posterior.ipynb #8a3030ea
+def _distances(binn, weights, x, mean): return (_votes(binn, weights, x) - mean)**2    # (S, N, n_classes)
+
+@jax.jit
+def _variance(binn, q, x, means):
+    "Variance (M, N, n_classes) of the probabilities over the networks, for each row of q (M, 2**n) and its means."
+    return jax.lax.map(lambda row: _mixture(_distances, binn, row[0][None], x, row[1])[0], (q, means))
+
+# %% ../nbs/08_posterior.ipynb #6dd116c8
 class Uncertainty(NamedTuple):
     "Doubt of a posterior predictive: total = aleatoric + epistemic."
     total: Array        # (..., N) entropy of the mixture, nats
@@ -255,9 +258,9 @@ class Uncertainty(NamedTuple):
     epistemic: Array    # (..., N) mutual information of label and network, at least 0
     spread: Array       # (..., N, n_classes) standard deviation of the probabilities over the networks
 
-def _uncertainty(p, squares, aleatoric):
+def _uncertainty(p, aleatoric, spread):
     total = _entropy(p)
-    return Uncertainty(total, aleatoric, jnp.maximum(total - aleatoric, 0), jnp.sqrt(jnp.maximum(squares - p**2, 0)))
+    return Uncertainty(total, aleatoric, jnp.maximum(total - aleatoric, 0), spread)
 
 def predictive_uncertainty(
     binn: BiNN,   # with at most 31 weights
@@ -265,18 +268,20 @@ def predictive_uncertainty(
     x: Array,     # (N, n_inputs)
 ) -> Uncertainty:
     "Entropy of the mixture of all networks, and what it is made of."
-    p, squares, aleatoric = jnp.split(_over_networks(_doubts, binn, q, x), [binn.n_classes, 2 * binn.n_classes], -1)
-    return _uncertainty(p, squares, aleatoric[..., 0])
+    answers, q, x = _over_networks(_doubts, binn, q, x), _as_float(q), _as_float(x)
+    p = answers[..., :-1]
+    means = p / p.sum(-1, keepdims=True)    # q sums to one, but for rounding
+    variance = _variance(binn, q.reshape(-1, q.shape[-1]), x, means.reshape(-1, *p.shape[-2:]))
+    return _uncertainty(p, answers[..., -1], jnp.sqrt(variance).reshape(p.shape))
 
 def predictive_uncertainty_from_samples(
     binn: BiNN,        # any number of weights
     weights: Array,    # (S, n_weights) independent samples of q, entries in {-1, +1}, S at least 2
     x: Array,          # (N, n_inputs)
 ) -> Uncertainty:
-    "The same from sampled networks; total and epistemic are too low by about (n_classes - 1)/2S at most, on average."
+    "The same from sampled networks; total and epistemic are too low on average, by at most ln(1 + (n_classes - 1)/S)."
     mean, spread = _over_samples(_doubts, binn, weights, x)
-    p = mean[..., :binn.n_classes]
-    return _uncertainty(p, p**2, mean[..., -1])._replace(spread=spread[..., :binn.n_classes])
+    return _uncertainty(mean[:, :-1], mean[:, -1], spread[:, :-1])
 
 # %% ../nbs/08_posterior.ipynb #ae3e83c1
 def out_of_distribution_auroc(
@@ -289,7 +294,7 @@ def out_of_distribution_auroc(
         if score.ndim != 1 or not len(score) or not np.isfinite(score).all(): raise ValueError(f"{name} must hold one finite score a point, got shape {score.shape}: {score}")
     return float(metrics.roc_auc_score(np.repeat([0, 1], [len(s) for s in scores]), np.concatenate(scores)))
 
-# %% ../nbs/08_posterior.ipynb #e2864689
+# %% ../nbs/08_posterior.ipynb #cb844b88
 class RiskCoverage(NamedTuple):
     "Share of mistakes among the points that are answered, the least doubtful first."
     coverage: np.ndarray   # (N,) share of the points answered: 1/N, 2/N, ..., 1
@@ -300,18 +305,16 @@ class RiskCoverage(NamedTuple):
 
 def risk_coverage(
     predictive: Array,             # (N, n_classes) probabilities
-    y: Array,                      # (N,) integer labels 0..n_classes-1
+    y: Array | Dataset,            # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
     doubt: Array | None = None,    # (N,) any score, such as an entropy; None: one minus the largest probability
-    trained_on: Dataset | None = None,   # refuses a class that its training labels lack
 ) -> RiskCoverage:
     "Selective risk: how the error falls when the most doubtful points are left out."
     if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), got shape {np.shape(predictive)}")
-    _check_predictive(predictive, y, trained_on)
-    p = np.asarray(predictive)
+    y, p = _checked_labels(predictive, y), np.asarray(predictive)
     doubt = 1 - p.max(1) if doubt is None else np.asarray(doubt, float)
     if doubt.shape != (len(p),) or np.isnan(doubt).any(): raise ValueError(f"doubt must hold one number for each of the {len(p)} points, got shape {doubt.shape}: {doubt}")
     _, group, size = np.unique(doubt, return_inverse=True, return_counts=True)
-    mistakes = np.bincount(group, p.argmax(1) != np.asarray(y)) / size
+    mistakes = np.bincount(group, p.argmax(1) != y) / size
     answered = np.arange(1, len(p) + 1)
     return RiskCoverage(answered / len(p), np.cumsum(np.repeat(mistakes, size)) / answered)
 
@@ -329,7 +332,7 @@ def _arviz_base():
     except ImportError: raise ImportError('to_arviz needs ArviZ, an optional extra: pip install "qhn[arviz]"') from None
     return arviz_base
 
-# %% ../nbs/08_posterior.ipynb #b9887ca7
+# %% ../nbs/08_posterior.ipynb #0e7629c1
 def to_arviz(
     binn: BiNN,
     weights: Array,                  # (S, n_weights) or (chains, S, n_weights) samples of q, entries in {-1, +1}

@@ -50,7 +50,7 @@ def _plain(value):
                         "describe it by a text, such as its repr")
     return {"dtype": array.dtype.str, "shape": array.shape, "bytes": hashlib.sha256(array.tobytes()).hexdigest()}
 
-# %% ../nbs/08a_jobs.ipynb #270c3b34
+# %% ../nbs/08a_jobs.ipynb #654d78d3
 class Attempt(NamedTuple):
     "One submission of one job, as far as the journal knows."
     number: int             # the job's place in the run: 0, 1, 2, ...
@@ -58,7 +58,7 @@ class Attempt(NamedTuple):
     fingerprint: str        # of the payload
     estimate: float         # QPU seconds expected
     id: str | None = None   # the service's name of the job, once submitted
-    state: str = "intended"   # then "submitted", then "done", "failed" or "cancelled"
+    state: str = "intended"   # then "submitted" or "withdrawn"; then "done", "failed" or "cancelled"
     seconds: float = 0.     # QPU seconds used, once ended
     detail: str = ""        # the service's last words
 
@@ -91,7 +91,7 @@ def read_journal(
     if header is None: raise ValueError(f"folder {str(folder)!r} holds no journal: give the folder that the run was started with")
     return header.run, header.settings, list(attempts.values())
 
-# %% ../nbs/08a_jobs.ipynb #e42304c8
+# %% ../nbs/08a_jobs.ipynb #29fa84b8
 def _sync_folder(folder):
     "The names in a folder are on disk."
     descriptor = os.open(folder, os.O_RDONLY)
@@ -107,15 +107,21 @@ def _write_at(path, offset, data):
         file.flush()
         os.fsync(file.fileno())
 
-def _write_bits(path, bits):
+def _write_array(path, array):
     "The whole file, or no file."
     unfinished = path.with_name("unfinished")
     with open(unfinished, "wb") as file:
-        np.savez_compressed(file, bits=bits)
+        np.savez_compressed(file, array=array)
         file.flush()
         os.fsync(file.fileno())
     os.replace(unfinished, path)
     _sync_folder(path.parent)
+
+def _read_array(path):
+    "An array as `_write_array` left it."
+    try:
+        with np.load(path) as file: return file["array"]
+    except Exception as error: raise ValueError(f"{path} cannot be read ({error}): delete it and run the same command again; what was paid stays at the service") from error
 
 # %% ../nbs/08a_jobs.ipynb #dbbc7dfe
 def _lock(path):
@@ -169,7 +175,7 @@ def _header(log, settings):
     else: log.append({"run": secrets.token_hex(4), "settings": given})
     return log.header or _load(log.path)[0]
 
-# %% ../nbs/08a_jobs.ipynb #5d5c7e90
+# %% ../nbs/08a_jobs.ipynb #49f160f4
 class Journal:
     "The jobs of a run, on disk before anything happens to them: `with Journal(folder, settings) as journal:`."
     def __init__(
@@ -209,6 +215,20 @@ class Journal:
         "QPU seconds expected of the jobs that were submitted and have not ended."
         return sum(attempt.estimate for attempt in self.attempts if attempt.state == "submitted")
 
+    @property
+    def latest(self) -> Attempt | None:
+        "The last attempt at the job in turn, if any."
+        return next((attempt for attempt in reversed(self.attempts) if attempt.number == self.position and attempt.state != "withdrawn"), None)
+
+    def settled(self, values: np.ndarray, within: float = 1e-4) -> np.ndarray:
+        "Numbers of the job in turn, as they were when it was first asked for if they differ by no more than `within`."
+        path = self.path / f"asked-{self.position}.npz"
+        if self.latest is None: _write_array(path, values)
+        elif path.exists():
+            asked = _read_array(path)
+            if asked.shape == values.shape and np.abs(asked - values).max(initial=0) <= within: return asked
+        return values
+
     def close(self):
         "Lets another program open the journal."
         self._log.lock.close()
@@ -224,21 +244,25 @@ def _check_seconds(name, value):
     if isinstance(value, (int, float, np.number)) and value >= 0: return float(value)
     raise ValueError(f"{name} must be a number of seconds, 0 or more, got {name}={value!r}")
 
-# %% ../nbs/08a_jobs.ipynb #d16f81b6
+# %% ../nbs/08a_jobs.ipynb #f60e2e29
 @dataclass(frozen=True)
 class Budget:
     "A limit to the QPU seconds that a run may use."
     max_qpu_seconds: float = math.inf   # not a setting of the run: it may be raised later
-    def __post_init__(self): _check_seconds("max_qpu_seconds", self.max_qpu_seconds)
+    reserved: float = 0.                # QPU seconds of these that are kept back for a later job
+
+    def __post_init__(self):
+        _check_seconds("max_qpu_seconds", self.max_qpu_seconds); _check_seconds("reserved", self.reserved)
 
     def left(self, journal: Journal) -> float:
         "QPU seconds that new jobs may use."
-        return self.max_qpu_seconds - journal.used - journal.pending
+        return self.max_qpu_seconds - self.reserved - journal.used - journal.pending
 
     def report(self, journal: Journal) -> str:
         "Used and left, in words."
         if math.isinf(self.max_qpu_seconds): return f"{journal.used:.1f} QPU seconds used, no limit"
-        return f"{journal.used:.1f} of {self.max_qpu_seconds:g} QPU seconds used, {max(self.left(journal), 0):.1f} left"
+        kept = f" and {self.reserved:.1f} kept for the end" if self.reserved else ""
+        return f"{journal.used:.1f} of {self.max_qpu_seconds:g} QPU seconds used, {max(self.left(journal), 0):.1f} left{kept}"
 
     def check(self, journal: Journal, estimate: float):
         "Refuses a job that does not fit."
@@ -246,10 +270,10 @@ class Budget:
             raise BudgetSpent(f"budget spent: the next job needs about {estimate:.1f} QPU seconds; {self.report(journal)}. "
                               "Nothing was submitted. To go on, run again with a larger max_qpu_seconds")
 
-# %% ../nbs/08a_jobs.ipynb #c6fa08a6
+# %% ../nbs/08a_jobs.ipynb #89044c12
 def _current(journal, mark):
     "The last attempt at the job in turn, if any; its payload must have this fingerprint."
-    latest = next((attempt for attempt in reversed(journal.attempts) if attempt.number == journal.position), None)
+    latest = journal.latest
     if latest is None or latest.fingerprint == mark: return latest
     raise ValueError(f"payload of job {journal.position} differs from the one in the journal (fingerprint {mark[:8]}, there {latest.fingerprint[:8]}): "
                      "resume with the program, seed and versions that began the run, or start a new one in a new folder")
@@ -260,17 +284,20 @@ def _intend(journal, mark, estimate):
     tag = f"qhn-{journal.run}-{journal.position}-{tries}-{mark[:8]}"
     return journal.write(Attempt(journal.position, tag, mark, _check_seconds("estimate", estimate)))
 
-# %% ../nbs/08a_jobs.ipynb #86941852
+# %% ../nbs/08a_jobs.ipynb #f4dbf95e
 def _submit(service, journal, budget, job, payload):
     "The id of the attempt's job, which is submitted unless the service has it already."
     found = service.find(job.tag)
     if found: return found[0]
-    budget.check(journal, job.estimate)
+    try: budget.check(journal, job.estimate)
+    except BudgetSpent:
+        journal.write(job._replace(state="withdrawn"))
+        raise
     return service.submit(payload, job.tag)
 
 def _submitted(journal, job, job_id): return journal.write(job._replace(id=job_id, state="submitted"))
 
-# %% ../nbs/08a_jobs.ipynb #e188c4cb
+# %% ../nbs/08a_jobs.ipynb #49131f03
 def _bits_file(journal, job): return journal.path / f"{job.tag}.npz"
 
 def _check_bits(bits):
@@ -282,17 +309,14 @@ def _check_bits(bits):
 
 def _collect(ask, service, journal, job, status):
     "The attempt as it ended, on disk; its bits before it."
-    if status.state == "done": _write_bits(_bits_file(journal, job), _check_bits(ask(service.result, job.id)))
+    if status.state == "done": _write_array(_bits_file(journal, job), _check_bits(ask(service.result, job.id)))
     seconds = job.estimate if status.seconds is None else _check_seconds("seconds", status.seconds)
     return journal.write(job._replace(state=status.state, seconds=seconds, detail=str(status.detail)))
 
-# %% ../nbs/08a_jobs.ipynb #d96baa65
+# %% ../nbs/08a_jobs.ipynb #c686eac6
 def _take(journal, job):
     "The stored bits (B, shots, n); the next job has its turn."
-    try:
-        with np.load(_bits_file(journal, job)) as file: bits = file["bits"]
-    except Exception as error:
-        raise ValueError(f"{_bits_file(journal, job)} cannot be read ({error}): delete it, and the same command fetches job {job.id} again") from error
+    bits = _read_array(_bits_file(journal, job))
     journal.position += 1
     return bits
 
@@ -304,7 +328,7 @@ class JobCancelled(JobError): "A job was cancelled at the service."
 
 def _say(job, status, what, remedy): return f"job {job.number} ({job.id}) {what}{f' ({status.detail})' if status.detail else ''}. {remedy}"
 
-# %% ../nbs/08a_jobs.ipynb #aa64d097
+# %% ../nbs/08a_jobs.ipynb #65833449
 _ANEW = "Run the same command again to submit this job anew; finished jobs are not repeated"
 _KEPT = "It stays at the service and in the journal: run the same command again to wait for it, or cancel it at the service first to submit it anew"
 
@@ -313,15 +337,17 @@ def _overdue(job, status, limit):
     kind = {"queued": QueueTooLong, "running": JobTimeout}[status.state]
     return kind(_say(job, status, f"has been {status.state} for {limit:g} s", _KEPT))
 
-def _wait(ask, service, job, limits, poll, clock, sleep):
-    "The status with which a job ended; each state before has a limit of seconds."
-    state = None
+def _wait(ask, service, job, limits, poll, clock, sleep, report):
+    "The status with which a job ended; each state before has a limit of seconds, and each change is reported."
+    last = Status("")
     while True:
         status = ask(service.status, job.id)
         if status.state not in STATES: raise ValueError(f"status of job {job.id} must be one of {', '.join(STATES)}, got {status.state!r}")
         if status.state not in limits: return status
-        if status.state != state: state, since = status.state, clock()
-        if clock() - since >= limits[state]: raise _overdue(job, status, limits[state])
+        if status != last: report(status)
+        if status.state != last.state: since = clock()
+        if clock() - since >= limits[status.state]: raise _overdue(job, status, limits[status.state])
+        last = status
         sleep(poll)
 
 # %% ../nbs/08a_jobs.ipynb #20511357
@@ -334,7 +360,7 @@ def _ask(call, *args, retries, poll, sleep):
                                                "Nothing is lost: run the same command again when the connection is back") from error
         sleep(poll)
 
-# %% ../nbs/08a_jobs.ipynb #92dc251b
+# %% ../nbs/08a_jobs.ipynb #44545f85
 def run_job(
     service: Service,            # that runs it
     journal: Journal,            # of this run
@@ -347,18 +373,20 @@ def run_job(
     retries: int = 2,            # further tries after a failure, of the job or of the connection
     clock: Callable = time.monotonic,   # time in seconds
     sleep: Callable = time.sleep,       # waits some seconds
+    report: Callable | None = None,     # is told in a sentence how the job stands, such as `print`
 ) -> np.ndarray:                 # (B, shots, n) bits
     "The bits of the run's next job: read if they are on disk, fetched if the service has them, else paid for."
     _check_patience(timeout=timeout, max_queue=max_queue, poll=poll, retries=retries)
     mark, failures = fingerprint(payload), 0
     ask = partial(_ask, retries=retries, poll=poll, sleep=sleep)
+    tell = lambda status: report and report(_say(job, status, f"is {status.state}", budget.report(journal)))
     while True:
         job = _current(journal, mark)
         if job is None or job.state in ("failed", "cancelled"): _intend(journal, mark, ask(service.estimate, payload))
         elif job.state == "intended": _submitted(journal, job, ask(_submit, service, journal, budget, job, payload))
         elif job.state == "done" and _bits_file(journal, job).exists(): return _take(journal, job)
         else:
-            status = _wait(ask, service, job, {"queued": max_queue, "running": timeout}, poll, clock, sleep)
+            status = _wait(ask, service, job, {"queued": max_queue, "running": timeout}, poll, clock, sleep, tell)
             _collect(ask, service, journal, job, status)
             if status.state == "cancelled": raise JobCancelled(_say(job, status, "was cancelled", _ANEW))
             failures += status.state == "failed"

@@ -20,7 +20,7 @@ RUN = {"circuit": "product", "shots": 7}
 
 
 def payload(number): return {"job": number, "angles": np.full((2, 3), number / 10), "shots": 7}
-def true_bits(payload): return np.random.default_rng(int(fingerprint(payload)[:8], 16)).integers(0, 2, (2, 7, 3), np.uint8)
+def true_bits(payload): return np.random.default_rng(payload["job"]).integers(0, 2, (2, 7, 3), np.uint8)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -104,23 +104,24 @@ class Disk:
             os.truncate(path, safe + int(self.keeps * (size - safe)))
 
 
-def program(service, folder, n_jobs, budget=Budget(), **options):
-    "A run: so many jobs, one after the other. Returns all bits."
+def program(service, folder, n_jobs, budget=Budget(), digits=None, **options):
+    "A run: so many jobs, one after the other, with angles whose last digits are those of this machine. Returns all bits."
     with Journal(folder, RUN) as journal:
-        return [run_job(service, journal, budget, payload(k), poll=0, sleep=lambda seconds: None, **options) for k in range(n_jobs)]
+        asked = lambda k: payload(k) if digits is None else payload(k) | {"angles": journal.settled(payload(k)["angles"] + digits)}
+        return [run_job(service, journal, budget, asked(k), poll=0, sleep=lambda seconds: None, **options) for k in range(n_jobs)]
 
 
 def lives(device, folder, schedules, keeps=0.5, n_jobs=3):
-    "The program is started anew after every crash and every error, with one schedule a life, until it ends."
+    "The program is started anew after every crash and every error, with one schedule a life and on another machine, until it ends."
     bits, points = None, []
-    for schedule in [*schedules, *[{}] * 20]:
+    for life, schedule in enumerate([*schedules, *[{}] * 20]):
         fate = Fate()
         fate.schedule = schedule
         disk = Disk(folder, fate, keeps)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "fsync", disk.sync)
             patch.setattr(os, "replace", disk.rename)
-            try: bits = program(Client(device, fate), folder, n_jobs)
+            try: bits = program(Client(device, fate), folder, n_jobs, digits=1e-7 * (-1)**life)
             except Crash: disk.crash()
             except (ConnectionError, JobFailed, JobCancelled): pass
         points.append(fate.points)
@@ -374,7 +375,7 @@ def test_lost_bits_are_fetched_again_and_damaged_ones_refused(tmp_path):
     data = bytearray(files[1].read_bytes())
     data[len(data) // 2] ^= 255
     files[1].write_bytes(data)
-    with pytest.raises(ValueError, match="delete it, and the same command fetches job job-1 again"): program(device, tmp_path, 2)
+    with pytest.raises(ValueError, match="cannot be read .*: delete it and run the same command again"): program(device, tmp_path, 2)
     files[1].unlink()
     np.testing.assert_array_equal(program(device, tmp_path, 2), bits)
     assert len(device.jobs) == 2
@@ -553,11 +554,46 @@ def test_bad_seconds(value, tmp_path):
         run_job(device, journal, Budget(), payload(0))
 
 
+def test_angles_are_settled_when_a_job_is_first_asked_for(tmp_path):
+    device = Device(delay=0)
+    bits = program(device, tmp_path, 2, digits=0.)
+    np.testing.assert_array_equal(program(None, tmp_path, 2, digits=1e-5), bits)
+    for other in (1e-3, np.nan):
+        with pytest.raises(ValueError, match="payload of job 0 differs from the one in the journal"): program(None, tmp_path, 2, digits=other)
+    with Journal(tmp_path) as journal:
+        assert journal.settled(np.zeros(5)).shape == (5,)        # another shape: the payload will be refused
+        np.testing.assert_array_equal(journal.settled(payload(0)["angles"] - 1e-5), payload(0)["angles"])
+    (tmp_path / "asked-0.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match="asked-0.npz cannot be read .*: delete it and run the same command again"): program(None, tmp_path, 2, digits=0.)
+    (tmp_path / "asked-0.npz").unlink()
+    np.testing.assert_array_equal(program(None, tmp_path, 2, digits=0.), bits)
+
+
+def test_a_job_that_the_budget_refused_may_be_replaced(tmp_path):
+    device = Device(delay=0, seconds=4.0)
+    with Journal(tmp_path, RUN) as journal:
+        asked = [journal.settled(np.full(3, 0.5))]
+        with pytest.raises(BudgetSpent): run_job(device, journal, Budget(5, reserved=2), payload(0))
+        asked.append(journal.settled(np.zeros(2)))
+        np.testing.assert_array_equal(run_job(device, journal, Budget(5), payload(1)), true_bits(payload(1)))
+        assert [attempt.state for attempt in journal.attempts] == ["withdrawn", "done"] and journal.used == 4
+        assert len({attempt.tag for attempt in journal.attempts}) == 2
+    assert [len(angles) for angles in asked] == [3, 2] and len(device.jobs) == 1
+
+
+def test_waiting_is_reported_whenever_something_changes(tmp_path):
+    device, told = moody(Status("queued", detail="2 ahead"), Status("queued", detail="2 ahead"), Status("queued", detail="1 ahead"), Status("running"), Status("done", 3.0)), []
+    with Journal(tmp_path, RUN) as journal: run_job(device, journal, Budget(60), payload(0), sleep=lambda seconds: None, report=told.append)
+    left = "0.0 of 60 QPU seconds used, 58.0 left"
+    assert told == [f"job 0 (job-0) is {how}. {left}" for how in ("queued (2 ahead)", "queued (1 ahead)", "running")]
+
+
 def test_a_budget_without_limit_says_so(tmp_path):
     program(Device(), tmp_path, 2)
     with Journal(tmp_path) as journal:
         assert Budget().report(journal) == "4.0 QPU seconds used, no limit" and Budget().left(journal) == math.inf
         assert Budget(3).report(journal) == "4.0 of 3 QPU seconds used, 0.0 left"
+        assert Budget(9, reserved=2).report(journal) == "4.0 of 9 QPU seconds used, 3.0 left and 2.0 kept for the end"
 
 
 plain = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),

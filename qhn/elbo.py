@@ -125,7 +125,7 @@ def check_distribution(
     wrong = ~(np.abs(total - 1) < 1e-4)
     if wrong.any(): raise ValueError(f"{name} must sum to one along the last axis, got a sum of {total[wrong][0]:.6g}")
 
-# %% ../nbs/04_elbo.ipynb #eb024290
+# %% ../nbs/04_elbo.ipynb #e385ed3b
 def entropy(
     q: Array,    # (..., 2**n) probabilities
 ) -> Array:      # (...) nats
@@ -280,11 +280,11 @@ def canonical(
     folded = _fold(binn, np.asarray(weights).reshape(-1, binn.n_weights))
     return jnp.asarray(folded.reshape(weights.shape), weights.dtype)
 
-# %% ../nbs/04_elbo.ipynb #70159e7a
+# %% ../nbs/04_elbo.ipynb #8546a1c2
 def _moves(binn):
     "All products of flips and swaps, as signed permutations (moves, n_weights) of 1, 2, ..., n_weights."
     n_moves = math.prod(math.factorial(width) * (2**width if _is_odd(binn.activation) else 1) for _, width in _hidden_units(binn))
-    check_memory(n_moves * 8 * binn.n_weights, f"the {n_moves} copies of a network", "canonical")
+    check_memory(n_moves * binn.n_weights * 40, f"the {n_moves} copies of a network", "canonical")    # and what is made of the moves
     moves = np.arange(1, binn.n_weights + 1)[None]
     for layer, width in _hidden_units(binn):
         wires = _wires(binn, layer, width)
@@ -364,16 +364,19 @@ def weight_moments(
     means = parities[places]
     return means, parities[places[:, None] ^ places] - jnp.outer(means, means)
 
-# %% ../nbs/04_elbo.ipynb #b60ba784
+# %% ../nbs/04_elbo.ipynb #b0df9a08
 def _around_copies(binn, q, every, best):
     "Covariances (n, n): of the means of the networks nearest to each copy of `best`, and of all networks with the moves undone."
     moves = _moves(binn)
-    check_memory(len(moves) * len(q), f"the distances of {len(q)} networks from {len(moves)} copies", "canonical on sampled weights")
-    overlap = np.stack([(every @ image).astype(np.int8) for image in _apply(moves, best)])
-    nearest = overlap == overlap.max(0)
-    shared, between = q / nearest.sum(0), -np.outer(q @ every, q @ every)
+    images, most, ties = _apply(moves, best), np.full(len(q), -np.inf, every.dtype), np.zeros(len(q), int)
+    for image in images:    # one after the other: the overlaps of all networks with all copies are too many to keep
+        overlap = every @ image
+        ties = np.where(overlap > most, 1, ties + (overlap == most))
+        most = np.maximum(most, overlap)
+    shared, between = q / ties, -np.outer(q @ every, q @ every)
     mean, second = np.zeros(len(best)), np.zeros((len(best),) * 2)
-    for move, near in zip(moves, nearest):
+    for move, image in zip(moves, images):
+        near = every @ image == most
         w, mass, (place, sign) = every[near], shared[near], (np.abs(move) - 1, np.sign(move))
         centre = mass @ w
         between += np.outer(centre, centre) / max(mass.sum(), 1e-300)
@@ -381,7 +384,7 @@ def _around_copies(binn, q, every, best):
         second[np.ix_(place, place)] += np.outer(sign, sign) * ((w * mass[:, None]).T @ w)
     return between, second - np.outer(mean, mean)
 
-# %% ../nbs/04_elbo.ipynb #48f566e8
+# %% ../nbs/04_elbo.ipynb #aef6dfcb
 class SymmetrySummary(NamedTuple):
     "What a distribution over networks says once copies are counted as one."
     best: float                  # probability of the most probable network and its copies together
@@ -401,6 +404,7 @@ def symmetry_summary(
     "Copies, functions, and the correlations that flips and swaps of hidden units cause."
     n = binn.n_weights
     if jnp.shape(q) != (2**n,): raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(q)}; with samples, use canonical")
+    check_memory(2**n * (20 * n + 64), f"the summary of 2**{n} networks", "canonical on sampled weights")
     over_functions = function_probs(q, function_labels(binn, x))
     every, q = np.asarray(weights_from_index(np.arange(2**n), n, np.float32)), np.asarray(q)
     best = every[q.argmax()]

@@ -53,7 +53,7 @@ def _line(k, n_points):
     return dict(color=PALETTE[k % 7], linestyle=LINESTYLES[k % 7], marker=MARKERS[k % 7], markersize=4,
                 markevery=(0, max(1, n_points // 8)))
 
-# %% ../nbs/12_plots.ipynb #f239adef
+# %% ../nbs/12_plots.ipynb #918260f0
 def _arrays(name, group, shape):
     "The arrays of a dictionary, each of the given shape; a text in `shape` stands for any size of at least 1."
     if not isinstance(group, Mapping) or not group:
@@ -66,6 +66,11 @@ def _array(name, values, shape):
         size > 0 if isinstance(wanted, str) else size == wanted for size, wanted in zip(array.shape, shape))
     if not fits: raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {array.shape}")
     return array
+
+def _in_unit(what, values):
+    "The values, if they are finite and lie between 0 and 1; what rounding has put beyond is put back."
+    if not ((values > -1e-4) & (values < 1 + 1e-4)).all(): raise ValueError(f"{what} between 0 and 1, got values from {values.min():g} to {values.max():g}")
+    return np.clip(values, 0, 1)
 
 # %% ../nbs/12_plots.ipynb #a5d63231
 def _centre_and_band(runs, centre):
@@ -109,7 +114,7 @@ def evidence_gap(
     ax.set_yscale("log", nonpositive="mask")
     return ax
 
-# %% ../nbs/12_plots.ipynb #0b024b32
+# %% ../nbs/12_plots.ipynb #48a503d4
 def sorted_posterior(
     posterior: ArrayLike,                                     # (2**n,) exact probabilities
     approximations: Mapping[str, ArrayLike] | None = None,   # label to (2**n,) probabilities, same order
@@ -120,6 +125,9 @@ def sorted_posterior(
     if top < 1: raise ValueError(f"top must be at least 1, got {top=}")
     exact = _array("posterior", posterior, ("2**n",))
     rivals = _arrays("approximations", approximations, exact.shape) if approximations else {}
+    for name, values in {"posterior": exact, **{f"approximations[{label!r}]": values for label, values in rivals.items()}}.items():
+        _in_unit(f"{name} must hold probabilities", values)
+        if abs(values.sum() - 1) > 1e-4: raise ValueError(f"{name} must sum to one, got a sum of {values.sum():.6g}")
     ax, order = _axes(ax), np.argsort(-exact, kind="stable")[:top]
     width = 0.8 / (1 + len(rivals))
     for k, (label, values) in enumerate([("exact", exact), *rivals.items()]):
@@ -141,7 +149,7 @@ def plane_grid(
     axes = np.linspace(x.min(axis=0) - margin, x.max(axis=0) + margin, n_grid)
     return np.stack(np.meshgrid(*axes.T), axis=-1).reshape(-1, 2)
 
-# %% ../nbs/12_plots.ipynb #bc52a26a
+# %% ../nbs/12_plots.ipynb #49e00613
 def _on_grid(name, what, values, points):
     "Numbers for class 1 on the points of a square grid, from a function or ready-made, as the rows of the grid."
     values, side = np.asarray(values(points) if callable(values) else values, dtype=float), round(len(points)**0.5)
@@ -149,9 +157,7 @@ def _on_grid(name, what, values, points):
     if values.shape not in ((len(points),), (side, side)):
         raise ValueError(f"{name} must give {len(points)} {what} of class 1, shape ({len(points)},), ({side}, {side}) or "
                          f"({len(points)}, 2), got {values.shape}")
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"{name} must give {what} between 0 and 1, got values from {values.min():g} to {values.max():g}")
-    return values.reshape(side, side)
+    return _in_unit(f"{name} must give {what}", values).reshape(side, side)
 
 def _hatch(ax, plane, field, spread):
     "Hatch where the probability is within one spread of one half; a handle for the legend."
@@ -185,15 +191,17 @@ def decision_boundary(
     ax.set(xlabel="$x_1$", ylabel="$x_2$"); ax.legend(handles=handles, frameon=False, ncols=2, **_BELOW)
     return ax
 
-# %% ../nbs/12_plots.ipynb #0b4b988b
+# %% ../nbs/12_plots.ipynb #2d0a4824
 def reliability(
     diagrams: Mapping[str, ArrayLike],   # label to (4, B): claimed probability, frequency, its spread, number of claims
     ax: Axes | None = None,
 ) -> Axes:
     "Reliability diagram: observed frequency against claimed probability, with bars of two spreads."
     diagrams = _arrays("diagrams", diagrams, (4, "bins"))
-    for label, (claimed, frequency, spread, count) in diagrams.items():
-        if not (count > 0).all(): raise ValueError(f"diagrams[{label!r}] must have at least 1 claim in every bin, got {count.min():g}; leave empty bins out")
+    for label, diagram in diagrams.items():
+        _in_unit(f"diagrams[{label!r}] must hold claimed probabilities, frequencies and spreads", diagram[:3])
+        if not ((diagram[3] > 0) & (diagram[3] < np.inf)).all():
+            raise ValueError(f"diagrams[{label!r}] must have at least 1 claim in every bin, got {diagram[3].min():g}; leave empty bins out")
     ax = _axes(ax)
     for k, (label, (claimed, frequency, spread, count)) in enumerate(diagrams.items()):
         error = count @ np.abs(frequency - claimed) / count.sum()
@@ -217,7 +225,7 @@ def _mosaic(images, n_columns):
     corners = [((k % n_columns) * (width + gap) - 0.5, (k // n_columns) * (height + gap) - 0.5) for k in range(n_images)]
     return sheet, corners
 
-# %% ../nbs/12_plots.ipynb #76e7336e
+# %% ../nbs/12_plots.ipynb #3d93a78c
 def _image_grid(name, images, titles, n_columns, ax, cmap, low, high, label):
     images = _array(name, images, ("N", "rows", "columns"))
     if titles is not None and len(titles) != len(images): raise ValueError(f"titles must name the {len(images)} images, got {len(titles)}")
@@ -230,7 +238,8 @@ def _image_grid(name, images, titles, n_columns, ax, cmap, low, high, label):
         ax.add_patch(plt.Rectangle((left, top), width, height, fill=False, linewidth=0.6))
         if titles is not None: ax.annotate(str(titles[k]), (left + width / 2, top + height), (0, -2),
                                              textcoords="offset points", ha="center", va="top", fontsize="small")
-    ax.figure.colorbar(shown, ax=ax, label=label, fraction=0.02, pad=0.02, ticks=np.linspace(low, high, 3), format="%.2g")
+    width = 0.02 * max(1, 4 * sheet.shape[0] / sheet.shape[1])    # of the axes: about 0.12 inches on a page, for one image as for a row
+    ax.figure.colorbar(shown, cax=ax.inset_axes((1 + width / 2, 0, width, 1)), label=label, ticks=np.linspace(low, high, 3), format="%.2g")
     ax.set_axis_off()
     return ax
 

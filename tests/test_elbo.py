@@ -1,6 +1,7 @@
 """Prior, evidence, posterior and free energy against enumeration in plain Python and scipy."""
 import itertools
 import math
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy as relative_entropy    # of one distribution: its entropy
 
+from qhn import elbo
 from qhn.binn import BiNN, all_weights, flip_unit, index_from_weights, log_likelihood_table, swap_units
 from qhn.elbo import (KL, BernoulliPrior, NoDivergence, at_step, canonical, copies, effective_number, entropy, exact_posterior, free_energy,
                       function_labels, function_probs, kl_divergence, log_evidence, posterior_divergence, prior_divergence, symmetry_summary,
@@ -244,6 +246,21 @@ def test_summary_against_its_definition(name):
     within = sum(mass[:, k].sum() * np.cov(every.T, aweights=mass[:, k], ddof=0) for k in range(len(modes)))
     np.testing.assert_allclose(got.between_copies + within, got.covariance, atol=1e-10)    # total covariance
     assert np.linalg.eigvalsh(got.in_one_copy).min() > -1e-10
+
+
+@pytest.mark.parametrize("call", [lambda binn, q: copies(binn, np.ones(binn.n_weights)),
+                                  lambda binn, q: symmetry_summary(binn, q, np.ones((2, binn.layer_sizes[0])))], ids=["copies", "summary"])
+@pytest.mark.parametrize("binn", [BiNN((1, 4, 1)), BiNN((3, 2, 1)), BiNN((12, 1))], ids=["many copies", "few", "one"])
+def test_memory_is_counted_as_numpy_takes_it(monkeypatch, call, binn):
+    counted = {}
+    monkeypatch.setattr(elbo, "check_memory", lambda n_bytes, what, instead: counted.update({what: n_bytes}))
+    q = np.full(2**binn.n_weights, 0.5**binn.n_weights)
+    call(binn, q)    # numpy's memory alone is traced, and what JAX compiles must not count
+    tracemalloc.start()
+    call(binn, q)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - 2**16 < sum(counted.values()) < 3 * peak + 2**16
 
 
 def test_one_copy_of_a_mixture_of_copies_is_the_original():

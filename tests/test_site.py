@@ -136,12 +136,26 @@ def test_notebook_was_run(path):
         assert all(o.output_type != "error" for o in cell.outputs), f"a stored output is an error:\n{cell.source}"
         assert all(o.get("name") != "stderr" for o in cell.outputs), f"a stored output is a warning:\n{cell.source}"
         if "fig-cap" in directives(cell): assert drawn(cell), f"a figure is missing:\n{cell.source}"
-        last = ast.parse(cell.source).body[-1:] if cell.source.strip()[-1:] != ";" and cell.source.strip()[:1] not in "%!" else []
-        if last and isinstance(last[0], ast.Expr):
-            value = last[0].value
-            shows = isinstance(value, (ast.Name, ast.Attribute, ast.BinOp, ast.Compare, ast.Tuple, ast.List, ast.Dict))
-            shows |= isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "print"
-            if shows: assert cell.outputs, f"a cell was not run:\n{cell.source}"
+        if shows_something(cell.source): assert cell.outputs, f"a cell was not run:\n{cell.source}"
+
+
+def shows_something(source):
+    "Whether a cell prints, outside of functions, or ends in an expression that is surely not None."
+    if source.strip()[:1] in "%!": return False
+    statements = list(ast.parse(source).body)
+    last = statements[-1].value if statements and isinstance(statements[-1], ast.Expr) and source.strip()[-1:] != ";" else None
+    while statements:
+        statement = statements.pop()
+        if isinstance(statement, (ast.For, ast.With)): statements += statement.body
+        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) and ast.unparse(statement.value.func) == "print": return True
+    return isinstance(last, (ast.Name, ast.Attribute, ast.BinOp, ast.Compare, ast.Tuple, ast.List, ast.Dict, ast.JoinedStr, ast.Subscript))
+
+
+@notebooks
+def test_no_control_characters(path):
+    "A backslash that Python took for an escape leaves one in a formula, where nobody sees it."
+    found = re.findall(r"[^\n]{0,20}[\x00-\x09\x0b-\x1f\x7f][^\n]{0,20}", markdown(path))
+    assert not found
 
 
 @notebooks

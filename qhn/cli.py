@@ -88,7 +88,7 @@ def measure(
     nll, kl = q @ costs, jax.vmap(lambda p: prior_divergence(p, prior))(q)
     predictive = posterior_predictive(binn, q, data.x_test)
     values = (nll, kl, -nll - kl, log_evidence(-costs, prior) + nll + kl, success_probability(q, costs),
-              accuracy(predictive, data.y_test), log_loss(predictive, data.y_test))
+              accuracy(predictive, data), log_loss(predictive, data))
     return Measures(*map(np.asarray, values))
 
 # %% ../nbs/13_cli.ipynb #633df4a1

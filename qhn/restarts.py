@@ -35,7 +35,7 @@ def read_costs(
         raise ValueError(f"{path} must hold 2**n costs, one for each network of n weights, got {len(costs)}")
     return costs
 
-# %% ../nbs/12b_restarts.ipynb #b770e0cd
+# %% ../nbs/12b_restarts.ipynb #949efcf3
 @partial(jax.jit, static_argnums=(0, 1))
 def _descend(machine, n_iterations, excess, keys):
     "Final excess and iterations of each restart."
@@ -46,10 +46,10 @@ def _descend(machine, n_iterations, excess, keys):
         k, params, state, _ = carry
         loss, gradient = value_and_grad(params, state=state)
         updates, state = solver.update(gradient, state, params, value=loss, grad=gradient, value_fn=value)
-        return k + 1, optax.apply_updates(params, updates), state, jnp.abs(updates).max()
+        return k + 1, optax.apply_updates(params, updates), state, jnp.abs(gradient).max()
     def run(key):
         params = machine.init(key)
-        going = lambda carry: (carry[0] < n_iterations) & (carry[3] > 0)
+        going = lambda carry: (carry[0] < n_iterations) & (carry[3] > 1e-8 * excess.max())
         k, params, *_ = jax.lax.while_loop(going, step, (0, params, solver.init(params), jnp.inf))
         return value(params), k
     return jax.lax.map(run, keys)

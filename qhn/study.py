@@ -160,7 +160,7 @@ class Enumerated:
     of_table: Callable         # (table of log-likelihoods, weight) to probabilities
     tuned_as: str | None = None
 
-# %% ../nbs/12a_study.ipynb #60b55b75
+# %% ../nbs/12a_study.ipynb #ad92d60d
 def best_networks(
     table: Array,      # (2**n,) log-likelihoods in nats
     weight: float,     # not used
@@ -180,7 +180,7 @@ METHODS = (
     Trained("MLE", NoDivergence), Trained("ELBO", KL), Trained("SELBO", MMD),
     Enumerated("exact posterior", tempered_posterior), Enumerated("best networks", best_networks),
     Trained("mean field", KL, "product"),
-    Trained("ELBO, L-BFGS", KL, optimizer=lbfgs, n_steps=160, weight=1.0, tuned_as="ELBO"),
+    Trained("ELBO, L-BFGS", KL, optimizer=lbfgs, n_steps=100, weight=1.0, tuned_as="ELBO"),
     Trained("MLE, brickwork", NoDivergence, "brickwork 4"), Trained("ELBO, brickwork", KL, "brickwork 4"),
     Trained("MLE, near-uniform start", NoDivergence, noise=0.3), Trained("ELBO, near-uniform start", KL, noise=0.3),
 )
@@ -270,7 +270,7 @@ def measure_runs(
     measured = of_test | _in_sample(outcome, table, common, _weight(method, trial))
     return {name: np.asarray(measured[name], float) for name in MEASURES}
 
-# %% ../nbs/12a_study.ipynb #446d8f13
+# %% ../nbs/12a_study.ipynb #6a9ed7ee
 @dataclass(frozen=True)
 class Protocol:
     "All that decides what a study computes."
@@ -278,8 +278,8 @@ class Protocol:
     methods: tuple = METHODS
     n_splits: int = 30            # test splits of each task
     n_inits: int = 5              # starting angles on each
-    n_steps: int = 300            # of the optimiser; a multiple of 20
-    n_trials: int = 21            # of each method
+    n_steps: int = 200            # of the optimiser; a multiple of 20
+    n_trials: int = 15            # of each method
     n_tuning_splits: int = 5      # on which trials are compared, one start each
 
 QUICK = Protocol((TASKS[0], TASKS[4]), METHODS[:6], n_splits=3, n_inits=2, n_steps=20, n_trials=3, n_tuning_splits=2)

@@ -1,0 +1,254 @@
+"The study's statistics against hand-worked values and scipy, its splits, its resumption, and restarts against brute force."
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+import qhn.cli
+import qhn.study
+from qhn.ansatz import staircase
+from qhn.binn import BiNN, CostTable, log_likelihood_table
+from qhn.born import BornMachine
+from qhn.elbo import KL, NoDivergence
+from qhn.inference import fit
+from qhn.mmd import MMD
+from qhn.restarts import read_costs, restarts, shares
+from qhn.study import (METHODS, RANGES, TASKS, Comparison, Enumerated, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start, compare_methods,
+                       distributions, gradient_variance, holm, measure_runs, network, paired, read_splits, run_study, split, split_means, trials, write_splits)
+
+SMALL = Task("small", "moons", 20, (1,), (("label_noise", 0.1),))
+TINY = Protocol((SMALL,), METHODS[:1] + METHODS[3:5], n_splits=3, n_inits=2, n_steps=20, n_trials=2, n_tuning_splits=2)
+TRIAL = Trial(0.05, 1.5, 0.5, (1, 2))
+
+
+@pytest.mark.parametrize("given, expected", [
+    ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),    # Holm by hand: 4 x .005, 3 x .01, 2 x .03, then .04 lifted to .06
+    ([0.5, 0.4, 0.9], [1, 1, 1]), ([0.02], [0.02]), ([0.03, 0.03], [0.06, 0.06]), ([], []), ([0, 1], [0, 1]),
+])
+def test_holm_by_hand(given, expected): np.testing.assert_allclose(holm(given), expected)
+
+
+@pytest.mark.parametrize("wrong", [[1.1], [-0.1], [np.nan], [[0.1]]])
+def test_holm_refuses(wrong):
+    with pytest.raises(ValueError, match="between 0 and 1"): holm(wrong)
+
+
+def test_paired_agrees_with_scipy():
+    d = np.random.default_rng(0).normal(0.3, 1, 30)
+    ours = paired(d, 50_000)
+    interval = stats.bootstrap((d,), np.mean, n_resamples=50_000, method="percentile", rng=np.random.default_rng(1)).confidence_interval
+    np.testing.assert_allclose([ours.low, ours.high], interval, atol=0.02)
+    p = stats.permutation_test((d, 0 * d), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=50_000, rng=np.random.default_rng(2)).pvalue
+    assert ours.p_value == pytest.approx(p, abs=0.01)
+    assert ours.effect == pytest.approx(d.mean() / d.std(ddof=1))
+
+
+def test_signs_of_three_by_hand():
+    "Differences 1, 2, 3: of eight sign patterns two are as extreme."
+    assert paired([1., 2., 3.], 100_000).p_value == pytest.approx(2 / 8, abs=0.01)
+
+
+def test_clustering_is_respected():
+    "Noise shared by the starts of a split: treated as independent runs it would be found significant far too often."
+    rng, wrong, right = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        runs = rng.normal(size=(10, 1)) + 0.1 * rng.normal(size=(10, 5))
+        right += paired(runs.mean(1), 400).p_value < 0.05
+        wrong += paired(runs.ravel(), 400).p_value < 0.05
+    assert right / 200 < 0.10 and wrong / 200 > 0.25
+
+
+def studied(shift, rng):
+    split_noise = rng.normal(size=30)
+    of = lambda d: {"log_loss": 0.5 + 0.2 * split_noise - d + 0.02 * rng.normal(size=30), "success": 0.5 + d + 0.02 * rng.normal(size=30)}
+    return {("task", "MLE"): of(0), ("task", "ELBO"): of(shift), ("task", "SELBO"): of(0)}
+
+
+def test_planted_effect_is_found_and_null_is_not():
+    by_cell = {(c.method, c.outcome): c for c in compare_methods(studied(0.05, np.random.default_rng(0)), ("task",))}
+    for outcome, sign in (("log_loss", -1), ("success", 1)):
+        assert by_cell["ELBO", outcome].verdict == "better" and sign * by_cell["ELBO", outcome].low * by_cell["ELBO", outcome].high > 0 or sign < 0
+        assert by_cell["SELBO", outcome].verdict == "no difference shown"
+    worse = compare_methods(studied(-0.05, np.random.default_rng(0)), ("task",))
+    assert {c.verdict for c in worse if c.method == "ELBO"} == {"worse"}
+
+
+def test_correction_spans_the_whole_family():
+    found = compare_methods(studied(0.004, np.random.default_rng(3)), ("task",))
+    np.testing.assert_allclose([c.adjusted_p for c in found], holm([c.p_value for c in found]))
+    assert len(found) == 4
+
+
+def test_hypercube_uses_every_slice_once():
+    for n in (1, 7, 21):
+        for name, (low, high) in RANGES.items():
+            places = [np.log(getattr(t, name) / low) / np.log(high / low) * n for t in trials(n)]
+            assert sorted(int(p) for p in places) == list(range(n))
+    assert trials(21) == trials(21)
+
+
+@pytest.mark.parametrize("task", [t for t in TASKS if t.pool], ids=lambda t: t.dataset)
+def test_tuning_and_test_points_are_apart(task):
+    whole = qhn.study._pool(task)
+    tuning_rows, test_rows = ({tuple(r) for r in x} for x in (whole.x_train, whole.x_test))
+    assert not tuning_rows & test_rows
+    for tuning, pool in ((True, whole.x_train), (False, whole.x_test)):
+        data = split(task, 2, tuning)
+        assert len(data.y_train) == task.n_train and len(data.y_train) + len(data.y_test) == len(pool)
+        every = np.concatenate([data.x_train, data.x_test])
+        scale = pool.std(0).sum() / every.std(0).sum()    # one factor and one shift away from the rows of the pool
+        np.testing.assert_allclose(np.sort((every - every.mean(0)) * scale, 0), np.sort(pool - pool.mean(0), 0), atol=1e-9)
+
+
+def test_generators_draw_other_points_for_tuning():
+    assert not np.allclose(split(TASKS[0], 0).x_train, split(TASKS[0], 0, tuning=True).x_train)
+    with pytest.raises(ValueError, match="number=1000"): split(TASKS[0], 1000)
+
+
+def test_scaled_network_is_the_binn():
+    data = split(SMALL, 0)
+    ours, binn = Scaled(network(SMALL, data), jnp.asarray(0.7)), BiNN((2, 1, 1), logit_scale=0.7)
+    np.testing.assert_allclose(ours.table(*data.train), log_likelihood_table(binn, *data.train), atol=1e-10)
+
+
+@pytest.mark.parametrize("label, objective", [("MLE", NoDivergence()), ("ELBO", KL(0.5)), ("SELBO", MMD((1, 2), 0.5))])
+def test_training_is_that_of_fit(label, objective):
+    "The study's vmapped loop, on costs divided by the weight, ends where `fit` with that weight ends."
+    method = next(m for m in METHODS if m.label == label)
+    data = split(SMALL, 0)
+    table = Scaled(network(SMALL, data), jnp.asarray(TRIAL.logit_scale)).table(*data.train)
+    keys, machine = jax.random.split(jax.random.key(5), 2), BornMachine(staircase(5, 3, final_rz=False))
+    ours = distributions(method, TRIAL, jnp.tile(table, (2, 1)), keys, 40)
+    reference = fit(machine, CostTable(-table), objective=objective, optimizer=qhn.cli._adam(TRIAL.learning_rate), n_steps=40, key=jax.random.key(0),
+                    n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
+    np.testing.assert_allclose(ours.q, jnp.stack([machine.probs(p) for p in reference.params]), atol=1e-5)
+
+
+def test_measures_by_hand():
+    data, key = split(SMALL, 1), jax.random.split(jax.random.key(0), 2)
+    found = measure_runs(METHODS[1], TRIAL, SMALL, data, key, 40)
+    binn = BiNN((2, 1, 1), logit_scale=TRIAL.logit_scale)
+    table = np.asarray(log_likelihood_table(binn, *data.train))
+    q = np.asarray(distributions(METHODS[1], TRIAL, jnp.tile(table, (2, 1)), key, 40).q)[1]
+    every = 1. - 2 * np.array(list(np.ndindex(*[2] * 5)))
+    votes = np.exp(np.asarray(binn.log_probs(jnp.asarray(every), data.x_test)))
+    predictive = np.einsum("w,wnk->nk", q, votes)
+    posterior, cold = (np.exp(t - t.max()) / np.exp(t - t.max()).sum() for t in (table, table / TRIAL.weight))
+    mass = q[-table <= 1.01 * (-table).min()].sum()
+    expected = {"log_loss": -np.log(predictive[np.arange(len(data.y_test)), data.y_test]).mean(), "success": 1 - (1 - mass)**100, "mass": mass,
+                "accuracy": (predictive.argmax(1) == data.y_test).mean(), "gap": (q * np.log(q / posterior)).sum(), "train_nll": -q @ table,
+                "target_gap": (q * np.log(q / cold)).sum(), "total_variation": np.abs(q - posterior).sum() / 2}
+    for name, value in expected.items(): assert found[name][1] == pytest.approx(value, abs=1e-6), name
+
+
+def test_steps_to_success_by_hand():
+    outcome = qhn.study._Outcome(jnp.full((2, 8), 1 / 8), jnp.zeros(2), jnp.zeros((2, 20)).at[0, 4:].set(0.9))
+    table = -jnp.arange(1., 9)
+    assert np.asarray(qhn.study._in_sample(outcome, table, table, 1.)["time_to_success"]).tolist() == [5 / 20, 1]
+
+
+def test_ties_share():
+    np.testing.assert_allclose(best_networks(jnp.array([-1., -3, -1, -2]), 1.), [0.5, 0, 0.5, 0])
+
+
+def test_a_killed_study_goes_on(tmp_path, monkeypatch):
+    "Identical bits, and nothing finished is computed again."
+    straight, real, calls = run_study(TINY, tmp_path / "straight", progress=False), qhn.study.run_unit, []
+
+    def dies_at_second(protocol, task, method, *rest, **options):
+        calls.append(method.label)
+        if len(calls) == 2: raise KeyboardInterrupt
+        return real(protocol, task, method, *rest, **options)
+    monkeypatch.setattr(qhn.study, "run_unit", dies_at_second)
+    with pytest.raises(KeyboardInterrupt): run_study(TINY, tmp_path / "killed", progress=False)
+    resumed = run_study(TINY, tmp_path / "killed", progress=False)
+    assert calls == ["MLE", "exact posterior", "exact posterior", "best networks"]
+    for pair, unit in straight.items():
+        for name in unit: np.testing.assert_array_equal(unit[name], resumed[pair][name])
+    assert not list((tmp_path / "killed").glob(".*"))
+    monkeypatch.setattr(qhn.study, "run_unit", lambda *a, **k: pytest.fail("computed again"))
+    run_study(TINY, tmp_path / "killed", progress=False)
+    with pytest.raises(ValueError, match="another protocol"): run_study(replace(TINY, n_steps=40), tmp_path / "killed", progress=False)
+
+
+def test_test_points_do_not_choose(monkeypatch):
+    "With other test points the same trial is chosen."
+    real = qhn.study.split
+
+    def spoiled(task, number, tuning=False):
+        data = real(task, number, tuning)
+        return data if tuning else replace(data, y_test=1 - data.y_test)
+    before = qhn.study.run_unit(TINY, SMALL, METHODS[0])
+    monkeypatch.setattr(qhn.study, "split", spoiled)
+    after = qhn.study.run_unit(TINY, SMALL, METHODS[0])
+    assert before["chosen"] == after["chosen"] and not np.allclose(before["log_loss"], after["log_loss"])
+    np.testing.assert_array_equal(before["success"], after["success"])
+
+
+def test_nothing_compiles_again():
+    "Another trial, another split: the same program."
+    run = lambda trial, number: measure_runs(METHODS[0], trial, SMALL, split(SMALL, number), jax.random.split(jax.random.key(0), 2), 20)
+    run(trials(3)[0], 0)
+    before = qhn.study._train._cache_size(), qhn.study._table._cache_size(), qhn.study._mixture._cache_size()
+    run(trials(3)[1], 1)
+    assert before == (qhn.study._train._cache_size(), qhn.study._table._cache_size(), qhn.study._mixture._cache_size())
+
+
+def test_means_over_starts_and_the_best_start(tmp_path):
+    unit = {name: np.array([[1., 5.], [4., 2.]]) for name in qhn.study.MEASURES} | {"loss": np.array([[2., 1.], [0., 3.]])}
+    assert best_start(unit)["log_loss"].tolist() == [[5.], [4.]]
+    means = split_means({("task", "MLE"): unit})
+    assert means["task", "MLE"]["log_loss"].tolist() == [3., 3.] and means["task", "MLE, best start"]["log_loss"].tolist() == [5., 4.]
+    write_splits(tmp_path / "splits.csv", means)
+    again = read_splits(tmp_path / "splits.csv")
+    assert {k: v["log_loss"].tolist() for k, v in again.items()} == {k: v["log_loss"].tolist() for k, v in means.items()}
+
+
+def test_gradient_variance_against_central_differences():
+    machine, costs = BornMachine(staircase(3, 1, final_rz=False)), jnp.arange(8.)**2
+    keys, h = jax.random.split(jax.random.key(0), 6), 1e-5
+    value = lambda p: float(machine.probs(p) @ costs)
+    slopes = []
+    for key in keys:
+        p = np.asarray(machine.init(key))
+        steps = h * np.eye(p.size).reshape(p.size, *p.shape)
+        slopes.append([(value(p + s) - value(p - s)) / (2 * h) for s in steps])
+    assert gradient_variance(machine, NoDivergence(), costs, keys) == pytest.approx(np.var(slopes, axis=0, ddof=1).mean(), rel=1e-5)
+
+
+def test_restarts_find_what_brute_force_finds():
+    costs = np.random.default_rng(0).normal(size=16) + 5
+    found = restarts(costs, n_restarts=12, n_layers=4, n_iterations=200)
+    assert (found.excess >= -1e-12).all() and shares(found.excess)[1e-6] >= 0.5 and found.seconds > 0
+    cut = restarts(costs, n_restarts=12, n_layers=4, n_iterations=1)
+    assert (cut.iterations == 1).all() and cut.excess.mean() > found.excess.mean()
+    assert shares(np.array([0, 5e-6, 5e-5, 1])) == {1e-6: 0.25, 1e-5: 0.5, 1e-4: 0.75, 1e-3: 0.75}
+
+
+@pytest.mark.parametrize("text, message", [("1\n2\n3\n", "got 3"), ("", "got 0"), ("1\n", "got 1"), ("1\n\nnan\n2\n", "line 3"), ("1\n2\n3,4\n5", "line 3"), ("inf\n1", "line 1")])
+def test_bad_tables_of_costs(tmp_path, text, message):
+    path = tmp_path / "costs.txt"
+    path.write_text(text)
+    done = CliRunner().invoke(qhn.cli.app, ["study", "restarts", str(path)])
+    assert done.exit_code == 2 and done.output.startswith("qhn: ") and message in done.output and len(done.output.strip().splitlines()) == 1
+
+
+def test_unreadable_tables_of_costs(tmp_path):
+    (tmp_path / "costs.bin").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ValueError, match="not a text file"): read_costs(tmp_path / "costs.bin")
+    with pytest.raises(FileNotFoundError, match="absent"): read_costs(tmp_path / "absent")
+
+
+def test_commands(tmp_path, monkeypatch):
+    np.savetxt(tmp_path / "costs.txt", [3., 1, 2, 5])
+    done = CliRunner().invoke(qhn.cli.app, ["study", "restarts", str(tmp_path / "costs.txt"), "--restarts", "3", "--layers", "2"])
+    assert done.exit_code == 0 and "within 1e-06 of the minimum: 100.0% of 3 runs" in done.output
+    monkeypatch.setattr(qhn.cli, "QUICK", replace(TINY, methods=METHODS[:3]))
+    out = tmp_path / "study"
+    done = CliRunner().invoke(qhn.cli.app, ["study", "claims", "--quick", "--out", str(out)], env={"COLUMNS": "200"})
+    assert done.exit_code == 0 and "SELBO" in done.output and "success" in done.output
+    assert {p.name for p in out.iterdir()} == {"units", "splits.csv", "comparisons.csv", "summary.csv", "tuning.csv", "gradients.csv", "claims.png"}

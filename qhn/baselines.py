@@ -8,12 +8,12 @@ __all__ = ['SGD', 'ADAM', 'Bernoulli', 'Ensemble', 'BaselineResult', 'mean_field
            'balanced_proposal', 'LocallyBalanced', 'locally_balanced', 'simulated_annealing', 'Blocks',
            'exhaustive_search']
 
-# %% ../nbs/10_baselines.ipynb #bd117236
+# %% ../nbs/10_baselines.ipynb #793cd45c
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
-import math, time
+import math
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +25,7 @@ from .binn import CostTable, check_memory, check_weights, index_from_weights, we
 from .born import BornMachine
 from .elbo import BernoulliPrior, KL, Loss, at_step, _outer_sum
 from .gradients import Estimate, as_target, _check_batch, _check_count, _costs, _model
-from .inference import DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged, fit, _check_kinds, _check_n_seeds, _checked_key, _checked_target
+from .inference import DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged, fit, _check_kinds, _check_n_seeds, _checked_key, _checked_target, _chunks, _recorded
 
 # %% ../nbs/10_baselines.ipynb #4ede2c03
 @dataclass(frozen=True)
@@ -122,28 +122,28 @@ def _expected_cost(costs, means):
         costs = ((1 + mean) * plus + (1 - mean) * minus) / 2
     return costs[0]
 
-# %% ../nbs/10_baselines.ipynb #6118a7b8
+# %% ../nbs/10_baselines.ipynb #e2e2ff57
 def _log_partition(z): return jnp.logaddexp(z, -z)    # A(z) = ln(2 cosh z)
 
-def _relaxed_slope(target, params, key, n_samples, temperature, batch_size):
+def _relaxed_slope(target, params, key, n_samples, tau, batch_size):
     "Costs of the samples, their batch's variance, and the slope of the expected cost in the means."
     key_noise, key_batch = jax.random.split(key)
     z = params + jax.random.logistic(key_noise, (n_samples, params.shape[-1]), params.dtype) / 2
-    cost, pull_back = jax.vjp(lambda w: _costs(target, w, key_batch, batch_size)[0].mean(), jnp.tanh(z / temperature))
-    scale = jnp.exp(2 * (_log_partition(params) - _log_partition(z / temperature))) / temperature
+    cost, pull_back = jax.vjp(lambda w: _costs(target, w, key_batch, batch_size)[0].mean(), jnp.tanh(z / tau))
+    scale = jnp.exp(2 * (_log_partition(params) - _log_partition(z / tau))) / tau
     return *_costs(target, _signs(z), key_batch, batch_size), (scale * pull_back(jnp.ones_like(cost))[0]).sum(0)
 
-# %% ../nbs/10_baselines.ipynb #32ad505e
+# %% ../nbs/10_baselines.ipynb #513589cd
 @dataclass(frozen=True)
 class NaturalGradient:
     "Natural gradient of a `Bernoulli`'s free energy (BayesBiNN, Meng et al. 2020); exact for a table of costs."
-    n_samples: int = 16              # relaxed samples per gradient, ≥ 2
-    temperature: float = 1.0         # τ > 0 of the relaxation
-    batch_size: int | None = None    # data points per gradient, ≥ 2; None takes all
+    n_samples: int = 16                    # relaxed samples per gradient, ≥ 2
+    relaxation_temperature: float = 1.0    # τ > 0
+    batch_size: int | None = None          # data points per gradient, ≥ 2; None takes all
 
     def __post_init__(self):
         _check_count("n_samples", self.n_samples, 2)
-        _check_positive("temperature", self.temperature)
+        _check_positive("relaxation_temperature", self.relaxation_temperature)
         if self.batch_size is not None: _check_count("batch_size", self.batch_size, 2)
     def check(self, distribution, objective): _check_pair(self, distribution, Bernoulli, objective)
     def prepare(self, target): return target
@@ -154,7 +154,7 @@ class NaturalGradient:
             nll, slope = jax.value_and_grad(_expected_cost, 1)(target.model.costs, means)
             error = jnp.zeros_like(nll)
         else:
-            costs, batch_variance, slope = _relaxed_slope(target, params, key, self.n_samples, self.temperature, self.batch_size)
+            costs, batch_variance, slope = _relaxed_slope(target, params, key, self.n_samples, self.relaxation_temperature, self.batch_size)
             nll, error = costs.mean(), jnp.sqrt(costs.var(ddof=1) / self.n_samples + batch_variance)
         divergence = (means * (params[0] - prior_params) - _log_partition(params[0]) + _log_partition(prior_params)).sum()
         weight = at_step(objective.weight, step)
@@ -172,7 +172,7 @@ def _check_pair(estimator, distribution, kind, objective):
     if not isinstance(distribution, kind): raise TypeError(f"{name}() needs a {kind.__name__} distribution, got {type(distribution).__name__}")
     if not isinstance(objective, KL): raise TypeError(f"{name}() minimises the free energy, objective=KL(), got {objective!r}")
 
-# %% ../nbs/10_baselines.ipynb #2377413a
+# %% ../nbs/10_baselines.ipynb #6769b273
 SGD = optax.sgd(0.02)    # one object, so that repeated calls share one compilation
 
 def bayes_binn(
@@ -181,7 +181,7 @@ def bayes_binn(
     prior: BernoulliPrior = BernoulliPrior(),
     *,
     n_samples: int = 16,                 # relaxed samples per gradient, ≥ 2
-    temperature: float = 1.0,            # τ > 0 of the relaxation
+    relaxation_temperature: float = 1.0,    # τ > 0; the posterior's own temperature is `objective=KL(T)`
     batch_size: int | None = None,       # data points per gradient; None takes all
     optimizer: optax.GradientTransformation = SGD,    # its step length is ρ, between 0 and 1
     n_steps: int = 300,
@@ -191,7 +191,7 @@ def bayes_binn(
     **options,                           # more of `fit`: objective, params, noise, state, mesh
 ) -> BaselineResult:                     # params (n_seeds, 1, n), natural parameters
     "Natural-gradient variational inference with independent weights (Meng et al. 2020)."
-    estimator = NaturalGradient(n_samples, temperature, batch_size)
+    estimator = NaturalGradient(n_samples, relaxation_temperature, batch_size)
     return _fit(Bernoulli(_width(model)), model, data, prior, estimator=estimator, optimizer=optimizer, n_steps=n_steps,
                 key=key, n_seeds=n_seeds, progress=progress, **options)
 
@@ -312,9 +312,7 @@ class Sweep:
         chain, flips = jax.lax.scan(visit, chain, (jnp.arange(len(uniforms)), uniforms))
         return chain, flips.mean()
 
-# %% ../nbs/10_baselines.ipynb #99116ffb
-_LONGEST_CHUNK = 256
-
+# %% ../nbs/10_baselines.ipynb #7f10a8e6
 @partial(jax.jit, static_argnums=1)
 def _prior_networks(prior, n, keys):
     "A network from the prior for each key, (len(keys), n)."
@@ -327,33 +325,25 @@ def _start(kernel, target, prior, weights):
 
 @partial(jax.jit, static_argnums=0)
 def _advance(kernel, target, prior, temperatures, state, n_steps):
-    "Up to `_LONGEST_CHUNK` steps of every chain; rows of the records (weights, energy, acceptance) beyond `n_steps` stay zero."
+    "A chunk of `n_steps` steps of every chain, with records (weights, energy, acceptance)."
     first, factor = temperatures
     def step(state):
         chains, keys, k = state
         move = lambda chain, key: kernel(target, prior, chain, jax.random.fold_in(key, k), jnp.asarray(first) * factor**k)
         chains, accepted = jax.vmap(move)(chains, keys)
         return (chains, keys, k + 1), (chains.weights, chains.energy, accepted)
-    def body(carry):
-        i, state, records = carry
-        state, record = step(state)
-        return i + 1, state, jax.tree.map(lambda rows, row: rows.at[i].set(row), records, record)
-    records = jax.tree.map(lambda a: jnp.zeros((_LONGEST_CHUNK, *a.shape), a.dtype), jax.eval_shape(step, state)[1])
-    return jax.lax.while_loop(lambda carry: carry[0] < n_steps, body, (0, state, records))[1:]
+    return _recorded(step, state, n_steps)
 
-# %% ../nbs/10_baselines.ipynb #1b48c050
-def _collect(advance, state, n_steps, progress, seconds=0.3):
-    "Records of `n_steps` steps as numpy, steps first, in chunks of about `seconds`; Ctrl-C leaves what there is."
-    parts, interrupted, size = [], False, 1
+# %% ../nbs/10_baselines.ipynb #eb2bb3ae
+def _collect(run, state, n_steps, progress):
+    "Records of `n_steps` steps as numpy, steps first, and the last state; Ctrl-C leaves what there is."
+    parts, interrupted = [], False
     with tqdm(total=n_steps, desc=progress if isinstance(progress, str) else None, disable=not progress, unit="step") as bar:
         try:
-            while n_steps:
-                start, size = time.perf_counter(), min(size, n_steps, _LONGEST_CHUNK)
-                after, records = advance(state, size)
-                parts.append((after, jax.tree.map(lambda rows: np.asarray(rows)[:size], records)))    # together: Ctrl-C cannot part them
-                state, (_, energy, _) = parts[-1]
-                n_steps -= size; bar.update(size); bar.set_postfix(loss=f"{energy[-1].sum(-1).mean():.4g}")
-                size = max(1, min(4 * size, int(size * seconds / (time.perf_counter() - start))))
+            for _, *part in _chunks(run, state, n_steps):
+                parts.append(part)    # state and records together: Ctrl-C cannot part them
+                energy = part[1][1]
+                bar.update(len(energy)); bar.set_postfix(loss=f"{energy[-1].sum(-1).mean():.4g}")
         except KeyboardInterrupt:
             if not parts: raise
             interrupted = True

@@ -104,20 +104,22 @@ def angles_to_sample(
 
 def _next_key(key): return jax.random.split(key)    # to carry on, and for this step
 
-# %% ../nbs/07_inference.ipynb #e8c68e08
+# %% ../nbs/07_inference.ipynb #9d918601
 _LONGEST_CHUNK = 256
+
+def _recorded(step, state, n_steps):
+    "Up to `_LONGEST_CHUNK` steps, state to (state, record), and all their records; rows beyond `n_steps` stay zero."
+    records = jax.tree.map(lambda a: jnp.zeros((_LONGEST_CHUNK, *a.shape), a.dtype), jax.eval_shape(step, state)[1])
+    def body(carry):
+        k, state, records = carry
+        state, record = step(state)
+        return k + 1, state, jax.tree.map(lambda rows, row: rows.at[k].set(row), records, record)
+    return jax.lax.while_loop(lambda carry: carry[0] < n_steps, body, (0, state, records))[1:]
 
 @partial(jax.jit, static_argnums=0)
 def _run_chunk(problem, target, prior, state, n_steps):
-    "Up to `_LONGEST_CHUNK` steps; rows of the reported infos beyond `n_steps` stay zero."
-    _, info = jax.eval_shape(partial(step, problem), target, prior, state)
-    buffers = jax.tree.map(lambda a: jnp.zeros((_LONGEST_CHUNK, *a.shape), a.dtype), info)
-    def body(carry):
-        k, state, buffers = carry
-        state, info = step(problem, target, prior, state)
-        return k + 1, state, jax.tree.map(lambda buffer, value: buffer.at[k].set(value), buffers, info)
-    _, state, buffers = jax.lax.while_loop(lambda carry: carry[0] < n_steps, body, (0, state, buffers))
-    return _everywhere((state, buffers))
+    state, infos = _recorded(partial(step, problem, target, prior), state, n_steps)
+    return _everywhere((state, infos._asdict()))
 
 @partial(jax.jit, static_argnums=0)
 def _prepare(estimator, target): return estimator.prepare(target)
@@ -173,16 +175,15 @@ def _diverged(seed, result):
     return TrainingDiverged(f"training turned non-finite at step {step}, seed {seed}; the {step} steps before it are kept in "
                             "the exception's .result; try a smaller learning rate", result)
 
-# %% ../nbs/07_inference.ipynb #b51e96dc
-def _chunks(problem, target, prior, state, n_steps, together, seconds=0.3):
-    "Run `n_steps` in chunks of about `seconds`, yielding (state before, state after, infos as numpy); processes that train together follow the first one's clock."
+# %% ../nbs/07_inference.ipynb #5a3b87f1
+def _chunks(run, state, n_steps, together=False, seconds=0.3):
+    "Call `run(state, size)` for `n_steps` in chunks of about `seconds`, yielding (state before, state after, records as numpy); processes that train together follow the first one's clock."
     size = 1
     while n_steps:
         start, before = time.perf_counter(), state
         size = min(size, n_steps, _LONGEST_CHUNK)
-        state, buffers = _run_chunk(problem, target, prior, state, size)
-        infos = {k: np.asarray(v)[:size] for k, v in buffers._asdict().items()}
-        yield before, state, infos
+        state, records = run(state, size)
+        yield before, state, jax.tree.map(lambda rows: np.asarray(rows)[:size], records)
         n_steps -= size
         size = max(1, min(4 * size, int(size * seconds / (time.perf_counter() - start))))
         if together: size = int(broadcast_one_to_all(np.int32(size)))
@@ -308,14 +309,14 @@ def _largest(jaxpr):
         sizes += [_largest(getattr(p, "jaxpr", p)) for p in inner if hasattr(getattr(p, "jaxpr", p), "eqns")]
     return max(sizes)
 
-# %% ../nbs/07_inference.ipynb #cec5fd74
+# %% ../nbs/07_inference.ipynb #372d3d2a
 def _train(problem, target, prior, state, n_steps, progress, info, together=False):
     info = {"estimator": problem[2], **info}
     parts, interrupted = [{k: np.zeros((0, len(state.params)), state.params.dtype) for k in Info._fields}], False
     history = lambda: {k: np.concatenate([p[k] for p in parts]).T for k in Info._fields}
     label, usage = progress if isinstance(progress, str) else None, getattr(problem[0], "usage", dict)
     outside = _is_outside(problem[0], problem[2])
-    steps = _host_steps(problem, target, prior, state, n_steps) if outside else _chunks(problem, target, prior, state, n_steps, together)
+    steps = _host_steps(problem, target, prior, state, n_steps) if outside else _chunks(partial(_run_chunk, problem, target, prior), state, n_steps, together)
     with tqdm(total=n_steps, desc=label, disable=not progress or jax.process_index() > 0, unit="step") as bar:
         try:
             for before, after, infos in steps:

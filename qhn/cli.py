@@ -299,8 +299,8 @@ def _friendly_errors():
         print("qhn: interrupted; files written so far are whole", file=sys.stderr)
         raise typer.Exit(130) from None
 
-# %% ../nbs/13_cli.ipynb #ae96ebcf
-hardware_app = typer.Typer(no_args_is_help=True, help="Train in simulation, sample and fine-tune on a quantum computer or its noise model.")
+# %% ../nbs/13_cli.ipynb #13c96e54
+hardware_app = typer.Typer(no_args_is_help=True, help="Train in simulation, sample on a quantum computer or its noise model, fine-tune there.")
 app.add_typer(hardware_app, name="hardware")
 _Folder = Annotated[Path, typer.Argument(help="Folder of the run.")]
 _MaxSeconds = Annotated[float | None, typer.Option(help="Budget of the whole run, in QPU seconds; if left out, the run's own, at first 60 on a device of IBM's.")]
@@ -313,9 +313,14 @@ def hardware_run_command(
     hidden: Annotated[str, typer.Option(help="Units of the hidden layers, such as 2 or 3,2.")] = "2",
     layers: Annotated[int, typer.Option(help="Layers of the brickwork circuit.")] = 3,
     mle: Annotated[bool, typer.Option("--mle", help="Maximum likelihood instead of the surrogate ELBO.")] = False,
-    steps: Annotated[int, typer.Option(help="Steps of SPSA on the device.")] = 50,
+    final_shots: Annotated[int, typer.Option(help="Shots of the trained circuit, and again of the fine-tuned one.")] = 4000,
+    readout: Annotated[bool, typer.Option("--readout", help="Invert readout errors of these, by one more job of two circuits.")] = False,
+    layout: Annotated[str, typer.Option(help="Qubit of each weight's wire, such as 5,4,3; chosen by the compiler if left out.")] = "",
+    dynamical_decoupling: Annotated[bool, typer.Option("--dynamical-decoupling", help="Pulses on idle qubits; on a device of IBM's only.")] = False,
+    twirling: Annotated[bool, typer.Option("--twirling", help="Random Pauli gates around each entangling gate; on a device of IBM's only.")] = False,
+    options: Annotated[str, typer.Option(help="Other options of IBM's SamplerV2, as JSON.")] = "{}",
+    steps: Annotated[int, typer.Option(help="Steps of SPSA on the device, 3 QPU seconds each; they pay where its errors are systematic.")] = 0,
     shots: Annotated[int, typer.Option(help="Shots of each circuit while fine-tuning.")] = 1000,
-    final_shots: Annotated[int, typer.Option(help="Shots before and after fine-tuning.")] = 4000,
     max_qpu_seconds: _MaxSeconds = None,
     seed: Annotated[int, typer.Option(help="Seed of the data split, the start and the simulator.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the run, new or of the same run.")] = Path("qhn-hardware"),
@@ -323,11 +328,20 @@ def hardware_run_command(
     "Begin a run, or go on with the same one."
     with _friendly_errors():
         from qhn.hardware import Plan
-        plan = Plan(backend=backend, dataset=dataset, n_train=n_train, hidden=_items("hidden", hidden, int), layers=layers, mle=mle,
-                    steps=steps, shots=shots, final_shots=final_shots, seed=seed)
+        plan = Plan(backend=backend, dataset=dataset, n_train=n_train, hidden=_items("hidden", hidden, int), layers=layers, mle=mle, final_shots=final_shots,
+                    readout=readout, layout=_items("layout", layout, int) or None, options=_options(options, dynamical_decoupling, twirling), steps=steps, shots=shots, seed=seed)
         _carry_out(plan, out, max_qpu_seconds)
 
-# %% ../nbs/13_cli.ipynb #860225e5
+# %% ../nbs/13_cli.ipynb #68a1abfd
+def _options(text, dynamical_decoupling, twirling):
+    "IBM's options as a dictionary; None where there are none."
+    try: given = dict(json.loads(text))
+    except (TypeError, ValueError): raise ValueError(f"options must be a JSON object, such as '{{\"twirling\": {{\"enable_gates\": true}}}}', got {text!r}") from None
+    if dynamical_decoupling: given["dynamical_decoupling"] = {"enable": True, **given.get("dynamical_decoupling", {})}
+    if twirling: given["twirling"] = {"enable_gates": True, **given.get("twirling", {})}
+    return given or None
+
+# %% ../nbs/13_cli.ipynb #8e778dbb
 @hardware_app.command("resume")
 def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None) -> None:
     "Go on with a run, after a crash or with a larger budget; what is paid is not paid again."
@@ -340,7 +354,7 @@ def hardware_status_command(folder: _Folder) -> None:
     "Jobs and QPU seconds of a run, also of one that is going on."
     with _friendly_errors():
         from qhn.hardware import hardware_status
-        for name, value in hardware_status(folder).items(): print(f"{name:12} {value}")
+        for name, value in hardware_status(folder).items(): print(f"{name:15} {value}")
 
 @hardware_app.command("fetch")
 def hardware_fetch_command(folder: _Folder) -> None:
@@ -349,7 +363,7 @@ def hardware_fetch_command(folder: _Folder) -> None:
         from qhn.hardware import hardware_fetch
         print(f"{len(hardware_fetch(folder))} jobs fetched")
 
-# %% ../nbs/13_cli.ipynb #631199c3
+# %% ../nbs/13_cli.ipynb #c01b5eca
 def _carry_out(plan, folder, max_qpu_seconds):
     "Run a plan and print a row for each stage; exit status 1 if the run has to be resumed."
     from qhn.hardware import hardware_run
@@ -357,6 +371,7 @@ def _carry_out(plan, folder, max_qpu_seconds):
     table = Table("", "expected NLL", "test accuracy", "test log loss", title=f"{plan.dataset} on {plan.backend}", box=box.SIMPLE_HEAD)
     for stage, values in report.scores.items(): table.add_row(stage, *map(str, values))
     Console(force_jupyter=False).print(table)
+    print(report.usage)
     if report.stopped:
         more = " --max-qpu-seconds SECONDS" if report.stopped.startswith("budget spent") else ""
         print(f"qhn: {report.stopped}; go on with `qhn hardware resume {folder}{more}`", file=sys.stderr)

@@ -78,7 +78,7 @@ def test_a_hundred_qubits():
     assert np.abs(weights.mean()) < 4 / np.sqrt(50 * 40)
 
 
-@pytest.mark.parametrize("make", [lambda manila: AerSimulator.from_backend(manila), lambda manila: GenericBackendV2(5, seed=1),
+@pytest.mark.parametrize("make", [lambda manila: AerSimulator.from_backend(manila), lambda manila: AerSimulator(noise_model=NoiseModel.from_backend(manila)), lambda manila: GenericBackendV2(5, seed=1),
                                   lambda manila: GenericBackendV2(5, noise_info=False, seed=1)])
 def test_column_is_wire_on_backend_objects(manila, make):
     "A simulator with noise, and devices of a maker that we do not know, one of them silent about its gates' durations."
@@ -194,7 +194,7 @@ def test_fit_trains_on_shots_and_improves():
 def test_shots_follow_a_schedule():
     with HardwareSampler(product(2), "aer") as sampler:
         fit(sampler, np.arange(4.), objective=NoDivergence(), estimator=SPSA(lambda step: 10 + 10 * step), n_steps=3, key=jax.random.key(0), progress=False)
-        assert [np.load(sampler.journal.path / f"{a.tag}.npz")["bits"].shape for a in sampler.journal.attempts] == [(2, 10, 2), (2, 20, 2), (2, 30, 2)]
+        assert [np.load(sampler.journal.path / f"{a.tag}.npz")["array"].shape for a in sampler.journal.attempts] == [(2, 10, 2), (2, 20, 2), (2, 30, 2)]
 
 
 def test_elbo_refuses_shots_and_says_why():
@@ -277,9 +277,9 @@ def save_accounts(tmp_path, **tokens):
 
 def test_only_the_account_that_would_be_used_is_looked_at(home, tmp_path):
     import qiskit_ibm_runtime
-    home.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", lambda: "the service")
+    home.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", lambda instance: f"the service of {instance}")
     save_accounts(tmp_path, good="x" * 44, other="")
-    assert hardware._account() == "the service"
+    assert hardware._account() == "the service of None" and hardware._account("crn:1") == "the service of crn:1"
     save_accounts(tmp_path, empty="", other="x" * 44)
     with pytest.raises(ValueError, match="has an empty token; save it again"): hardware._account()
 
@@ -302,8 +302,10 @@ def test_no_network_is_not_blamed_on_the_token(home):
     ("fake:atlantis", {}, "must name one of .*algiers, .*got 'fake:atlantis'"), ("fake:", {}, "must name one of"), ("azure:x", {}, "backend must be 'aer'"),
     ("pennylane:nowhere", {}, "must name an installed device that needs no more than its wires, got 'pennylane:nowhere'"), (3, {}, "backend must be a name, .*got int"),
     ("aer", {"options": {"twirling": {"enable_gats": True}}}, "options must be options of IBM's SamplerV2.*enable_gats"),
-    ("aer", {"options": {"dynamical_decouplin": {}}}, "dynamical_decouplin"), ("aer", {"shots": 0}, "shots must be an integer of at least 1, got shots=0"),
-    ("aer", {"shots": 2.5}, "got shots=2.5"), ("pennylane:default.qubit", {"options": {}}, "layout and options are for Qiskit"),
+    ("aer", {"options": {"dynamical_decouplin": {}}}, "dynamical_decouplin"), ("aer", {"shots": 0}, "shots must be at least 1, got shots=0"),
+    ("aer", {"shots": 2.5}, "shots must be an integer, got shots=2.5"), ("aer", {"max_qpu_seconds": -1}, "max_qpu_seconds must be a number of seconds"),
+    ("aer", {"layout": (0, 1, 2, 3, 3)}, "layout must be 5 different qubits"), ("aer", {"layout": (0, 1, 2, 3, -4)}, "layout must be 5 different qubits"),
+    ("aer", {"layout": (0, 1, 2, 3, 4.5)}, "layout must be 5 different qubits"), ("pennylane:default.qubit", {"options": {}}, "layout and options are for Qiskit"),
     ("pennylane:default.qubit", {"max_qpu_seconds": 60}, "max_qpu_seconds is for devices that tell their seconds.*got max_qpu_seconds=60; leave it out"),
     ("fake:manila", {"layout": (0, 1, 2, 3, 9)}, "layout must be 5 different qubits of the device, 0 to 4, got layout=.0, 1, 2, 3, 9."),
     ("fake:manila", {"layout": (0, 1)}, "layout must be 5 different qubits")])
@@ -314,6 +316,10 @@ def test_one_clear_message_before_any_job(backend, kwargs, message):
 def test_too_few_qubits():
     import pennylane as qml
     with pytest.raises(ValueError, match="has 6 weights and needs as many qubits, but fake_manila has 5; take a larger device or a smaller network"): HardwareSampler(product(6), "fake:manila")
+    noisy = NoiseModel.from_backend(open_backend("fake:manila", 5))
+    for simulator in (AerSimulator(method="density_matrix"), AerSimulator.from_backend(open_backend("fake:manila", 5)), AerSimulator(noise_model=noisy, method="matrix_product_state")):
+        with pytest.raises(ValueError, match="has 70 weights and needs as many qubits, but aer_simulator.* has"): HardwareSampler(product(70), simulator)
+    with HardwareSampler(product(70), AerSimulator(method="matrix_product_state")) as sampler: assert sampler.sample_batch(np.zeros((1, 1, 70)), 20).shape == (1, 20, 70)
     with pytest.raises(ValueError, match="must have wires=6, numbered from 0"): HardwareSampler(product(6), qml.device("default.qubit", wires=5))
     with pytest.raises(ValueError, match="must have wires=2, numbered from 0"): HardwareSampler(product(2), qml.device("default.qubit", wires=[1, 0]))
 
@@ -322,7 +328,7 @@ def test_too_few_qubits():
 def test_bad_angles(params, message):
     with HardwareSampler(product(5), "aer") as sampler:
         with pytest.raises(ValueError, match=message): sampler.sample_batch(params)
-        with pytest.raises(ValueError, match="n_samples must be an integer of at least 1"): sampler.sample_batch([ANGLES], 0)
+        with pytest.raises(ValueError, match="n_samples must be at least 1"): sampler.sample_batch([ANGLES], 0)
         assert not sampler.journal.attempts
 
 
@@ -343,10 +349,14 @@ class FakeRuntime:
     def __init__(self, device, states=("QUEUED", "RUNNING", "DONE"), error=None):
         self.name, self.num_qubits, self.target, self.service = "ibm_stand_in", device.num_qubits, device.target, self
         self.submitted, self.by_tag, self.options, self.states, self.error, self.down, self.lose = {}, {}, [], [states], error, 0, 0
+    def active_instance(self): return "crn:stand-in"
+    def status(self): return SimpleNamespace(pending_jobs=7)
     def job(self, name):
         if self.down: self.down -= 1; raise self.unreachable()
         return self.submitted[name]
-    def jobs(self, limit, job_tags, descending): return [self.submitted[name] for name in self.by_tag.get(job_tags[0], [])]
+    def jobs(self, limit, job_tags, descending, instance):
+        assert instance == "crn:stand-in"
+        return [self.submitted[name] for name in self.by_tag.get(job_tags[0], [])]
     def unreachable(self):
         error = RuntimeError("Please check that you are using a valid API token."); error.__cause__ = ConnectionError("no route to host")
         return error
@@ -417,7 +427,7 @@ def test_devices_are_looked_up_and_listed_only_on_failure(monkeypatch):
             return [SimpleNamespace(name="ibm_a"), SimpleNamespace(name="ibm_b")]
     def ask(name, error=None):
         account = Account(error)
-        monkeypatch.setattr(hardware, "_account", lambda: account)
+        monkeypatch.setattr(hardware, "_account", lambda instance: account)
         try: return hardware._ibm(name, 9)
         finally: listed.append(account.listed)
     listed = []
@@ -480,16 +490,51 @@ def test_crash_between_submission_and_result_pays_once(stand_in, tmp_path):
 
 def test_least_busy_stays_the_device_of_the_run(stand_in, monkeypatch, tmp_path):
     device, asked = stand_in(), []
-    def ibm(name, n_qubits): asked.append(name); return device
+    def ibm(name, n_qubits, instance): asked.append((name, instance)); return device
     monkeypatch.setattr(hardware, "_ibm", ibm)
     for _ in range(2):
         with quick("least_busy", folder=tmp_path) as sampler: assert sampler.backend == "ibm_stand_in"
-    assert asked == ["least_busy", "ibm_stand_in"]
+    assert asked == [("least_busy", None), ("ibm_stand_in", "crn:stand-in")]
+    monkeypatch.setattr(FakeRuntime, "active_instance", lambda self: "crn:other")
+    with pytest.raises(ValueError, match="instance was 'crn:stand-in', got 'crn:other'"): quick("least_busy", folder=tmp_path)
+
+
+def test_a_device_has_a_budget_of_sixty_seconds_unless_another_is_given(stand_in):
+    for given, expected in ((None, 60), (5, 5), (math.inf, math.inf)):
+        with quick(stand_in(), max_qpu_seconds=given) as sampler: assert sampler.budget.max_qpu_seconds == expected
+    with HardwareSampler(product(5), "aer") as sampler: assert sampler.budget.max_qpu_seconds == math.inf
+
+
+def test_waiting_is_told_with_the_queue_and_what_is_left(stand_in):
+    told = []
+    with quick(stand_in(), report=told.append) as sampler: sampler.sample_batch([ANGLES], 50)
+    assert told == ["job 0 (job-0) is queued (7 jobs wait for ibm_stand_in). 0.0 of 60 QPU seconds used, 57.5 left", "job 0 (job-0) is running. 0.0 of 60 QPU seconds used, 57.5 left"]
+
+
+def test_averaged_spsa_asks_for_all_its_directions_in_one_job():
+    costs = np.random.default_rng(0).gamma(2, size=8)
+    with HardwareSampler(product(3), "aer") as sampler:
+        result = fit(sampler, costs, objective=MMD(), estimator=SPSA(200, 0.2, n_directions=3), n_steps=2, key=jax.random.key(0), n_seeds=2, progress=False)
+        assert [np.load(sampler.journal.path / f"{a.tag}.npz")["array"].shape for a in sampler.journal.attempts] == [(2 * 2 * 3, 200, 3)] * 2
+    assert np.isfinite(result.history["loss"]).all()
+
+
+def test_a_run_goes_on_where_angles_come_out_a_little_different(tmp_path):
+    "As on another machine: the last digit of an angle is not the run's identity."
+    def ask(angles):
+        with HardwareSampler(product(5), "aer", folder=tmp_path) as sampler: return sampler.sample_batch([angles], 50)
+    first = ask(ANGLES.astype(np.float32))
+    np.testing.assert_array_equal(ask(np.nextafter(ANGLES.astype(np.float32), 4)), first)
+    with pytest.raises(ValueError, match="payload of job 0 differs"): ask(ANGLES + 0.01)
 
 
 # --- runs from a shell ------------------------------------------------------------------------------------------------
 
 TINY = hardware.Plan(backend="aer", n_train=20, hidden=(), layers=2, simulation_steps=20, steps=3, shots=50, final_shots=100)
+FINAL, STEP = qpu_seconds(1, 100), qpu_seconds(2, 50)
+
+
+def run(plan, folder, seconds=None, **kwargs): return hardware.hardware_run(plan, folder, seconds, progress=False, **kwargs)
 
 
 def test_run_resumes_to_the_same_report(tmp_path):
@@ -503,18 +548,80 @@ def test_run_resumes_to_the_same_report(tmp_path):
     assert hardware.hardware_fetch(tmp_path / "a") == []
 
 
+def on_stand_in(stand_in, monkeypatch, *args):
+    device = stand_in(*args)
+    monkeypatch.setattr(hardware, "_ibm", lambda name, n_qubits, instance: device)
+    return device, dataclasses.replace(TINY, backend="least_busy")
+
+
 def test_a_run_on_ibm_has_a_budget_and_says_its_cost(stand_in, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(hardware, "_ibm", lambda name, n_qubits: stand_in())
-    plan = dataclasses.replace(TINY, backend="least_busy")
-    report = hardware.hardware_run(plan, tmp_path / "a", progress=False, poll=0.)
-    total = 2 * qpu_seconds(1, 100) + 3 * qpu_seconds(2, 50)
-    assert f"ibm_stand_in: the whole run needs about {total:.0f} QPU seconds; 0.0 of 60 QPU seconds used, 60.0 left" in capsys.readouterr().out
-    assert report.stopped is None and hardware.hardware_status(tmp_path / "a")["qpu_seconds"] == 5 * 1.5
-    short = hardware.hardware_run(plan, tmp_path / "b", 3, progress=False, poll=0.)
-    again = hardware.hardware_run(hardware.stored_plan(tmp_path / "b"), tmp_path / "b", progress=False, poll=0.)
-    assert short.stopped == again.stopped and "1.5 of 3 QPU seconds used" in again.stopped
-    assert "1.5 of 3 QPU seconds used" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="max_qpu_seconds must be a number of seconds"): hardware.hardware_run(TINY, tmp_path / "c", -1, progress=False)
+    device, plan = on_stand_in(stand_in, monkeypatch)
+    report = hardware.hardware_run(plan, tmp_path / "a", poll=0.)
+    said = capsys.readouterr().out
+    assert f"ibm_stand_in: the whole run needs about {2 * FINAL + 3 * STEP:.0f} QPU seconds; 0.0 of 60 QPU seconds used, 60.0 left" in said
+    assert "job 0 (job-0) is queued (7 jobs wait for ibm_stand_in). 0.0 of 60 QPU seconds used" in said and "kept for the end" in said
+    assert report.stopped is None and report.usage == "7.5 of 60 QPU seconds used, 52.5 left"
+    assert hardware.hardware_status(tmp_path / "a")["max_qpu_seconds"] == 60
+    with pytest.raises(ValueError, match="max_qpu_seconds must be a number of seconds"): run(TINY, tmp_path / "c", -1)
+
+
+@pytest.mark.parametrize("affordable", [0, 1, 2])
+def test_a_budget_that_ends_the_training_leaves_seconds_for_the_last_sampling(affordable, stand_in, monkeypatch, tmp_path):
+    "And with a larger budget the run goes on, to the angles of one that was never stopped."
+    monkeypatch.setattr(FakeJob, "seconds", None)    # charged as estimated
+    device, plan = on_stand_in(stand_in, monkeypatch)
+    short = run(plan, tmp_path, 2 * FINAL + affordable * STEP + 0.1, poll=0.)
+    assert list(short.scores) == ["simulation", "device", "device, fine-tuned"][:3 if affordable else 2] and "budget spent" in short.stopped
+    assert len(device.submitted) == 1 + affordable + (affordable > 0)
+    again = run(hardware.stored_plan(tmp_path), tmp_path, poll=0.)
+    assert again.scores == short.scores and len(device.submitted) == 1 + affordable + (affordable > 0)
+    rest = run(plan, tmp_path, 60, poll=0.)
+    assert rest.stopped is None and len(device.submitted) == 1 + 3 + 1 + (affordable > 0)
+    np.testing.assert_allclose(rest.params, run(plan, tmp_path / "b", 60, poll=0.).params)
+
+
+def test_a_run_that_cannot_pay_the_first_sampling_says_so(stand_in, monkeypatch, tmp_path):
+    device, plan = on_stand_in(stand_in, monkeypatch)
+    report = run(plan, tmp_path, 1)
+    assert list(report.scores) == ["simulation"] and "budget spent" in report.stopped and not device.submitted
+
+
+def test_a_run_that_crashes_anywhere_pays_once(stand_in, monkeypatch, tmp_path):
+    "The program dies after an answer of the service, each time a later one, and is started again with the same command."
+    device, plan = on_stand_in(stand_in, monkeypatch)
+    calm, left = run(plan, tmp_path / "calm", poll=0.), math.inf
+    class Crash(BaseException): pass
+    def dying(answer):
+        def ask(*args, **kwargs):
+            nonlocal left
+            said, left = answer(*args, **kwargs), left - 1
+            if left < 0: raise Crash
+            return said
+        return ask
+    for name in ("run", "job", "jobs", "status"): monkeypatch.setattr(FakeRuntime, name, dying(getattr(FakeRuntime, name)))
+    for left in (1, 4, 12, math.inf):    # after a submission that no one noted, while waiting, in the middle of the training
+        try: stormy = run(plan, tmp_path / "stormy", poll=0.)
+        except Crash: continue
+    assert left == math.inf and len(device.submitted) == 2 * 5 and stormy.scores == calm.scores
+    np.testing.assert_array_equal(stormy.params, calm.params)
+
+
+def test_angles_are_kept_when_a_job_fails_for_good(stand_in, monkeypatch, tmp_path):
+    device, plan = on_stand_in(stand_in, monkeypatch)
+    device.states = [("DONE",)] * 3 + [("CANCELLED",), ("DONE",)]
+    with pytest.raises(JobCancelled): run(plan, tmp_path, poll=0.)
+    kept = np.array(json.loads((tmp_path / "tuned.json").read_text()))
+    start = np.array(json.loads((tmp_path / "simulated.json").read_text()))
+    assert kept.shape == start.shape and (kept != start).any()
+    assert run(plan, tmp_path, poll=0.).stopped is None and len(device.submitted) == 6
+
+
+def test_options_and_layout_of_a_plan_reach_the_device(stand_in, monkeypatch, tmp_path):
+    device, plan = on_stand_in(stand_in, monkeypatch)
+    plan = dataclasses.replace(plan, steps=0, readout=True, layout=(3, 1, 2), options={"twirling": {"enable_gates": True}})
+    report = run(plan, tmp_path, poll=0.)
+    assert list(report.scores) == ["simulation", "device", "device, readout inverted"] and hardware.stored_plan(tmp_path) == plan
+    assert device.options[-1]["twirling"] == {"enable_gates": True} and read_journal(tmp_path)[1]["layout"] == [3, 1, 2]
 
 
 def test_score_by_hand():
@@ -524,10 +631,25 @@ def test_score_by_hand():
     costs = np.array([-float(binn.log_likelihood(jnp.asarray(w), data.x_train, data.y_train)) for w in weights])
     each = np.stack([np.exp(np.asarray(binn.log_probs(jnp.asarray(w), data.x_test))) for w in weights])
     loss = lambda p: -np.log(p.mean(0)[np.arange(len(data.y_test)), data.y_test]).mean()
-    without = [loss(np.delete(each, np.s_[4*b:4*b + 4], 0)) for b in range(10)]
-    assert found.expected_nll == pytest.approx((costs.mean(), costs.std(ddof=1) / np.sqrt(40)))
-    assert found.log_loss == pytest.approx((loss(each), np.sqrt(0.9 * ((without - np.mean(without))**2).sum())))
+    def jackknife(statistic):
+        without = [statistic(np.delete(np.arange(40), np.s_[2*b:2*b + 2])) for b in range(20)]
+        return statistic(np.arange(40)), np.sqrt(0.95 * ((without - np.mean(without))**2).sum())
+    assert found.expected_nll == pytest.approx(jackknife(lambda kept: costs[kept].mean()))
+    assert found.log_loss == pytest.approx(jackknife(lambda kept: loss(each[kept])))
     assert found.accuracy.value == pytest.approx((each.mean(0).argmax(1) == data.y_test).mean())
+
+
+def test_score_with_readout_inverted_is_that_of_the_signed_shares():
+    data, binn, *_ = TINY.problem()
+    wrong, weights = np.array([[0.02, 0.1]] * binn.n_weights), np.random.default_rng(0).choice([-1., 1.], (60, binn.n_weights))
+    found, inverted = hardware.score(binn, data, weights, wrong), hardware.invert_readout(weights, wrong)
+    costs = -np.asarray(binn.log_likelihood(jnp.asarray(inverted.weights), data.x_train, data.y_train))
+    votes = inverted.shares @ np.exp(np.asarray(binn.log_probs(jnp.asarray(inverted.weights), data.x_test))).reshape(len(costs), -1)
+    votes = votes.reshape(len(data.y_test), -1).clip(0)
+    assert found.expected_nll.value == pytest.approx(inverted.shares @ costs)
+    assert found.log_loss.value == pytest.approx(-np.log((votes / votes.sum(1, keepdims=True))[np.arange(len(votes)), data.y_test]).mean())
+    free = hardware.score(binn, data, weights, np.zeros((binn.n_weights, 2)))    # nothing to undo: shots as they are
+    for one, other in zip(free, hardware.score(binn, data, weights)): assert one == pytest.approx(other)
 
 
 def test_newest_set_lacks_the_plugin_alone():
@@ -544,11 +666,12 @@ def test_command_stops_at_its_budget_and_resumes(tmp_path):
     from qhn.cli import app
     call = lambda *words: CliRunner().invoke(app, ["hardware", *map(str, words)])
     short = call("run", "--backend", "fake:manila", "--n-train", 20, "--hidden", "", "--layers", 1, "--steps", 2, "--shots", 20, "--final-shots", 40,
-                 "--max-qpu-seconds", 4, "--out", tmp_path)
+                 "--max-qpu-seconds", 6, "--out", tmp_path)
     assert short.exit_code == 1 and "budget spent" in short.stderr and f"`qhn hardware resume {tmp_path} --max-qpu-seconds SECONDS`" in short.stderr
-    assert "qpu_seconds  2.5" in call("status", tmp_path).stdout
+    assert "2.5 of 6 QPU seconds used, 3.5 left" in short.stdout
+    assert "qpu_seconds     2.5" in call("status", tmp_path).stdout
     assert "budget spent" in call("resume", tmp_path).stderr                  # the budget is the run's, not the command's
-    assert "qpu_seconds  2.5" in call("status", tmp_path).stdout
+    assert "qpu_seconds     2.5" in call("status", tmp_path).stdout
     whole = call("resume", tmp_path, "--max-qpu-seconds", 60)
     assert whole.exit_code == 0 and "device, fine-tuned" in whole.stdout
     assert call("fetch", tmp_path).stdout == "0 jobs fetched\n"

@@ -120,7 +120,7 @@ def test_sampled_mean_and_standard_error(n_samples, n_points):
     p, got = answers(BINN, w, x), posterior_predictive_from_samples(BINN, w, x)
     assert isinstance(got, SampledPredictive)
     np.testing.assert_allclose(got.probs, p.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(got.standard_error, p.std(0, ddof=1) / n_samples**0.5, rtol=1e-10, atol=1e-16)
+    np.testing.assert_allclose(got.standard_error, p.std(0, ddof=1) / n_samples**0.5, rtol=1e-12, atol=1e-16)
 
 
 def test_standard_error_survives_single_precision():
@@ -363,7 +363,7 @@ def test_doubt_from_samples_is_that_of_their_mixture():
     np.testing.assert_allclose(got.total, entropy(p.mean(0), axis=-1), rtol=1e-12)
     np.testing.assert_allclose(got.aleatoric, entropy(p, axis=-1).mean(0), rtol=1e-12)
     np.testing.assert_allclose(got.epistemic, got.total - got.aleatoric, atol=1e-15)
-    np.testing.assert_allclose(got.spread, p.std(0, ddof=1), rtol=1e-10)
+    np.testing.assert_allclose(got.spread, p.std(0, ddof=1), rtol=1e-12)
 
 
 def test_bias_of_sampled_doubt_is_the_expansion():

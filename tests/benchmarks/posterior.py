@@ -3,23 +3,20 @@
     pip install -e .
     python tests/benchmarks/posterior.py [--qubits 20] [--points 400] [--repeats 5] [--double]
 
-Each measurement runs in a process of its own, so that its peak memory is its own, and its first call, which compiles, is reported apart.
-Processor time is that of all cores together, and tells a busy machine from a slow program.
+Each measurement runs in a process of its own, so that its peak memory is its own. Its first call, which compiles, is reported apart, and
+is the one that a target is held against. Processor time is that of all cores together, and tells a busy machine from a slow program.
 The floor of the prediction is its matrix product, 1,000 networks of 10 outputs times 10,000 points in batches that fit the cache, without the
 softmax, the mean and the standard error that follow it. pytest does not collect this file. It measures, and fails only on a wrong number.
 """
 import argparse
 import multiprocessing
-import os
-import resource
-import sys
 import time
-from importlib import metadata
 
 import jax
 import numpy as np
+from scaling import GIB, head, host_peak, judge, load, print_machine, row
 
-TARGETS = {"posterior": "< 20 s, < 2 GiB", "summary": "", "predictive": "< 5 s"}
+TARGETS = {"posterior": (20, 2), "summary": (None, None), "predictive": (5, None)}  # seconds of the first line's first call, GiB
 
 
 def timed(function, repeats):
@@ -47,7 +44,7 @@ def posterior(args):
     *seconds, (evidence, p) = timed(exact, args.repeats)
     if not abs(float(p.sum(dtype=float if args.double else None)) - 1) < 1e-4 or not np.isfinite(evidence): raise SystemExit("the posterior does not sum to one")
     predict = timed(lambda: posterior_predictive(binn, p, x), 1)[:-1]
-    return {f"evidence and posterior, 2^{args.qubits} networks {binn.layer_sizes}, {args.points} points": seconds, "exact predictive at the same points": predict}
+    return {f"evidence and posterior, 2^{args.qubits} networks {binn.layer_sizes}, {args.points} points": seconds, "exact predictive at these points": predict}
 
 
 def network(BiNN, n_weights):
@@ -89,9 +86,7 @@ def predictive(args):
 
 def in_own_process(name, args, queue):
     jax.config.update("jax_enable_x64", args.double)
-    lines = globals()[name](args)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    queue.put((lines, peak / 2**30))
+    queue.put((globals()[name](args), host_peak() / GIB))
 
 
 def arguments():
@@ -107,18 +102,22 @@ def arguments():
 
 
 def main():
-    args, context = arguments(), multiprocessing.get_context("spawn")
-    load = f", load average {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
-    print(f"{', '.join(f'{name} {metadata.version(name)}' for name in ('qhn', 'jax'))}; {os.cpu_count()} cores, {'double' if args.double else 'single'} precision{load}\n")
-    for name, target in TARGETS.items():
+    args, context, verdicts = arguments(), multiprocessing.get_context("spawn"), []
+    print_machine(args.double)
+    head("Exact posterior, and prediction from samples", "", "first call, s", "then, s", "processor, s", "peak, GiB")
+    for name, (seconds, gib) in TARGETS.items():
         queue = context.Queue()
         process = context.Process(target=in_own_process, args=(name, args, queue))
         process.start()
         process.join()
         if process.exitcode: raise SystemExit(f"{name} failed")
         lines, peak = queue.get()
-        for what, (first, later, cpu) in lines.items(): print(f"{what:88} first call {first:6.2f} s, then {later:7.3f} s ({cpu:.3f} s of processor time)")
-        print(f"{'':88} peak memory of the process {peak:.2f} GiB   {'target ' + target if target else ''}\n", flush=True)
+        for what, (first, later, cpu) in lines.items(): row(what, f"{first:.2f}", f"{later:.3f}", f"{cpu:.3f}", f"{peak:.2f}")
+        if seconds: verdicts.append((f"{name}, first call", next(iter(lines.values()))[0], seconds, None, " s"))
+        if gib: verdicts.append((f"{name}, peak memory of its process", peak, gib, None, " GiB"))
+    print()
+    for verdict in verdicts: judge(*verdict)
+    print(f"{load()} at the end")
 
 
 if __name__ == "__main__":

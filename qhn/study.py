@@ -10,7 +10,7 @@ __all__ = ['TASKS', 'RANGES', 'WORDS', 'CIRCUITS', 'METHODS', 'MEASURES', 'QUICK
            'Comparison', 'compare_methods', 'claims_figure', 'gradient_variance', 'planted_costs', 'GradientStudy',
            'gradient_study', 'summary', 'tuning', 'study_claims']
 
-# %% ../nbs/12a_study.ipynb #b4ebacae
+# %% ../nbs/12a_study.ipynb #16644292
 import csv, json, os
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax import Array
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 from .ansatz import brickwork, product, staircase
@@ -160,7 +161,7 @@ class Enumerated:
     of_table: Callable         # (table of log-likelihoods, weight) to probabilities
     tuned_as: str | None = None
 
-# %% ../nbs/12a_study.ipynb #ad92d60d
+# %% ../nbs/12a_study.ipynb #0862ea5d
 def best_networks(
     table: Array,      # (2**n,) log-likelihoods in nats
     weight: float,     # not used
@@ -182,7 +183,6 @@ METHODS = (
     Trained("mean field", KL, "product"),
     Trained("ELBO, L-BFGS", KL, optimizer=lbfgs, n_steps=100, weight=1.0, tuned_as="ELBO"),
     Trained("MLE, brickwork", NoDivergence, "brickwork 4"), Trained("ELBO, brickwork", KL, "brickwork 4"),
-    Trained("MLE, near-uniform start", NoDivergence, noise=0.3), Trained("ELBO, near-uniform start", KL, noise=0.3),
 )
 
 # %% ../nbs/12a_study.ipynb #661d3cee
@@ -492,25 +492,26 @@ def compare_methods(
     verdict = lambda f, p, o: "no difference shown" if p >= 0.05 else "better" if f.mean * outcomes[o] > 0 else "worse"
     return [Comparison(t, m, o, means[t, baseline][o].mean(), *f, p, verdict(f, p, o)) for (t, m, o), f, p in zip(cells, found, adjusted)]
 
-# %% ../nbs/12a_study.ipynb #35ffc663
-_PANELS = {"log_loss": "test log loss, difference (nats per point)", "success": "success probability, difference"}
+# %% ../nbs/12a_study.ipynb #587485fa
+_PANELS = {"log_loss": "difference in test log loss\n(nats per point)", "success": "difference in success\n(probability)"}
 
 def claims_figure(
     comparisons: list[Comparison],
     baseline: str = BASELINE,
+    figure: Figure | None = None,    # to draw on; None makes one
 ) -> Figure:
     "Differences to the baseline, task by task; filled where they survive the correction."
     tasks, methods = (list(dict.fromkeys(getattr(c, name) for c in comparisons)) for name in ("task", "method"))
-    figure = Figure(figsize=(7, 1.4 + 0.45 * len(tasks)), layout="constrained")
+    figure = figure or Figure(figsize=(7, 1.4 + 0.45 * len(tasks)), layout="constrained")
     for ax, outcome in zip(figure.subplots(1, 2, sharey=True), _PANELS):
         for c in (c for c in comparisons if c.outcome == outcome):
             k = methods.index(c.method)
             at, colour = tasks.index(c.task) + 0.3 * (k - (len(methods) - 1) / 2), PALETTE[k]
-            ax.plot([c.low, c.high], [at, at], color=colour, lw=2, solid_capstyle="butt")
+            ax.plot([c.low, c.high], [at, at], color=colour, lw=2, ls="-", solid_capstyle="butt")
             ax.plot(c.difference, at, "os"[k % 2], color=colour, mfc=colour if c.adjusted_p < 0.05 else "white", ms=6)
         ax.axvline(0, color="black", lw=1); ax.set_xlabel(_PANELS[outcome]); ax.spines[["top", "right"]].set_visible(False)
         ax.set_title(f"← {' and '.join(methods)} better" if PRIMARY[outcome] < 0 else f"{' and '.join(methods)} better →", fontsize="medium")
-        ax.set_yticks(range(len(tasks)), tasks); ax.set_ylim(len(tasks) - 0.5, -0.5)
+        ax.set_yticks(range(len(tasks)), tasks); ax.set_ylim(len(tasks) - 0.5, -0.5); ax.xaxis.set_major_locator(MaxNLocator(4))
     marks = [ax.plot([], [], "os"[k % 2], color=PALETTE[k], label=f"{m} − {baseline}")[0] for k, m in enumerate(methods)]
     marks += [ax.plot([], [], "o", color="gray", label="significant")[0], ax.plot([], [], "o", color="gray", mfc="white", label="not significant")[0]]
     figure.legend(handles=marks, loc="outside lower center", ncols=4, frameon=False)
@@ -532,7 +533,7 @@ def gradient_variance(
     seen = [row for row in range(machine.param_shape[0]) if row not in machine.ansatz.unseen_rows]
     return float(_gradients(machine, objective, costs, keys)[:, seen].var(0, ddof=1).mean())
 
-# %% ../nbs/12a_study.ipynb #0cf6fb6b
+# %% ../nbs/12a_study.ipynb #5828d53d
 def planted_costs(
     n: int,          # weights
     key: Array,
@@ -549,7 +550,7 @@ class GradientStudy:
     "Widths, depths of the staircase and random starts."
     widths: tuple[int, ...] = tuple(range(4, 21, 2))
     depths: tuple[int, ...] = (1, 2, 4, 8)
-    n_starts: int = 100
+    n_starts: int = 50
 
 def gradient_study(
     study: GradientStudy,
@@ -565,7 +566,7 @@ def gradient_study(
                      for label, objective in (("MLE", NoDivergence()), ("ELBO", KL()), ("SELBO", MMD()))]
     return rows
 
-# %% ../nbs/12a_study.ipynb #cc613a4e
+# %% ../nbs/12a_study.ipynb #0ea6b897
 def _write_rows(path, rows):
     with whole_file(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -589,7 +590,7 @@ def tuning(
     for (task, method), unit in units.items():
         k = int(unit["chosen"])
         loss = float(unit["validation"].mean(1)[k]) if unit["validation"].size else ""
-        rows.append({"task": task, "method": method} | asdict(trials(protocol.n_trials)[k]) | {"validation_log_loss": loss})
+        rows.append({"task": task, "method": method, "trial": k} | asdict(trials(protocol.n_trials)[k]) | {"validation_log_loss": loss})
     return rows
 
 # %% ../nbs/12a_study.ipynb #c3376b2b

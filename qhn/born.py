@@ -630,6 +630,9 @@ def _check_draws(n_samples, n, dtype, chi=0, keep=False):
 def _checked_draws(ansatz, params, n_samples, engine, keep=False):
     "Angles as an array and the engine for single strings; raise unless the draws are possible."
     params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
+    if not isinstance(params, jax.core.Tracer) and not np.isfinite(params).all():
+        raise ValueError(f"params must be finite angles in radians, got {np.size(params) - np.isfinite(params).sum()} that are NaN or infinite")
+    if engine == "mps": _site_factors(ansatz)    # refuses too many entanglers, where fewer samples would not help
     _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0, keep)
     return params, engine
 
@@ -729,7 +732,10 @@ def expect_product(
     if jnp.iscomplexobj(factors): raise ValueError(f"factors must be real, got dtype {factors.dtype}")
     if factors.shape[-2:] != (ansatz.n_qubits, 2):
         raise ValueError(f"factors must have shape (..., {ansatz.n_qubits}, 2), one number per wire and bit, got shape {factors.shape}")
-    return _expect_product(ansatz, params, factors.astype(jnp.result_type(params, jnp.float32)), _engine(ansatz, engine, per_string=True))
+    engine, dtype = _engine(ansatz, engine, per_string=True), jnp.result_type(params, jnp.float32)
+    rows, n, chi = factors.size // (2 * ansatz.n_qubits), ansatz.n_qubits, max(bond_dims(ansatz), default=1) if engine == "mps" else 0
+    check_memory(rows * (2*n + 4*chi**2) * dtype.itemsize, f"{rows} products of {n} factors", "fewer rows at a time")
+    return _expect_product(ansatz, params, factors.astype(dtype), engine)
 
 @partial(jax.jit, static_argnums=(0, 3))
 def _expect_product(ansatz, params, factors, engine):
@@ -775,6 +781,7 @@ def means(
 # %% ../nbs/03_born.ipynb #b2df0e2c
 def _mps_pair_means(ansatz, params):
     all_cores, n = cores(ansatz, params), ansatz.n_qubits
+    @jax.checkpoint    # backwards, the environments of a site are made again from those of the one before
     def site(envs, step):
         core, right, j = step
         both = _einsum("mac,adb,ceb->bmde", envs, core, core.conj(), optimize="optimal")
@@ -799,7 +806,9 @@ def pair_means(
 ) -> Array:                      # (n, n) symmetric, 1 on the diagonal
     "⟨Z_i Z_j⟩ = E_q[w_i w_j] of every pair, in O(n² χ³) for all; differentiable."
     params, n = check_params(ansatz, params), ansatz.n_qubits
-    mps = _engine(ansatz, engine, per_string=True) == "mps"
+    mps, chi = _engine(ansatz, engine, per_string=True) == "mps", max(bond_dims(ansatz), default=1)
+    numbers = 3*n*n + 8*n*chi**2 * mps    # the result, its lower half and its transpose; environments of all sites before one
+    check_memory(numbers * params.dtype.itemsize, f"the means of all pairs of {n} weights", "expect_product for the pairs that are wanted")
     lower = _mps_pair_means(ansatz, params) if mps else _table_pair_means(probs(ansatz, params, "dense"), n)
     return lower + lower.T + jnp.eye(n, dtype=lower.dtype)
 

@@ -413,13 +413,13 @@ def join_processes(
     process: int | None = None,        # this one: 0, 1, …
     *,
     patience: int = 20,                # seconds until a silent process counts as dead, and the others end with a message
-    **options,                         # more of `jax.distributed.initialize`
+    **options,                         # more of `jax.distributed.initialize`, as shutdown_timeout_seconds=40
 ) -> None:
     "Call first in a script that runs once on each machine, before anything is computed."
     if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
         raise ValueError(f"coordinator must be 'host:port' of process 0, such as '10.0.0.1:1234', got {coordinator=}")
     if patience < 1: raise ValueError(f"patience must be at least 1 second, got {patience=}")
-    jax.distributed.initialize(coordinator, n_processes, process, heartbeat_timeout_seconds=patience, **{"initialization_timeout": 60} | options)
+    jax.distributed.initialize(coordinator, n_processes, process, heartbeat_timeout_seconds=patience, **{"initialization_timeout": 60, "shutdown_timeout_seconds": 40} | options)
     sys.excepthook = _end_at_once
 
 def _end_at_once(*error):

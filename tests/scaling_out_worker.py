@@ -113,12 +113,22 @@ def failed():
     run(mesh)
 
 
+def left():
+    "The common run; then process 1 leaves early, and process 0 calls `fit` without it."
+    mesh = mesh_of(samples=jax.device_count())
+    run(mesh)
+    print(json.dumps({"died": time.time()}), flush=True)
+    if jax.process_index() == 1: sys.exit(3)
+    run(mesh)
+
+
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_disable_most_optimizations", True)    # compiles in half the time
     task, *where = sys.argv[1:]
-    if where: join_processes(where[0], int(where[1]), int(where[2]), patience=6)
+    if where: join_processes(where[0], int(where[1]), int(where[2]), patience=6, shutdown_timeout_seconds=6)
     if task == "devices": print(json.dumps(devices()))
     if task == "different": print(json.dumps(different()))
     if task == "killed": killed()
     if task == "failed": failed()
+    if task == "left": left()

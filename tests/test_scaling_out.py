@@ -142,6 +142,13 @@ def test_a_failing_process_ends_the_other_within_a_minute():
     assert ended - printed[-1]["died"] < 60
 
 
+def test_a_process_that_leaves_early_ends_the_other_within_a_minute():
+    (survivor, printed, errors), _ = finish(pair("left", 1), seconds=120)
+    ended = time.time()
+    assert survivor not in (0, None) and "Shutdown barrier has failed" in errors
+    assert ended - printed[-1]["died"] < 60
+
+
 @pytest.mark.parametrize("coordinator", ["10.0.0.1", "10.0.0.1:", "host:port"])
 def test_a_coordinator_without_port_is_refused(coordinator):
     with pytest.raises(ValueError, match="coordinator must be 'host:port' of process 0"): join_processes(coordinator, 2, 0)

@@ -197,13 +197,13 @@ def point_costs():
     return np.log1p(np.exp(np.where(POINTS[1][:, None] == 1, -logits, logits))).sum(0)
 
 
-@pytest.mark.parametrize("analytic", [False, True], ids=["sampled", "analytic"])
-def test_minibatches_and_known_parts_are_exactly_unbiased(analytic, monkeypatch):
+@pytest.mark.parametrize("options", [{}, {"analytic": True}, {"slope": True}, {"analytic": True, "slope": True}], ids=["sampled", "analytic", "slope", "both"])
+def test_minibatches_known_parts_and_slopes_are_exactly_unbiased(options, monkeypatch):
     "The mean over every set of samples and every choice of two of four points, for all objectives at a prior that is not uniform."
     params, target, prior = angles(ANSATZ, 2), as_target(BiNN((1, 1)), POINTS), BernoulliPrior(jnp.asarray(COINS))
     q, strings = abs(numpy_state(ANSATZ, params))**2, 1.0 - 2 * bits(2)
     sets, batches = np.array(list(itertools.product(range(4), repeat=3))), np.array(list(itertools.combinations(range(4), 2)))
-    estimator = ScoreFunction(3, batch_size=2, analytic=analytic)
+    estimator = ScoreFunction(3, batch_size=2, **options)
     def one(weights, chosen):
         with monkeypatch.context() as patch:
             patch.setattr(jax.random, "choice", lambda key, n, shape, replace: chosen)
@@ -213,6 +213,25 @@ def test_minibatches_and_known_parts_are_exactly_unbiased(analytic, monkeypatch)
         gradient, loss = (np.tensordot(q[sets].prod(1), np.asarray(value).mean(1), 1) for value in (got.gradient, got.loss.loss))
         np.testing.assert_allclose(gradient, exact_gradient(objective, ANSATZ, point_costs(), COINS, params), atol=1e-8)
         assert loss == pytest.approx(loop_loss(objective, q, point_costs(), COINS), rel=1e-10)
+
+
+@dataclass(frozen=True)
+class Linear:
+    "Costs that are a sum over weights."
+    n_weights: int
+    def log_likelihood(self, weights, slopes): return -weights @ slopes[0]
+
+
+def test_the_slope_leaves_no_noise_in_a_linear_cost():
+    params, slopes = jnp.asarray(angles(ANSATZ, 2)), np.array([0.7, -1.9])
+    got = ScoreFunction(4, slope=True)(NoDivergence(), BornMachine(ANSATZ), as_target(Linear(2), (slopes[None],)), BernoulliPrior(), params, KEY)
+    costs = (1 - 2 * bits(2)) @ slopes
+    np.testing.assert_allclose(got.gradient, exact_gradient(NoDivergence(), ANSATZ, costs, COINS, params), atol=1e-8)
+    assert float(got.info["loss_error"]) < 1e-12 and float(got.loss.loss) == pytest.approx(abs(numpy_state(ANSATZ, params))**2 @ costs)
+
+
+def test_the_slope_asks_for_real_weights():
+    with pytest.raises(TypeError, match="slope=True needs a model that is differentiable in real weights"): ScoreFunction(slope=True).prepare(as_target(CostTable(jnp.zeros(4))))
 
 
 def test_the_error_of_a_minibatch_loss_covers_its_scatter_and_is_it_with_many_samples():

@@ -58,7 +58,7 @@ TASKS = (
 # %% ../nbs/12a_study.ipynb #77e2a787
 @lru_cache
 def _pool(task):
-    "Tuning points are the training half, test points the other."
+    "Tuning points are the training part, test points the other."
     return load_dataset(task.dataset, test_fraction=0.6, **dict(task.options))
 
 def _drawn(task, number, tuning):

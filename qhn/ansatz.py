@@ -78,7 +78,8 @@ class Ansatz:
         key: Array,                    # `jax.random.key`
         noise: float | None = None,    # None: uniform angles; else standard deviation in radians around the uniform superposition
     ) -> Array:                        # angles in radians, shape `param_shape`
-        "Starting angles: uniform in [-π, π), or near the uniform superposition of all bit strings. `ValueError`: `noise` not finite and at least 0."
+        "Starting angles: uniform in [-π, π), or near the uniform superposition of all bit strings. `ValueError`: no key, or `noise` not finite and at least 0."
+        check_key(key)
         return _uniform_angles(self, key) if noise is None else _near_superposition(self, key, noise)
 
     def circuit(self,
@@ -101,6 +102,11 @@ def _check_register(n_qubits, moments):
         for pair in getattr(m, "pairs", ()):
             if min(pair) < 0 or max(pair) >= n_qubits:
                 raise ValueError(f"pairs must stay on wires 0 to {n_qubits - 1}, got the pair {pair} with {n_qubits=}")
+
+def check_key(key, otherwise="make one with jax.random.key(seed)"):
+    "`key`; a `ValueError` unless it is a single `jax.random.key`."
+    if isinstance(key, Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and not key.ndim: return key
+    raise ValueError(f"key must be a jax.random.key, got {key=}; {otherwise}")
 
 def check_params(ansatz, params):
     "`params`, lists as an array; a `ValueError` unless they are real and have the shape that `ansatz` needs."

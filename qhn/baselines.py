@@ -24,7 +24,7 @@ from .ansatz import product
 from .binn import CostTable, check_memory, check_weights, index_from_weights, weights_from_index
 from .born import BornMachine
 from .elbo import BernoulliPrior, KL, Loss, at_step, _outer_sum
-from .gradients import Estimate, as_target, _check_batch, _check_count, _costs, _model
+from .gradients import Estimate, as_target, _check_batch, _check_count, _check_differentiable, _costs, _model
 from .inference import DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged, fit, _check_kinds, _check_n_seeds, _checked_key, _checked_target, _chunks, _recorded
 
 # %% ../nbs/10_baselines.ipynb #4ede2c03
@@ -181,7 +181,7 @@ def bayes_binn(
     prior: BernoulliPrior = BernoulliPrior(),
     *,
     n_samples: int = 16,                 # relaxed samples per gradient, ≥ 2
-    relaxation_temperature: float = 1.0,    # τ > 0; the posterior's own temperature is `objective=KL(T)`
+    relaxation_temperature: float = 1.0, # τ > 0; the posterior's own temperature is `objective=KL(T)`
     batch_size: int | None = None,       # data points per gradient; None takes all
     optimizer: optax.GradientTransformation = SGD,    # its step length is ρ, between 0 and 1
     n_steps: int = 300,
@@ -223,9 +223,6 @@ def _cost(target, weights, key, batch_size):
     chosen = jax.random.choice(key, n_points, (batch_size,), replace=False)
     by_point = jax.vmap(lambda *point: -_model(target).log_likelihood(weights, *(a[None] for a in point)))(*(a[chosen] for a in target.data))
     return n_points * by_point.mean(), n_points * (n_points - batch_size) / batch_size * by_point.var(ddof=1)
-
-def _check_differentiable(model, instead):
-    if isinstance(model, CostTable): raise TypeError(f"model must be differentiable in real weights, as a BiNN is, got a table of costs; use {instead}")
 
 # %% ../nbs/10_baselines.ipynb #af12da0f
 @lru_cache    # the same optimiser gives the same object, and `fit` compiles once

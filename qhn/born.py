@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from .ansatz import Ansatz, Rotation, check_params
+from .ansatz import Ansatz, Rotation, check_key, check_params
 from .binn import check_memory, check_weights, index_from_weights, weights_from_index
 
 # %% ../nbs/03_born.ipynb #206e7599
@@ -67,6 +67,8 @@ def _rotation_matrices(ansatz, params):
     return mats.astype(jnp.result_type(half.dtype, jnp.complex64))
 
 # %% ../nbs/03_born.ipynb #8490a782
+def _chi(ansatz): return max(bond_dims(ansatz), default=1)
+
 @lru_cache
 def _site_programs(ansatz):
     "Per wire its factors in order: (row, side: 0 left or 1 right, bit of the bond index, gate, is control)."
@@ -80,7 +82,7 @@ def _site_programs(ansatz):
 @lru_cache
 def _site_factors(ansatz):
     "Constant factors after each row, (rows, kinds, χ, χ, 2, 2), and the kind of every wire."
-    chi, kinds = max(bond_dims(ansatz), default=1), {}
+    chi, kinds = _chi(ansatz), {}
     which = [kinds.setdefault(key, len(kinds)) for key in zip(*_site_programs(ansatz))]
     shape = (len(ansatz.rotations), len(kinds), chi, chi)
     n_bytes = 4 * math.prod(shape) + 96 * ansatz.n_qubits * chi**2    # the factors, and three times the cores while they are built
@@ -157,7 +159,8 @@ _modulus_squared.defvjp(_modulus_squared_fwd, _modulus_squared_bwd)
 # %% ../nbs/03_born.ipynb #8ec57941
 def _mps_probs(ansatz, params):
     a, b = _halves(ansatz, params)
-    band = min(len(a), max(1, 2**16 // b.shape[1]))    # 2^16 amplitudes: about a megabyte, a core's cache
+    amplitudes = 2**16 if jax.default_backend() == "cpu" else 2**20    # about a megabyte, a core's cache; else enough to fill an accelerator
+    band = min(len(a), max(1, amplitudes // b.shape[1]))
     return _modulus_squared(jnp.concatenate([a.real, a.imag], 1), jnp.concatenate([b.real, -b.imag]),
                             jnp.concatenate([b.imag, b.real]), band)
 
@@ -205,7 +208,7 @@ class _Chain(NamedTuple):
     def unfold(self, rows): return rows.reshape(len(self.cores) * self.sites, rows.shape[-1])[self.before:self.before + self.n_qubits]
 
 def _chain(ansatz, params):
-    if 1 < max(bond_dims(ansatz), default=1) <= 16: return _Chain(pair_cores(ansatz, params), ansatz.n_qubits, _pairing(ansatz)[0], 2)
+    if 1 < _chi(ansatz) <= 16: return _Chain(pair_cores(ansatz, params), ansatz.n_qubits, _pairing(ansatz)[0], 2)
     return _Chain(cores(ansatz, params), ansatz.n_qubits, 0, 1)
 
 # %% ../nbs/03_born.ipynb #3e24fe83
@@ -627,13 +630,14 @@ def _check_draws(n_samples, n, dtype, chi=0, keep=False):
     n_bytes = n_samples * (2*n + 10*chi + kept) * jnp.result_type(dtype, jnp.float32).itemsize
     check_memory(n_bytes, f"n_samples={n_samples} samples of {n} weights", "fewer samples at a time")
 
-def _checked_draws(ansatz, params, n_samples, engine, keep=False):
+def _checked_draws(ansatz, params, key, n_samples, engine, keep=False):
     "Angles as an array and the engine for single strings; raise unless the draws are possible."
     params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
+    check_key(key)
     if not isinstance(params, jax.core.Tracer) and not np.isfinite(params).all():
         raise ValueError(f"params must be finite angles in radians, got {np.size(params) - np.isfinite(params).sum()} that are NaN or infinite")
     if engine == "mps": _site_factors(ansatz)    # refuses too many entanglers, where fewer samples would not help
-    _check_draws(n_samples, ansatz.n_qubits, params.dtype, max(bond_dims(ansatz), default=1) if engine == "mps" else 0, keep)
+    _check_draws(n_samples, ansatz.n_qubits, params.dtype, _chi(ansatz) if engine == "mps" else 0, keep)
     return params, engine
 
 def _check_table(p):
@@ -653,6 +657,7 @@ def sample_from_probs(
     "Independent draws from a table over bit strings, one bit at a time. `ValueError`: a table that is no distribution."
     p = jnp.asarray(p)
     _check_table(p)
+    check_key(key)
     _check_draws(n_samples, p.size.bit_length() - 1, p.dtype)
     return _sample_from_probs(p.astype(jnp.result_type(p, jnp.float32)), key, n_samples)
 
@@ -675,7 +680,7 @@ def sample(
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (n_samples, n) entries in {-1, +1}
     "Independent exact samples w ~ q, in O(n χ²) each, at any n. `ValueError`: `n_samples` below 1, or samples that do not fit."
-    params, engine = _checked_draws(ansatz, params, n_samples, engine)
+    params, engine = _checked_draws(ansatz, params, key, n_samples, engine)
     return _sample(ansatz, params, key, n_samples, engine)[0]
 
 @partial(jax.jit, static_argnums=(0, 3, 4))
@@ -695,7 +700,7 @@ def sample_and_log_prob(
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> tuple[Array, Array]:        # (n_samples, n) entries in {-1, +1}, and (n_samples,) log q of each
     "The draws of `sample` with their log q(w), differentiable in `params` at the weights drawn. `ValueError`: as `sample`."
-    params, engine = _checked_draws(ansatz, params, n_samples, engine, keep=True)
+    params, engine = _checked_draws(ansatz, params, key, n_samples, engine, keep=True)
     return _sample(ansatz, params, key, n_samples, engine)
 
 # %% ../nbs/03_born.ipynb #e4eaf54d
@@ -733,7 +738,7 @@ def expect_product(
     if factors.shape[-2:] != (ansatz.n_qubits, 2):
         raise ValueError(f"factors must have shape (..., {ansatz.n_qubits}, 2), one number per wire and bit, got shape {factors.shape}")
     engine, dtype = _engine(ansatz, engine, per_string=True), jnp.result_type(params, jnp.float32)
-    rows, n, chi = factors.size // (2 * ansatz.n_qubits), ansatz.n_qubits, max(bond_dims(ansatz), default=1) if engine == "mps" else 0
+    rows, n, chi = factors.size // (2 * ansatz.n_qubits), ansatz.n_qubits, _chi(ansatz) if engine == "mps" else 0
     check_memory(rows * (2*n + 4*chi**2) * dtype.itemsize, f"{rows} products of {n} factors", "fewer rows at a time")
     return _expect_product(ansatz, params, factors.astype(dtype), engine)
 
@@ -759,9 +764,11 @@ def parities(
 # %% ../nbs/03_born.ipynb #51d656c2
 def _mps_means(ansatz, params):
     all_cores = cores(ansatz, params)
-    mirrored = all_cores[::-1].swapaxes(1, 2)
-    lefts, rights = _right_environments(mirrored)[::-1], _right_environments(all_cores)
-    p = _einsum("jac,jadb,jde,jceb->jb", lefts, all_cores, rights, all_cores.conj(), optimize="optimal").real
+    if all_cores.shape[1] == 1: p = (all_cores[:, 0, 0] * all_cores[:, 0, 0].conj()).real    # a product needs no environments
+    else:
+        mirrored = all_cores[::-1].swapaxes(1, 2)
+        lefts, rights = _right_environments(mirrored)[::-1], _right_environments(all_cores)
+        p = _einsum("jac,jadb,jde,jceb->jb", lefts, all_cores, rights, all_cores.conj(), optimize="optimal").real
     return (p[:, 0] - p[:, 1]) / p.sum(1)
 
 # %% ../nbs/03_born.ipynb #301d0d8e
@@ -771,7 +778,7 @@ def means(
     params: Array,               # angles in radians, shape `ansatz.param_shape`
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (n,) between -1 and 1
-    "⟨Z_j⟩ = E_q[w_j] of every weight, in O(n χ³) for all; differentiable."
+    "⟨Z_j⟩ = E_q[w_j] of every weight, in O(n χ³) for all; differentiable. `ValueError`: `params` of another shape, or complex."
     params = check_params(ansatz, params)
     if _engine(ansatz, engine, per_string=True) == "mps": return _mps_means(ansatz, params)
     n, p = ansatz.n_qubits, probs(ansatz, params, "dense")
@@ -804,9 +811,9 @@ def pair_means(
     params: Array,               # angles in radians, shape `ansatz.param_shape`
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (n, n) symmetric, 1 on the diagonal
-    "⟨Z_i Z_j⟩ = E_q[w_i w_j] of every pair, in O(n² χ³) for all; differentiable."
+    "⟨Z_i Z_j⟩ = E_q[w_i w_j] of every pair, in O(n² χ³) for all; differentiable. `ValueError`: as `means`, and tables that do not fit."
     params, n = check_params(ansatz, params), ansatz.n_qubits
-    mps, chi = _engine(ansatz, engine, per_string=True) == "mps", max(bond_dims(ansatz), default=1)
+    mps, chi = _engine(ansatz, engine, per_string=True) == "mps", _chi(ansatz)
     numbers = 3*n*n + 8*n*chi**2 * mps    # the result, its lower half and its transpose; environments of all sites before one
     check_memory(numbers * params.dtype.itemsize, f"the means of all pairs of {n} weights", "expect_product for the pairs that are wanted")
     lower = _mps_pair_means(ansatz, params) if mps else _table_pair_means(probs(ansatz, params, "dense"), n)
@@ -820,8 +827,8 @@ def entropy_estimate(
     n_samples: int,              # number of draws, ≥ 2
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> tuple[Array, Array]:        # nats, and its standard error
-    "Entropy of q from the conditional entropies along sampled strings; exact, with error 0, with engine='dense'."
-    params, engine = _checked_draws(ansatz, params, n_samples, engine, keep=True)
+    "Entropy of q from the conditional entropies along sampled strings; exact, with error 0, with engine='dense'. `ValueError`: as `sample`, and fewer than 2 draws."
+    params, engine = _checked_draws(ansatz, params, key, n_samples, engine, keep=True)
     if n_samples < 2: raise ValueError(f"n_samples must be at least 2 for a standard error, got {n_samples=}")
     return _entropy_estimate(ansatz, params, key, n_samples, engine)
 
@@ -952,6 +959,12 @@ class BornMachine:
     def means(self, params):
         "(n,) E[w_j] of every weight."
         return means(self.ansatz, params, self.engine)
+    def pair_means(self, params):
+        "(n, n) E[w_i w_j] of every pair."
+        return pair_means(self.ansatz, params, self.engine)
+    def entropy_estimate(self, params, key, n_samples):
+        "Entropy in nats and its standard error, as `entropy_estimate`."
+        return entropy_estimate(self.ansatz, params, key, n_samples, self.engine)
 
 # %% ../nbs/03_born.ipynb #7c5030e2
 @dataclass(frozen=True)

@@ -35,11 +35,12 @@ from .born import BornMachine
 from .datasets import DATASETS, Dataset, load_dataset
 from .elbo import BernoulliPrior, KL, NoDivergence, exact_posterior, log_evidence, prior_divergence
 from .inference import TrainingDiverged, fit
+from .jobs import whole_file
 from .mmd import MMD
 from .plots import PALETTE, learning_curves, style
 from .posterior import accuracy, log_loss, posterior_predictive, success_probability
 from .restarts import read_costs, restarts, shares
-from .study import QUICK, GradientStudy, Protocol, study_claims, whole_file
+from .study import QUICK, GradientStudy, Protocol, study_claims
 
 # %% ../nbs/13_cli.ipynb #e9404f44
 OBJECTIVES = {"mle": NoDivergence, "elbo": KL, "selbo": MMD}

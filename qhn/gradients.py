@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh
 from .binn import BiNN, CostTable, all_weights, log_likelihood_table, _physical_memory
-from .born import Explicit, bond_dims, engine_cost
+from .born import Explicit, engine_cost, _chi
 from .elbo import BernoulliPrior, Loss, Schedule, at_step
 
 # %% ../nbs/06_gradients.ipynb #8182546d
@@ -50,6 +50,9 @@ def as_target(
     return Target(model if is_pytree else _Static(model), tuple(map(jnp.asarray, data)))
 
 def _model(target): return target.model.model if isinstance(target.model, _Static) else target.model
+
+def _check_differentiable(model, instead):
+    if isinstance(model, CostTable): raise TypeError(f"model must be differentiable in real weights, as a BiNN is, got a table of costs; use {instead}")
 
 # %% ../nbs/06_gradients.ipynb #a7275369
 @jax.jit
@@ -133,7 +136,7 @@ class ScoreFunction:
         if self.slope and not hasattr(distribution, "means"): raise TypeError(f"slope=True needs a distribution with means, got {type(distribution).__name__}; use slope=False")
     def prepare(self, target):
         if self.batch_size is not None: _check_batch(target.data, self.batch_size)
-        if self.slope and isinstance(_model(target), CostTable): raise TypeError("slope=True needs a model that is differentiable in real weights, as a BiNN is, got a table of costs; use slope=False")
+        if self.slope: _check_differentiable(_model(target), "slope=False")
         return target
     def __call__(self, objective, distribution, target, prior, params, key, step=0):
         key_draw, key_batch = jax.random.split(key)
@@ -330,6 +333,6 @@ def _circuit_cost(distribution):
     "Operations of all probabilities and of one string."
     n, ansatz = distribution.n_qubits, getattr(distribution, "ansatz", None)
     if ansatz is None: return 8 * 2**n, 8 * n
-    cost, chi = engine_cost(ansatz), max(bond_dims(ansatz), default=1)
+    cost, chi = engine_cost(ansatz), _chi(ansatz)
     if getattr(distribution, "engine", None) == "dense" or cost.cheaper_per_string == "dense": return cost.dense, cost.dense
     return min(cost.mps, cost.dense), 16 * n * chi**2

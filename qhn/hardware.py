@@ -32,7 +32,7 @@ from .datasets import load_dataset
 from .elbo import NoDivergence
 from .gradients import SPSA, _check_count
 from .inference import StopTraining, fit
-from .jobs import Budget, BudgetSpent, JobError, Journal, Status, fetch, read_journal, run_job
+from .jobs import Budget, BudgetSpent, JobError, Journal, Status, fetch, read_journal, run_job, whole_file
 from .mmd import MMD
 from .posterior import accuracy, log_loss
 
@@ -518,7 +518,7 @@ def score(
     check_weights(weights, binn.n_weights)
     nll, votes = _means(binn, data, *_shares(np.asarray(weights), wrong))
     jackknife = lambda v: Measured(float(v[0]), float(np.sqrt(19 / 20 * ((v[1:] - v[1:].mean())**2).sum())))
-    return Score(*map(jackknife, (nll, accuracy(votes, data.y_test), log_loss(votes, data.y_test))))
+    return Score(*map(jackknife, (nll, accuracy(votes, data), log_loss(votes, data))))
 
 # %% ../nbs/09_hardware.ipynb #c9dea120
 def _shares(weights, wrong):
@@ -572,10 +572,7 @@ class Plan:
 
 # %% ../nbs/09_hardware.ipynb #618757bd
 def _write(path, values):
-    "The whole file, or no file."
-    part = path.with_name(f".{path.name}")
-    part.write_text(json.dumps(values))
-    os.replace(part, path)
+    with whole_file(path) as part: part.write_text(json.dumps(values))
 
 def _read(path, otherwise): return json.loads(path.read_text()) if path.exists() else otherwise
 

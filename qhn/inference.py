@@ -23,6 +23,7 @@ from tqdm import tqdm
 from .binn import check_memory, check_weights
 from .born import _check_split, _memories
 from .elbo import BernoulliPrior, KL, at_step
+from .ansatz import check_key
 from .gradients import Exact, Target, _check_count, _shard, as_target, choose_estimator, exact_bytes
 
 # %% ../nbs/07_inference.ipynb #c6a92ec2
@@ -262,9 +263,7 @@ def _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps):
     if not hasattr(optimizer, "update"): raise TypeError(f"optimizer must be an optax optimiser such as optax.adam(0.05), got {optimizer!r}")
     if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)) or n_steps < 1: raise ValueError(f"n_steps must be an integer of at least 1, got {n_steps=}")
 
-def _checked_key(key):
-    if isinstance(key, Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key): return key
-    raise ValueError(f"key must be a jax.random.key, got {key=}; it may only be left out with state=")
+def _checked_key(key): return check_key(key, "it may only be left out with state=")
 
 def _checked_state(state, distribution, optimizer, nothing_else):
     "How many seeds a state has that this training can go on from."

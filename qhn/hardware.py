@@ -74,7 +74,7 @@ def compile_circuit(
 ) -> Compiled:
     "Compile once, for all angles."
     n, circuit = ansatz.n_qubits, qiskit_circuit(ansatz)
-    if layout is not None: _check_layout(layout, n, math.inf if target is None else target.num_qubits)
+    if layout is not None: _check_layout(layout, n, target)
     start, end = layout or tuple(range(n)), tuple(range(n))
     if target is not None: circuit = _compile(circuit, target, layout, seed)
     if circuit.layout is not None:    # a device that joins all its qubits leaves the wires where they are
@@ -83,10 +83,13 @@ def compile_circuit(
     return Compiled(circuit, columns, tuple(_flat(n, bit, target, end, seed) for bit in (0, 1)), start)
 
 # %% ../nbs/09_hardware.ipynb #bfd8400a
-def _check_layout(layout, n, n_device):
+def _check_layout(layout, n, target):
+    n_device = math.inf if target is None else target.num_qubits
     if len(layout) != n or len(set(layout)) != n or not all(isinstance(q, (int, np.integer)) and 0 <= q < n_device for q in layout):
-        known = "" if n_device == math.inf else f", 0 to {n_device - 1}"
+        known = "" if target is None else f", 0 to {target.num_qubits - 1}"
         raise ValueError(f"layout must be {n} different qubits of the device{known}, got {layout=}")
+    idle = [q for q in layout if target is not None and not target.instruction_supported("measure", (q,))]
+    if idle: raise ValueError(f"layout must be qubits that work, got {layout=} with {idle}, which the device does not measure; leave them out, or leave layout to the compiler")
 
 def _compile(circuit, target, layout, seed, level=3):
     return generate_preset_pass_manager(level, target=target, initial_layout=layout, seed_transpiler=seed).run(circuit)
@@ -291,6 +294,19 @@ def _sampler(device, options):
 
 _STATES = {"INITIALIZING": "queued", "QUEUED": "queued", "RUNNING": "running", "DONE": "done", "ERROR": "failed", "CANCELLED": "cancelled"}
 
+def _state(job):
+    "How a job stands, in our words."
+    told = _reach(job.status)
+    if told not in _STATES: raise JobError(f"IBM Quantum tells of a job as {told!r}, a state that this version does not know; the job is in the journal, look at it there before you go on")
+    return _STATES[told]
+
+def _counted(job, state):
+    "QPU seconds that IBM has counted, None if it is still counting: newer clients say 0 until it is done."
+    seconds = _reach(job.usage)
+    if seconds or state == "done": return seconds or None
+    return None if seconds is None or _reach(job.metrics).get("usage", {}).get("status") == "pending" else seconds
+
+
 # %% ../nbs/09_hardware.ipynb #ac640624
 class RuntimeService:
     "A device of IBM's as a service."
@@ -301,7 +317,8 @@ class RuntimeService:
         seconds,    # payload -> QPU seconds
     ):
         self.device, self.compiled, self.options, self.estimate = device, compiled, options or {}, seconds
-        self.instance = device.service.active_instance()
+        if self.options.get("environment", {}).get("private"): raise ValueError("options must leave results where they can be read again after a crash, got environment.private=True; leave it out")
+        self.instance = getattr(device, "_instance", None) or device.service.active_instance()    # listing devices moves the active one
 
     def submit(self, payload, tag):
         environment = self.options.get("environment", {})
@@ -311,10 +328,10 @@ class RuntimeService:
     def find(self, tag): return [job.job_id() for job in _reach(self.device.service.jobs, limit=None, job_tags=[tag], descending=False, instance=self.instance)]
     def status(self, job_id):
         job = _reach(self.device.service.job, job_id)
-        state = _STATES[_reach(job.status)]
+        state = _state(job)
         if state == "queued": return Status(state, detail=f"{_reach(self.device.status).pending_jobs} jobs wait for {self.device.name}")
         if state == "running": return Status(state)
-        return Status(state, _reach(job.usage), _reach(job.error_message) or "" if state == "failed" else "")
+        return Status(state, _counted(job, state), _reach(job.error_message) or "" if state == "failed" else "")
     def result(self, job_id): return _bits(_reach(_reach(self.device.service.job, job_id).result))
 
 # %% ../nbs/09_hardware.ipynb #450acb7d
@@ -338,18 +355,18 @@ def _run_qiskit(sampler, compiled, payload):
 
 # %% ../nbs/09_hardware.ipynb #53b37d68
 def _open_service(ansatz, device, layout, options, seed):
-    "The service behind a device, and the layout of the wires."
+    "The service behind a device, and the circuits as compiled for it."
     if _is_pennylane(device):
         if layout is not None or options is not None: raise ValueError("layout and options are for Qiskit's backends; give a PennyLane device object that is set up as you need it")
-        return LocalService(partial(_run_pennylane, device, ansatz), lambda payload: 0.), None
+        return LocalService(partial(_run_pennylane, device, ansatz), lambda payload: 0.), None    # compiled by PennyLane, if at all
     _sampler(device, options)
     is_free = _is_aer(device)
     compiled = compile_circuit(ansatz, None if is_free and device.options.noise_model is None else device.target, layout, seed)
-    if is_free: return LocalService(partial(_run_qiskit, partial(_aer_sampler, device), compiled), lambda payload: 0.), compiled.layout
+    if is_free: return LocalService(partial(_run_qiskit, partial(_aer_sampler, device), compiled), lambda payload: 0.), compiled
     duration = _duration(compiled.circuit, device.target)
     seconds = lambda payload: qpu_seconds(2 if payload["circuit"] == "calibration" else len(payload["params"]), payload["shots"], duration)
-    if hasattr(device, "service"): return RuntimeService(device, compiled, options, seconds), compiled.layout
-    return LocalService(partial(_run_qiskit, *_local_sampler(device, compiled)), seconds), compiled.layout
+    if hasattr(device, "service"): return RuntimeService(device, compiled, options, seconds), compiled
+    return LocalService(partial(_run_qiskit, *_local_sampler(device, compiled)), seconds), compiled
 
 def _duration(circuit, target):
     "Seconds of a circuit's gates; 0 where the device does not tell how long they take."
@@ -391,7 +408,8 @@ class HardwareSampler:
         device = open_backend(backend, ansatz.n_qubits, instance)
         if _is_pennylane(device) and max_qpu_seconds not in (None, math.inf):
             raise ValueError(f"max_qpu_seconds is for devices that tell their seconds, a PennyLane device does not, got {max_qpu_seconds=}; leave it out, or name a backend of IBM's")
-        self.service, self.layout = _open_service(ansatz, device, layout, options, seed)
+        self.service, self.compiled = _open_service(ansatz, device, layout, options, seed)    # `Compiled`, None for PennyLane
+        self.layout = self.compiled and self.compiled.layout
         self.backend = backend if isinstance(backend, str) and backend != "least_busy" else device.name
         settings = {"ansatz": repr(ansatz), "backend": self.backend, "instance": getattr(self.service, "instance", None), "layout": self.layout, "options": options, "seed": seed}
         if max_qpu_seconds is None: max_qpu_seconds = DEFAULT_BUDGET if isinstance(self.service, RuntimeService) else math.inf
@@ -513,24 +531,23 @@ def score(
     weights: Array,                # (S, n_weights) shots, at least 20
     wrong: Array | None = None,    # (n_weights, 2) from `HardwareSampler.calibrate`: readout errors are inverted first
 ) -> Score:
-    "Score networks as a device returned them, with the standard errors of finitely many shots."
+    "Score networks as a device returned them, with bootstrap standard errors for their finite number; that of the calibration's shots is not in them."
     if len(weights) < 20: raise ValueError(f"weights must hold at least 20 networks for their errors, got {len(weights)}")
     check_weights(weights, binn.n_weights)
     nll, votes = _means(binn, data, *_shares(np.asarray(weights), wrong))
-    jackknife = lambda v: Measured(float(v[0]), float(np.sqrt(19 / 20 * ((v[1:] - v[1:].mean())**2).sum())))
-    return Score(*map(jackknife, (nll, accuracy(votes, data), log_loss(votes, data))))
+    return Score(*(Measured(float(v[0]), float(v[1:].std(ddof=1))) for v in (nll, accuracy(votes, data), log_loss(votes, data))))
 
 # %% ../nbs/09_hardware.ipynb #c9dea120
 def _shares(weights, wrong):
-    "Networks (m, n), and their shares (21, m) in all shots and in those without each of twenty blocks."
-    blocks = np.arange(len(weights)) * 20 // len(weights)
-    kept = blocks != np.arange(-1, 20)[:, None]
-    if wrong is None: return weights, kept / kept.sum(1, keepdims=True)
-    inverted = [invert_readout(weights[row], wrong) for row in kept]
+    "Networks (m, n), and their shares (1 + 50, m): in the shots, and in samples of as many shots drawn from them with replacement."
+    n_shots = len(weights)
+    counts = np.vstack([np.ones(n_shots, int), np.random.default_rng(0).multinomial(n_shots, np.full(n_shots, 1 / n_shots), 50)])
+    if wrong is None: return weights, counts / n_shots
+    inverted = [invert_readout(np.repeat(weights, row, axis=0), wrong) for row in counts]
     return inverted[0].weights, np.stack([samples.shares for samples in inverted])
 
 def _means(binn, data, networks, shares):
-    "Expected NLL (21,) and votes (21, N, n_classes), some thousand networks at a time."
+    "Expected NLL (R,) and votes (R, N, n_classes) under shares (R, m), some thousand networks at a time."
     nll, votes, train = 0., 0., tuple(map(jnp.asarray, data.train))
     for part in np.array_split(np.arange(len(networks)), -(-len(networks) // 4096)):
         some = jnp.asarray(networks[part])

@@ -11,8 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from qiskit.circuit import Measure
+from qiskit.circuit.library import XGate
 from qiskit.providers import QiskitBackendNotFoundError
 from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.transpiler import Target
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError, IBMRuntimeError
@@ -335,11 +338,12 @@ def test_bad_angles(params, message):
 # --- IBM's service, played by a stand-in ------------------------------------------------------------------------------
 
 class FakeJob:
-    seconds = 1.5
+    seconds, pending = 1.5, False
     def __init__(self, name, result, states, error=None): self.name, self.bits, self.states, self.error = name, result, list(states), error
     def job_id(self): return self.name
     def status(self): return self.states.pop(0) if len(self.states) > 1 else self.states[0]
     def usage(self): return self.seconds
+    def metrics(self): return {"usage": {"status": "pending"}} if self.pending else {}
     def error_message(self): return self.error
     def result(self): return self.bits
 
@@ -397,12 +401,52 @@ def test_ibm_job_has_bits_tag_options_and_usage(stand_in):
     assert options["environment"]["job_tags"] == ["mine"]
 
 
-def test_seconds_that_ibm_does_not_tell_are_charged_as_estimated(stand_in, monkeypatch):
-    monkeypatch.setattr(FakeJob, "seconds", None)
+@pytest.mark.parametrize("told", [None, 0])    # by older clients and by newer ones, while IBM is counting
+def test_seconds_that_ibm_does_not_tell_are_charged_as_estimated(stand_in, monkeypatch, told):
+    monkeypatch.setattr(FakeJob, "seconds", told)
     with quick(stand_in(), max_qpu_seconds=4) as sampler:
         sampler.sample_batch([ANGLES], 2000)
         assert sampler.journal.used == sampler.journal.attempts[0].estimate > 3
         with pytest.raises(StopTraining, match="budget spent"): sampler.sample_batch([ANGLES], 2000)
+
+
+@pytest.mark.parametrize("told, pending, charged", [(0, False, False), (0, True, True), (None, False, True), (0.5, False, False)])
+def test_failed_jobs_are_charged_what_ibm_has_counted(stand_in, monkeypatch, told, pending, charged):
+    monkeypatch.setattr(FakeJob, "seconds", told); monkeypatch.setattr(FakeJob, "pending", pending)
+    with quick(stand_in(("ERROR",), "broken"), retries=0) as sampler:
+        with pytest.raises(JobFailed): sampler.sample_batch([ANGLES], 50)
+        attempt, = sampler.journal.attempts
+        assert attempt.seconds == (attempt.estimate if charged else told)
+
+
+def test_a_state_that_is_not_known_ends_the_run_in_a_sentence(stand_in):
+    with quick(stand_in(("PAUSED",))) as sampler, pytest.raises(JobError, match="tells of a job as 'PAUSED', a state that this version does not know"):
+        sampler.sample_batch([ANGLES], 50)
+
+
+def test_the_instance_is_that_of_the_device(stand_in):
+    device = stand_in()
+    device._instance = "crn:of the device"    # the client has listed devices of other instances since
+    with quick(device) as sampler: assert sampler.service.instance == "crn:of the device"
+
+
+def test_results_that_are_read_only_once_are_refused(stand_in):
+    with pytest.raises(ValueError, match="environment.private=True; leave it out"): quick(stand_in(), options={"environment": {"private": True}})
+
+
+def test_a_layout_with_a_faulty_qubit_is_refused():
+    target = Target(num_qubits=3)
+    target.add_instruction(XGate(), {(q,): None for q in range(3)})
+    target.add_instruction(Measure(), {(q,): None for q in (0, 1)})
+    with pytest.raises(ValueError, match=r"with \[2\], which the device does not measure"): compile_circuit(product(3), target, (0, 1, 2))
+
+
+@pytest.mark.parametrize("options", [None, {"twirling": {"enable_gates": True}, "dynamical_decoupling": {"enable": True}}])
+def test_ibms_own_sampler_returns_bits_that_we_read(manila, options):
+    compiled, payload = compile_circuit(product(5), manila.target, (3, 0, 4, 2, 1)), {"circuit": "ansatz", "params": [ANGLES, -ANGLES], "shots": 500}
+    bits = hardware._bits(hardware._sampler(manila, options).run(compiled.pubs(payload), shots=500).result())
+    assert bits.shape[::2] == (2, 5) and bits.shape[1] >= 500
+    assert np.abs(bits.mean(1) - ONES).max() < 0.15    # noise, and 500 shots; columns are 0.2 apart
 
 
 @pytest.mark.parametrize("error", [IBMRuntimeError, IBMNotAuthorizedError])
@@ -631,11 +675,12 @@ def test_score_by_hand():
     costs = np.array([-float(binn.log_likelihood(jnp.asarray(w), data.x_train, data.y_train)) for w in weights])
     each = np.stack([np.exp(np.asarray(binn.log_probs(jnp.asarray(w), data.x_test))) for w in weights])
     loss = lambda p: -np.log(p.mean(0)[np.arange(len(data.y_test)), data.y_test]).mean()
-    def jackknife(statistic):
-        without = [statistic(np.delete(np.arange(40), np.s_[2*b:2*b + 2])) for b in range(20)]
-        return statistic(np.arange(40)), np.sqrt(0.95 * ((without - np.mean(without))**2).sum())
-    assert found.expected_nll == pytest.approx(jackknife(lambda kept: costs[kept].mean()))
-    assert found.log_loss == pytest.approx(jackknife(lambda kept: loss(each[kept])))
+    rng = np.random.default_rng(1)
+    again = [rng.integers(0, 40, 40) for _ in range(2000)]    # another bootstrap, of many more draws than the fifty
+    right = lambda p: (p.mean(0).argmax(1) == data.y_test).mean()
+    for one, statistic, of in zip(found, (np.mean, right, loss), (costs, each, each)):
+        assert one.value == pytest.approx(statistic(of))
+        assert one.error == pytest.approx(np.std([statistic(of[rows]) for rows in again]), rel=0.35)
     assert found.accuracy.value == pytest.approx((each.mean(0).argmax(1) == data.y_test).mean())
 
 

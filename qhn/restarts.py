@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WITHIN', 'read_costs', 'Restarts', 'shares', 'restarts']
 
-# %% ../nbs/12b_restarts.ipynb #91b2bdde
+# %% ../nbs/12b_restarts.ipynb #0618c603
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from jax import Array
 from .ansatz import brickwork
 from .binn import CostTable
 from .born import BornMachine
+from .study import lbfgs
 
 # %% ../nbs/12b_restarts.ipynb #0b1b3caf
 def _number(path, line, text):
@@ -35,11 +36,11 @@ def read_costs(
         raise ValueError(f"{path} must hold 2**n costs, one for each network of n weights, got {len(costs)}")
     return costs
 
-# %% ../nbs/12b_restarts.ipynb #949efcf3
+# %% ../nbs/12b_restarts.ipynb #4e9df603
 @partial(jax.jit, static_argnums=(0, 1))
 def _descend(machine, n_iterations, excess, keys):
     "Final excess and iterations of each restart."
-    solver = optax.lbfgs(memory_size=10, linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=20))
+    solver = lbfgs()
     value = lambda params: machine.probs(params) @ excess
     value_and_grad = optax.value_and_grad_from_state(value)
     def step(carry):

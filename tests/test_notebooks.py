@@ -13,10 +13,20 @@ NOTEBOOKS = sorted(p for p in NBS.rglob("*.ipynb") if not any(part[0] in "._" fo
 RUN = "import sys; from nbdev.test import nbdev_test; nbdev_test.__wrapped__(path=sys.argv[1], flags=sys.argv[2], n_workers=0)"
 
 
+def run(notebook, slow):
+    done = subprocess.run([sys.executable, "-c", RUN, notebook, "slow" if slow else ""], cwd=ROOT, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=3600 if slow else 600, env=os.environ | {"IN_TEST": "1"})
+    if done.returncode: pytest.fail(f"{notebook.name} did not run to its end:\n{done.stdout}", pytrace=False)
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.relative_to(NBS).with_suffix("").as_posix())
-def test_notebook(notebook, slow):
-    flags = "slow" if slow else ""
-    done = subprocess.run([sys.executable, "-c", RUN, notebook, flags], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=3600 if slow else 600,
-                          env=os.environ | {"IN_TEST": "1"})
-    if done.returncode: pytest.fail(f"{notebook.relative_to(ROOT)} did not run to its end:\n{done.stdout}", pytrace=False)
+def test_notebook(notebook, slow): run(notebook, slow)
+
+
+def test_hardware_page_runs_on_another_device(tmp_path):
+    "One name is all that changes: here to a noise model with other gates and other qubits."
+    page = (NBS / "09_hardware.ipynb").read_text()
+    old, new = (f'BACKEND = \\"fake:{name}\\"' for name in ("fez", "brisbane"))
+    assert page.count(old) == 1
+    (tmp_path / "page.ipynb").write_text(page.replace(old, new))
+    run(tmp_path / "page.ipynb", slow=False)

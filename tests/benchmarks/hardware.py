@@ -49,6 +49,7 @@ def main():
     print(f"one batch: {fast_seconds:.1f} s, after {opened:.1f} s to compile, once; plugin: {plugin_seconds:.1f} s; with compilation {plugin_seconds / (fast_seconds + opened):.1f} times as long")
     print(f"processor time: {fast_cpu:.1f} s and {plugin_cpu:.1f} s, {plugin_cpu / fast_cpu:.1f} times as much")
     print(f"ratio {ratio:.1f}, wanted at least {TARGET}: {'reached' if ratio >= TARGET else 'missed'}")
+    if ratio < TARGET: raise SystemExit(1)
 
 
 if __name__ == "__main__": main()

@@ -4,19 +4,21 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'RANGES', 'WORDS', 'CIRCUITS', 'LINE_SEARCH_STEPS', 'METHODS', 'METHODS_TWO', 'MEASURES', 'ROUND_TWO',
-           'QUICK', 'BASELINE', 'CHALLENGERS', 'PRIMARY', 'Task', 'split', 'network', 'Scaled', 'Trial', 'trials',
-           'lbfgs', 'Trained', 'Enumerated', 'cooling', 'vanishing', 'best_networks', 'tempered_posterior',
-           'distributions', 'measure_runs', 'Protocol', 'validate', 'run_unit', 'whole_file', 'run_study', 'best_start',
-           'split_means', 'write_splits', 'read_splits', 'Paired', 'paired', 'holm', 'Comparison', 'compare_methods',
-           'claims_figure', 'gradient_variance', 'planted_costs', 'GradientStudy', 'gradient_study', 'summary',
-           'tuning', 'study_claims']
+           'QUICK', 'QUICK_TWO', 'BASELINE', 'CHALLENGERS', 'PRIMARY', 'Task', 'split', 'network', 'Scaled', 'Trial',
+           'trials', 'lbfgs', 'Trained', 'Enumerated', 'Baseline', 'cooling', 'vanishing', 'best_networks',
+           'tempered_posterior', 'distributions', 'measure_runs', 'Protocol', 'validate', 'run_unit', 'whole_file',
+           'run_study', 'best_start', 'split_means', 'write_splits', 'read_splits', 'Paired', 'paired', 'holm',
+           'Comparison', 'compare_methods', 'claims_figure', 'gradient_variance', 'planted_costs', 'GradientStudy',
+           'gradient_study', 'run_apart', 'summary', 'tuning', 'study_claims']
 
-# %% ../nbs/12a_study.ipynb #937b399f
+# %% ../nbs/12a_study.ipynb #4362ac7d
 import csv, json, os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -26,7 +28,8 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 from .ansatz import brickwork, hardware_efficient, product, staircase
-from .binn import BiNN, _log_likelihood, _log_probs, _table, weights_from_index
+from .baselines import bayes_binn, gibbs, simulated_annealing
+from .binn import BiNN, CostTable, _log_likelihood, _log_probs, _table, weights_from_index
 from .born import BornMachine
 from .datasets import Dataset, load_dataset
 from .divergences import Renyi
@@ -106,7 +109,7 @@ def network(
     "The network of a task."
     return BiNN((data.n_features, *task.hidden, 1 if data.n_classes == 2 else data.n_classes))
 
-# %% ../nbs/12a_study.ipynb #9d2b9fba
+# %% ../nbs/12a_study.ipynb #7dde516c
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Scaled:
@@ -130,11 +133,16 @@ class Scaled:
 
 @jax.jit
 def _predictive(model, q, x):
-    "Copies of a network predict alike, so one of each orbit is asked."
-    if not _hidden_units(model.binn): return _mixture(_votes, model, q, x)
-    moves, orbit = _orbits(model.binn)
-    mass = q[:, moves].mean(1) * np.bincount(orbit)
-    return jnp.tensordot(mass, _votes(model, weights_from_index(moves[0], model.n_weights, x.dtype), x), 1)
+    "Copies of a network predict alike, so one of each orbit is asked; two classes need one number."
+    answers = _second_class if model.layer_sizes[-1] == 1 else _votes
+    if _hidden_units(model.binn):
+        moves, orbit = _orbits(model.binn)
+        mass = q[:, moves].mean(1) * np.bincount(orbit)
+        mean = jnp.tensordot(mass, answers(model, weights_from_index(moves[0], model.n_weights, x.dtype), x), 1)
+    else: mean = _mixture(answers, model, q, x)
+    return jnp.concatenate([1 - mean, mean], -1) if answers is _second_class else mean
+
+def _second_class(model, weights, x): return jax.nn.sigmoid(model.logit_scale * model.binn.logits(weights, x))
 
 # %% ../nbs/12a_study.ipynb #c681fe42
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ def trials(
     in_turn = lambda k: (WORDS[k % len(WORDS)], circuits[k % len(circuits)], starts[k // len(circuits) % len(starts)])
     return tuple(Trial(*map(float, column), *in_turn(k)) for k, column in enumerate(zip(*values)))
 
-# %% ../nbs/12a_study.ipynb #0ce89623
+# %% ../nbs/12a_study.ipynb #c2a9489c
 CIRCUITS = {"staircase 3": partial(staircase, n_layers=3, final_rz=False), "brickwork 4": partial(brickwork, n_layers=4, final_rz=False),
             "hardware-efficient 2": partial(hardware_efficient, n_layers=2), "product": product}
 
@@ -193,6 +201,14 @@ class Enumerated:
     of_table: Callable         # (table of log-likelihoods, weight) to probabilities
     tuned_as: str | None = None
 
+@dataclass(frozen=True)
+class Baseline:
+    "A method of `qhn.baselines`, on the table of costs."
+    label: str
+    call: Callable             # such as `gibbs`
+    n_steps: int
+    tuned_as: str              # another method, whose logit scale and weight this one takes over
+
 # %% ../nbs/12a_study.ipynb #4fa8a7d9
 def cooling(
     done: Array,    # share of training done, 0 to 1
@@ -217,7 +233,7 @@ def _objective(method, trial, n_steps):
     options = {"word_weights": trial.word_weights} if method.objective is MMD else {}
     return method.objective(**options) if method.schedule is None else method.objective(**options, weight=_Scheduled(method.schedule, n_steps))
 
-# %% ../nbs/12a_study.ipynb #a086b147
+# %% ../nbs/12a_study.ipynb #248f36d6
 def best_networks(
     table: Array,      # (2**n,) log-likelihoods in nats
     weight: float,     # not used
@@ -248,6 +264,8 @@ METHODS_TWO = (
     Trained("MLE, annealed", KL, schedule=vanishing, tuned_as="MLE"),
     Trained("Rényi 1/2", Renyi, symmetrised=True, tuned_as="ELBO"),
     Trained("ELBO, closest", KL, "staircase 3", symmetrised=True, schedule=cooling, n_steps=400, weight=1.0, tuned_as="ELBO"),
+    Baseline("BayesBiNN", bayes_binn, 200, tuned_as="exact posterior"), Baseline("Gibbs", gibbs, 300, tuned_as="exact posterior"),
+    Baseline("simulated annealing", simulated_annealing, 100, tuned_as="best networks"),
 )
 
 # %% ../nbs/12a_study.ipynb #c6a9684a
@@ -280,9 +298,9 @@ def _train(machine, objective, optimizer, n_steps, costs, learning_rate, starts)
         return _Outcome(q, objective.from_probs(q, costs, prior, n_steps).loss, success)
     return jax.vmap(run)(costs, starts)
 
-# %% ../nbs/12a_study.ipynb #e504cebd
+# %% ../nbs/12a_study.ipynb #d73200bd
 def distributions(
-    method: Trained | Enumerated,
+    method: Trained | Enumerated | Baseline,
     trial: Trial,
     binn: BiNN,          # whose symmetries a symmetrised method averages over
     tables: Array,       # (R, 2**n) log-likelihoods of each run, nats
@@ -291,22 +309,26 @@ def distributions(
 ) -> _Outcome:
     "Distributions over networks that a method finds."
     n_steps = getattr(method, "n_steps", None) or n_steps
-    if n_steps < 1 or n_steps % _STOPS: raise ValueError(f"n_steps must be a positive multiple of {_STOPS}, got {n_steps=}")
+    if isinstance(method, Trained) and (n_steps < 1 or n_steps % _STOPS): raise ValueError(f"n_steps must be a positive multiple of {_STOPS}, got {n_steps=}")
     weight = _weight(method, trial)
-    if isinstance(method, Enumerated):
-        q = jax.vmap(partial(method.of_table, weight=weight))(tables)
+    if not isinstance(method, Trained):
+        q = jax.vmap(partial(method.of_table, weight=weight))(tables) if isinstance(method, Enumerated) else _of_baseline(method, tables / weight, keys)
         success = jax.vmap(success_probability)(q, -tables)
         return _Outcome(q, jnp.zeros(len(q)), jnp.repeat(success[:, None], _STOPS, 1))
     machine = BornMachine(CIRCUITS[method.circuit or trial.circuit](binn.n_weights))
     if method.symmetrised: machine = Symmetrised(machine, binn)
     return _train(machine, _objective(method, trial, n_steps), method.optimizer, n_steps, -tables / weight, trial.learning_rate, _starts(machine, trial.start, keys))
 
+def _of_baseline(method, tables, keys):
+    found = [method.call(CostTable(-table), n_steps=method.n_steps, key=key, progress=False) for table, key in zip(tables, keys)]
+    return jnp.stack([result.distribution.probs(result.params[0]) for result in found])
+
 def _weight(method, trial):
     "The divergence weight in force."
     if getattr(method, "objective", None) is NoDivergence: return 1.
     return getattr(method, "weight", None) or trial.weight
 
-# %% ../nbs/12a_study.ipynb #3fbe19aa
+# %% ../nbs/12a_study.ipynb #cde6700b
 MEASURES = ("log_loss", "success", "accuracy", "calibration_error", "mass", "common_success", "time_to_success", "gap", "target_gap",
             "total_variation", "train_nll", "loss")
 
@@ -323,7 +345,7 @@ def _in_sample(outcome, table, common, weight):
             "total_variation": total_variation(q, jnp.broadcast_to(exact_posterior(table, prior), q.shape)), "train_nll": -q @ table, "loss": outcome.loss}
 
 def measure_runs(
-    method: Trained | Enumerated,
+    method: Trained | Enumerated | Baseline,
     trial: Trial,
     task: Task,
     data: Dataset,
@@ -340,7 +362,7 @@ def measure_runs(
     measured = of_test | _in_sample(outcome, table, common, _weight(method, trial))
     return {name: np.asarray(measured[name], float) for name in MEASURES}
 
-# %% ../nbs/12a_study.ipynb #e1fca1d5
+# %% ../nbs/12a_study.ipynb #660ca81c
 @dataclass(frozen=True)
 class Protocol:
     "All that decides what a study computes."
@@ -359,18 +381,19 @@ class Protocol:
 
 ROUND_TWO = Protocol(tuple(replace(t, in_order=t.dataset.startswith("digits")) for t in TASKS), METHODS_TWO, n_trials=16, first_split=40,
                      circuits=("staircase 3", "hardware-efficient 2"), starts=(None, 0.1))
-QUICK = Protocol((TASKS[0], TASKS[4]), METHODS[:6], n_splits=3, n_inits=2, n_steps=20, n_trials=3, n_tuning_splits=2)
+QUICK, QUICK_TWO = (replace(protocol, tasks=(protocol.tasks[0], protocol.tasks[4]), methods=protocol.methods[:6], n_splits=3, n_inits=2, n_steps=20, n_trials=3, n_tuning_splits=2)
+                    for protocol in (Protocol(), ROUND_TWO))
 
 def _keys(protocol, number, tuning):
     "Keys of the starts on a split."
     key = jax.random.fold_in(jax.random.key(tuning), number)
     return jax.random.split(key, 1 if tuning else protocol.n_inits)
 
-# %% ../nbs/12a_study.ipynb #03a39ca8
+# %% ../nbs/12a_study.ipynb #1ecea43c
 def validate(
     protocol: Protocol,
     task: Task,
-    method: Trained | Enumerated,
+    method: Trained | Enumerated | Baseline,
     tick: Callable = lambda: None,    # called after every trial
 ) -> np.ndarray:                      # (n_trials, n_tuning_splits) nats per point
     "Validation log loss of every trial on every tuning split."
@@ -388,7 +411,7 @@ def validate(
 def run_unit(
     protocol: Protocol,
     task: Task,
-    method: Trained | Enumerated,
+    method: Trained | Enumerated | Baseline,
     chosen: int | None = None,        # trial to use; None: choose it
     tick: Callable = lambda: None,    # called after every trial and every split
 ) -> dict:                            # "chosen", "validation", and each of `MEASURES` to (n_splits, n_inits)
@@ -442,19 +465,20 @@ def _store(folder, protocol, task, method, unit):
     with whole_file(_unit_path(folder, task, method)) as part:
         with part.open("wb") as file: np.savez(file, protocol=_fingerprint(protocol, task, method), **unit)
 
-# %% ../nbs/12a_study.ipynb #20b54eaf
+# %% ../nbs/12a_study.ipynb #c1ff0e07
 def _n_ticks(protocol, method): return protocol.n_splits + (0 if method.tuned_as else protocol.n_trials)
 
 def run_study(
     protocol: Protocol,
     folder: Path,              # of the units; made if need be
     progress: bool = True,
+    line: int = 0,             # of the progress bar, where several run at once
 ) -> dict:                     # (task name, method label) to a unit
     "Compute the units that are not there yet, method by method; all of them are returned."
     folder, units = Path(folder), {}
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [(task, method) for method in protocol.methods for task in protocol.tasks]
-    with tqdm(total=sum(_n_ticks(protocol, method) for _, method in pairs), unit="batch", disable=not progress) as bar:
+    with tqdm(total=sum(_n_ticks(protocol, method) for _, method in pairs), unit="batch", position=line, disable=not progress) as bar:
         for task, method in pairs:
             bar.set_description(f"{task.name}, {method.label}")
             unit = _stored(folder, protocol, task, method)
@@ -643,6 +667,21 @@ def gradient_study(
                      for label, objective in (("MLE", NoDivergence()), ("ELBO", KL()), ("SELBO", MMD()))]
     return rows
 
+# %% ../nbs/12a_study.ipynb #9a87ce5c
+def run_apart(
+    protocol: Protocol,
+    folder: Path,              # of the units
+    n_workers: int,            # processes at a time
+    progress: bool = True,
+) -> dict:                     # as `run_study`
+    "Compute the missing units, every task in a process of its own."
+    if n_workers > 1:
+        widest_first = sorted(protocol.tasks, key=lambda task: -network(task, split(task, 0)).n_weights)
+        with ProcessPoolExecutor(n_workers, get_context("spawn"), max_tasks_per_child=1) as pool:
+            jobs = [pool.submit(run_study, replace(protocol, tasks=(task,)), folder, progress, k) for k, task in enumerate(widest_first)]
+            for job in jobs: job.result()
+    return run_study(protocol, folder, progress and n_workers == 1)
+
 # %% ../nbs/12a_study.ipynb #a0cb500f
 def _write_rows(path, rows):
     with whole_file(path) as part, part.open("w", newline="") as file:
@@ -670,22 +709,23 @@ def tuning(
         rows.append({"task": task, "method": method, "trial": k} | asdict(protocol.trials[k]) | {"validation_log_loss": loss})
     return rows
 
-# %% ../nbs/12a_study.ipynb #c3376b2b
+# %% ../nbs/12a_study.ipynb #13e3bff6
 def study_claims(
     protocol: Protocol,
-    gradients: GradientStudy,
+    gradients: GradientStudy | None,    # None: no gradients
     folder: Path,
     progress: bool = True,
-) -> list[Comparison]:        # the primary ones
+    n_workers: int = 1,                 # tasks at a time, each in a process of its own
+) -> list[Comparison]:                  # the primary ones
     "Run what is missing of a study, and write its tables and its figure."
     folder = Path(folder)
-    units = run_study(protocol, folder / "units", progress)
+    units = run_apart(protocol, folder / "units", n_workers, progress)
     means = split_means(units)
     comparisons = compare_methods(means, tuple(task.name for task in protocol.tasks))
     write_splits(folder / "splits.csv", means)
     _write_rows(folder / "comparisons.csv", [asdict(c) for c in comparisons])
     _write_rows(folder / "summary.csv", summary(means))
     _write_rows(folder / "tuning.csv", tuning(protocol, units))
-    if not (folder / "gradients.csv").is_file(): _write_rows(folder / "gradients.csv", gradient_study(gradients, progress))
+    if gradients and not (folder / "gradients.csv").is_file(): _write_rows(folder / "gradients.csv", gradient_study(gradients, progress))
     with whole_file(folder / "claims.png") as part, style(): claims_figure(comparisons).savefig(part, dpi=150)
     return comparisons

@@ -9,16 +9,20 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import qhn.cli
+import qhn.datasets
 import qhn.study
 from qhn.ansatz import staircase
 from qhn.binn import BiNN, CostTable, log_likelihood_table
 from qhn.born import BornMachine
-from qhn.elbo import KL, NoDivergence
+from qhn.elbo import KL, BernoulliPrior, NoDivergence
 from qhn.inference import fit
 from qhn.mmd import MMD
+from qhn.posterior import posterior_predictive
 from qhn.restarts import read_costs, restarts, shares
-from qhn.study import (METHODS, RANGES, TASKS, Protocol, Scaled, Task, Trial, best_networks, best_start, compare_methods, distributions,
-                       gradient_variance, holm, measure_runs, network, paired, read_splits, run_study, split, split_means, trials, write_splits)
+from qhn.study import (METHODS, METHODS_TWO, RANGES, ROUND_TWO, TASKS, Baseline, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
+                       compare_methods, cooling, distributions, gradient_variance, holm, measure_runs, network, paired, read_splits, run_apart, run_study,
+                       split, split_means, trials, vanishing, write_splits)
+from qhn.symmetry import Symmetrised
 
 SMALL = Task("small", "moons", 20, (1,), (("label_noise", 0.1),))
 TINY = Protocol((SMALL,), METHODS[:1] + METHODS[3:5], n_splits=3, n_inits=2, n_steps=20, n_trials=2, n_tuning_splits=2)
@@ -123,10 +127,87 @@ def test_training_is_that_of_fit(label, objective):
     data = split(SMALL, 0)
     table = Scaled(network(SMALL, data), jnp.asarray(TRIAL.logit_scale)).table(*data.train)
     keys, machine = jax.random.split(jax.random.key(5), 2), BornMachine(staircase(5, 3, final_rz=False))
-    ours = distributions(method, TRIAL, jnp.tile(table, (2, 1)), keys, 40)
+    ours = distributions(method, TRIAL, network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40)
     reference = fit(machine, CostTable(-table), objective=objective, optimizer=qhn.cli._adam(TRIAL.learning_rate), n_steps=40, key=jax.random.key(0),
                     n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
     np.testing.assert_allclose(ours.q, jnp.stack([machine.probs(p) for p in reference.params]), atol=1e-5)
+
+
+def test_trials_take_circuits_and_starts_in_turn():
+    found = trials(8, circuits=("a", "b"), starts=(None, 0.1))
+    assert [(t.circuit, t.start) for t in found[:4]] == [("a", None), ("b", None), ("a", 0.1), ("b", 0.1)] and found[4:6] != found[:2]
+    plain = trials(8)
+    assert [(t.learning_rate, t.logit_scale, t.weight, t.word_weights) for t in found] == [(t.learning_rate, t.logit_scale, t.weight, t.word_weights) for t in plain]
+
+
+def test_a_schedule_is_that_of_fit():
+    "Cooling from 4 to 1 at half time, on a symmetrised circuit, against `fit` with an optax schedule."
+    method, data, keys = Trained("", KL, "staircase 3", symmetrised=True, schedule=cooling), split(SMALL, 0), jax.random.split(jax.random.key(5), 2)
+    binn = network(SMALL, data)
+    table = log_likelihood_table(binn, *data.train)
+    ours = distributions(method, replace(TRIAL, weight=1.), binn, jnp.tile(table, (2, 1)), keys, 40)
+    machine = Symmetrised(BornMachine(staircase(5, 3, final_rz=False)), binn)
+    reference = fit(machine, CostTable(-table), objective=KL(lambda step: jnp.maximum(1., 4 - 6 * step / 40)), optimizer=qhn.cli._adam(TRIAL.learning_rate), n_steps=40,
+                    key=jax.random.key(0), n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
+    np.testing.assert_allclose(ours.q, jnp.stack([machine.probs(p) for p in reference.params]), atol=1e-5)
+    np.testing.assert_allclose(ours.loss, [KL().from_probs(machine.probs(p), -table, BernoulliPrior()).loss for p in reference.params], atol=1e-4)
+
+
+def test_a_weight_that_vanishes_ends_in_the_expected_cost():
+    data, keys = split(SMALL, 0), jax.random.split(jax.random.key(5), 2)
+    table = log_likelihood_table(network(SMALL, data), *data.train)
+    found = distributions(Trained("", KL, schedule=vanishing), replace(TRIAL, weight=1.), network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40)
+    np.testing.assert_allclose(found.loss, -found.q @ table, atol=1e-9)
+
+
+@pytest.mark.parametrize("task", [replace(SMALL, hidden=(2,)), replace(TASKS[4], n_train=20)], ids=["hidden", "none"])
+def test_predictions_by_orbits(task):
+    data = split(task, 0)
+    binn = BiNN(network(task, data).layer_sizes, logit_scale=0.7)
+    q = jax.random.dirichlet(jax.random.key(0), jnp.ones(2**binn.n_weights), (2,))
+    np.testing.assert_allclose(Scaled(network(task, data), jnp.asarray(0.7)).predict(q, data.x_test), posterior_predictive(binn, q, data.x_test), atol=1e-9)
+
+
+def test_features_in_order():
+    "A path on which neighbours are alike: three groups of two equal features come out side by side; labels and test labels do not matter."
+    rng = np.random.default_rng(0)
+    a, b, c = rng.normal(size=(3, 40, 1))
+    x = np.concatenate([a, b, c, a, b, c], 1)
+    data = qhn.datasets.Dataset(x[:20], np.arange(20) % 2, x[20:], np.arange(20) % 2, name="x")
+    ordered = qhn.study._in_order(data).x_train
+    assert all((ordered[:, k] == ordered[:, k + 1]).all() for k in (0, 2, 4))
+    task = next(t for t in ROUND_TWO.tasks if t.in_order)
+    plain, moved = split(replace(task, in_order=False), 1), split(task, 1)
+    assert sorted(map(tuple, plain.x_test.T)) == sorted(map(tuple, moved.x_test.T)) and (plain.y_test == moved.y_test).all()
+
+
+def test_rounds_share_no_test_split():
+    one, two = ({p.first_split + k for k in range(p.n_splits)} for p in (Protocol(), ROUND_TWO))
+    assert not one & two and len(two) == 30
+    assert all(m.tuned_as is None or m.tuned_as in {o.label for o in ROUND_TWO.methods} for m in ROUND_TWO.methods)
+    seen = []
+    tiny = replace(TINY, first_split=7, methods=TINY.methods[1:2])
+    real = qhn.study.split
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qhn.study, "split", lambda task, number, tuning=False: (seen.append((number, tuning)), real(task, number, tuning))[1])
+        qhn.study.run_unit(tiny, SMALL, tiny.methods[0])
+    assert {n for n, tuning in seen if not tuning} == {7, 8, 9}
+
+
+def test_baselines_on_a_table():
+    data, keys = split(SMALL, 0), jax.random.split(jax.random.key(1), 2)
+    table = log_likelihood_table(network(SMALL, data), *data.train)
+    for method in (m for m in METHODS_TWO if isinstance(m, Baseline)):
+        q = np.asarray(distributions(replace(method, n_steps=2000 if method.label == "Gibbs" else method.n_steps), replace(TRIAL, weight=1.), network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40).q)
+        np.testing.assert_allclose(q.sum(1), 1, atol=1e-6)
+        if method.label == "Gibbs": assert np.abs(q - np.asarray(jax.nn.softmax(table))).sum(1).max() < 0.15
+        if method.label == "simulated annealing": assert (np.asarray(table)[q.argmax(1)] > table.max() - 1e-6).all() and q.max() == 1
+
+
+def test_tasks_apart_are_tasks_together(tmp_path):
+    protocol = replace(TINY, tasks=(SMALL, replace(SMALL, name="other", n_train=10)), methods=METHODS[3:4])
+    apart, together = run_apart(protocol, tmp_path / "apart", 2, progress=False), run_study(protocol, tmp_path / "together", progress=False)
+    for pair in together: np.testing.assert_allclose(apart[pair]["log_loss"], together[pair]["log_loss"], atol=1e-5)
 
 
 def test_measures_by_hand():
@@ -134,7 +215,7 @@ def test_measures_by_hand():
     found = measure_runs(METHODS[1], TRIAL, SMALL, data, key, 40)
     binn = BiNN((2, 1, 1), logit_scale=TRIAL.logit_scale)
     table = np.asarray(log_likelihood_table(binn, *data.train))
-    q = np.asarray(distributions(METHODS[1], TRIAL, jnp.tile(table, (2, 1)), key, 40).q)[1]
+    q = np.asarray(distributions(METHODS[1], TRIAL, network(SMALL, data), jnp.tile(table, (2, 1)), key, 40).q)[1]
     every = 1. - 2 * np.array(list(np.ndindex(*[2] * 5)))
     votes = np.exp(np.asarray(binn.log_probs(jnp.asarray(every), data.x_test)))
     predictive = np.einsum("w,wnk->nk", q, votes)
@@ -194,9 +275,9 @@ def test_nothing_compiles_again():
     "Another trial, another split: the same program."
     run = lambda trial, number: measure_runs(METHODS[0], trial, SMALL, split(SMALL, number), jax.random.split(jax.random.key(0), 2), 20)
     run(trials(3)[0], 0)
-    before = qhn.study._train._cache_size(), qhn.study._table._cache_size(), qhn.study._mixture._cache_size()
+    before = qhn.study._train._cache_size(), qhn.study._table._cache_size(), qhn.study._predictive._cache_size()
     run(trials(3)[1], 1)
-    assert before == (qhn.study._train._cache_size(), qhn.study._table._cache_size(), qhn.study._mixture._cache_size())
+    assert before == (qhn.study._train._cache_size(), qhn.study._table._cache_size(), qhn.study._predictive._cache_size())
 
 
 def test_means_over_starts_and_the_best_start(tmp_path):
@@ -249,7 +330,9 @@ def test_commands(tmp_path, monkeypatch):
     done = CliRunner().invoke(qhn.cli.app, ["study", "restarts", str(tmp_path / "costs.txt"), "--restarts", "3", "--layers", "2"])
     assert done.exit_code == 0 and "within 1e-06 of the minimum: 100.0% of 3 runs" in done.output
     monkeypatch.setattr(qhn.cli, "QUICK", replace(TINY, methods=METHODS[:3]))
+    monkeypatch.setattr(qhn.cli, "QUICK_TWO", replace(TINY, methods=METHODS_TWO[:3], first_split=5, starts=(None, 0.1)))
     out = tmp_path / "study"
     done = CliRunner().invoke(qhn.cli.app, ["study", "claims", "--quick", "--out", str(out)], env={"COLUMNS": "200"})
     assert done.exit_code == 0 and "SELBO" in done.output and "success" in done.output
-    assert {p.name for p in out.iterdir()} == {"units", "splits.csv", "comparisons.csv", "summary.csv", "tuning.csv", "gradients.csv", "claims.png"}
+    assert {p.name for p in out.iterdir()} == {"units", "splits.csv", "comparisons.csv", "summary.csv", "tuning.csv", "gradients.csv", "claims.png", "round-2"}
+    assert {p.name for p in (out / "round-2").iterdir()} == {"units", "splits.csv", "comparisons.csv", "summary.csv", "tuning.csv", "claims.png"}

@@ -62,7 +62,7 @@ TASKS = (
     Task("digits 3/8", "digits-38", 20, pool=True),
 )
 
-# %% ../nbs/12a_study.ipynb #9ef422c0
+# %% ../nbs/12a_study.ipynb #9e151326
 def _in_order(data):
     "The features along a path that begins with the two most alike and grows at both ends by what is most like an end."
     alike = np.abs(data.x_train.T @ data.x_train)
@@ -71,7 +71,7 @@ def _in_order(data):
     while left := [k for k in range(len(alike)) if k not in path]:
         first, last = (max(left, key=lambda k: alike[end, k]) for end in (path[0], path[-1]))
         path = [first, *path] if alike[path[0], first] > alike[path[-1], last] else [*path, last]
-    return replace(data, x_train=data.x_train[:, path], x_test=data.x_test[:, path])
+    return replace(data, x_train=data.x_train[:, path], x_test=data.x_test[:, path], feature_names=tuple(data.feature_names[k] for k in path), image_shape=None)
 
 # %% ../nbs/12a_study.ipynb #2527ae5e
 @lru_cache
@@ -109,7 +109,7 @@ def network(
     "The network of a task."
     return BiNN((data.n_features, *task.hidden, 1 if data.n_classes == 2 else data.n_classes))
 
-# %% ../nbs/12a_study.ipynb #7dde516c
+# %% ../nbs/12a_study.ipynb #9949fe1f
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Scaled:
@@ -133,16 +133,15 @@ class Scaled:
 
 @jax.jit
 def _predictive(model, q, x):
-    "Copies of a network predict alike, so one of each orbit is asked; two classes need one number."
-    answers = _second_class if model.layer_sizes[-1] == 1 else _votes
+    "Copies of a network predict alike, so one of each orbit is asked."
+    answers = _two_classes if model.layer_sizes[-1] == 1 else _votes
     if _hidden_units(model.binn):
         moves, orbit = _orbits(model.binn)
         mass = q[:, moves].mean(1) * np.bincount(orbit)
-        mean = jnp.tensordot(mass, answers(model, weights_from_index(moves[0], model.n_weights, x.dtype), x), 1)
-    else: mean = _mixture(answers, model, q, x)
-    return jnp.concatenate([1 - mean, mean], -1) if answers is _second_class else mean
+        return jnp.tensordot(mass, answers(model, weights_from_index(moves[0], model.n_weights, x.dtype), x), 1)
+    return _mixture(answers, model, q, x)
 
-def _second_class(model, weights, x): return jax.nn.sigmoid(model.logit_scale * model.binn.logits(weights, x))
+def _two_classes(model, weights, x): return jax.nn.sigmoid(model.logit_scale * model.binn.logits(weights, x) * jnp.array([-1, 1], x.dtype))
 
 # %% ../nbs/12a_study.ipynb #c681fe42
 @dataclass(frozen=True)

@@ -384,7 +384,7 @@ app.add_typer(study_app, name="study")
 
 @study_app.command("claims")
 def study_claims_command(
-    quick: Annotated[bool, typer.Option("--quick", help="A small version, of about a minute, that shows how it works and settles nothing.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A small version, of a few minutes, that shows how it works and settles nothing.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the study, new or of the same study; the second round has a folder in it.")] = Path("qhn-claims"),
     workers: Annotated[int, typer.Option(min=1, help="Tasks at a time, each in a process of its own.")] = min(os.cpu_count() or 1, 7),
 ) -> None:

@@ -6,16 +6,15 @@
 __all__ = ['TASKS', 'RANGES', 'WORDS', 'CIRCUITS', 'LINE_SEARCH_STEPS', 'METHODS', 'METHODS_TWO', 'MEASURES', 'ROUND_TWO',
            'QUICK', 'QUICK_TWO', 'BASELINE', 'CHALLENGERS', 'PRIMARY', 'Task', 'split', 'network', 'Scaled', 'Trial',
            'trials', 'lbfgs', 'Trained', 'Enumerated', 'Baseline', 'cooling', 'vanishing', 'best_networks',
-           'tempered_posterior', 'distributions', 'measure_runs', 'Protocol', 'validate', 'run_unit', 'whole_file',
-           'run_study', 'best_start', 'split_means', 'write_splits', 'read_splits', 'Paired', 'paired', 'holm',
-           'Comparison', 'compare_methods', 'claims_figure', 'gradient_variance', 'planted_costs', 'GradientStudy',
-           'gradient_study', 'run_apart', 'summary', 'tuning', 'study_claims']
+           'tempered_posterior', 'distributions', 'measure_runs', 'Protocol', 'validate', 'run_unit', 'run_study',
+           'best_start', 'split_means', 'write_splits', 'read_splits', 'Paired', 'paired', 'holm', 'Comparison',
+           'compare_methods', 'claims_figure', 'gradient_variance', 'planted_costs', 'GradientStudy', 'gradient_study',
+           'run_apart', 'summary', 'tuning', 'study_claims']
 
 # %% ../nbs/12a_study.ipynb #4362ac7d
-import csv, json, os
+import csv, json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from multiprocessing import get_context
@@ -34,6 +33,7 @@ from .born import BornMachine
 from .datasets import Dataset, load_dataset
 from .divergences import Renyi
 from .elbo import BernoulliPrior, KL, NoDivergence, _hidden_units, exact_posterior, posterior_divergence, total_variation
+from .jobs import whole_file
 from .mmd import MMD
 from .plots import PALETTE, style
 from .posterior import _mixture, _votes, accuracy, expected_calibration_error, log_loss, success_probability
@@ -425,17 +425,6 @@ def run_unit(
     return {"chosen": chosen, "validation": validation} | {name: np.stack([row[name] for row in rows]) for name in MEASURES}
 
 # %% ../nbs/12a_study.ipynb #81bf8f6c
-@contextmanager
-def whole_file(
-    path: Path,
-):
-    "A temporary path in the same folder that takes the place of `path` when the block succeeds."
-    part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-
 def _plain(value):
     "What a protocol consists of, as text that no memory address gets into."
     if isinstance(value, (list, tuple)): return [_plain(v) for v in value]

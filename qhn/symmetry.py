@@ -91,5 +91,9 @@ class Symmetrised:
         key_draw, key_shuffle = jax.random.split(key)
         return shuffle_copies(self.binn, key_shuffle, self.source.sample(params, key_draw, n_samples))
     def means(self, params):
-        "(n,) E[w_j] of every weight."
-        return _copies(self.binn, self.source.means(params)).mean(-2)
+        "(n,) E[w_j] of every weight, at any n: 0 for a unit's weights where it may be flipped, else the mean over the units of its layer."
+        means = self.source.means(params)
+        for layer, width in _hidden_units(self.binn):
+            wires = _wires(self.binn, layer, width)
+            means = means.at[wires].set(0 if _is_odd(self.binn.activation) else means[wires].mean(0))
+        return means

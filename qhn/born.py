@@ -764,7 +764,7 @@ def parities(
 # %% ../nbs/03_born.ipynb #51d656c2
 def _mps_means(ansatz, params):
     all_cores = cores(ansatz, params)
-    if all_cores.shape[1] == 1: p = (all_cores[:, 0, 0] * all_cores[:, 0, 0].conj()).real    # a product needs no environments
+    if all_cores.shape[1] == 1: p = _product_probs(all_cores)[..., 0].T    # no environments between
     else:
         mirrored = all_cores[::-1].swapaxes(1, 2)
         lefts, rights = _right_environments(mirrored)[::-1], _right_environments(all_cores)
@@ -967,11 +967,8 @@ class BornMachine:
         return entropy_estimate(self.ansatz, params, key, n_samples, self.engine)
 
 # %% ../nbs/03_born.ipynb #7c5030e2
-@dataclass(frozen=True)
-class SampleOnly:
-    "An implicit distribution: the samples of another one, its probabilities hidden. A stand-in for a device."
-    source: Implicit    # where the samples come from
-
+class _Derived:
+    "What a distribution that is made from another one takes over from it."
     @property
     def n_qubits(self) -> int: return self.source.n_qubits
     @property
@@ -979,6 +976,12 @@ class SampleOnly:
     def init(self, key, noise=None):
         "Starting parameters of the source, shape `param_shape`."
         return self.source.init(key, noise)
+
+@dataclass(frozen=True)
+class SampleOnly(_Derived):
+    "An implicit distribution: the samples of another one, its probabilities hidden. A stand-in for a device."
+    source: Implicit    # where the samples come from
+
     def sample(self, params, key, n_samples):
         "(n_samples, n) weights in {-1, +1} drawn by the source."
         return self.source.sample(params, key, n_samples)

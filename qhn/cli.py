@@ -386,7 +386,7 @@ app.add_typer(study_app, name="study")
 def study_claims_command(
     quick: Annotated[bool, typer.Option("--quick", help="A small version, of a few minutes, that shows how it works and settles nothing.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the study, new or of the same study; the second round has a folder in it.")] = Path("qhn-claims"),
-    workers: Annotated[int, typer.Option(min=1, help="Tasks at a time, each in a process of its own.")] = min(os.cpu_count() or 1, 7),
+    workers: Annotated[int, typer.Option(min=1, help="Tasks at a time, each in a process of its own.")] = min(os.cpu_count() or 1, len(Protocol().tasks)),
 ) -> None:
     "Do ELBO and SELBO beat maximum likelihood? Begin the study, or go on with it."
     with _friendly_errors():

@@ -8,10 +8,10 @@ __all__ = ['Renyi', 'Stein', 'glauber_flows']
 # %% ../nbs/07b_divergences.ipynb #4d5e9d01
 import math
 from dataclasses import dataclass
-import jax, jax.numpy as jnp, numpy as np
+import jax, jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
-from .elbo import BernoulliPrior, Loss, _n_bits
+from .elbo import Loss, _n_bits
 from .mmd import _as_word_weights, _spectrum, walsh_hadamard
 
 # %% ../nbs/07b_divergences.ipynb #93c8f18f

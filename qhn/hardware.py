@@ -9,7 +9,7 @@ __all__ = ['JOB_SECONDS', 'SHOT_SECONDS', 'DEFAULT_BUDGET', 'qiskit_circuit', 'C
            'Report', 'hardware_run', 'hardware_status', 'hardware_fetch']
 
 # %% ../nbs/09_hardware.ipynb #f94ad643
-import json, math, os, tempfile
+import json, math, tempfile
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path

@@ -110,7 +110,7 @@ def _write_at(path, offset, data):
 
 @contextmanager
 def whole_file(
-    path: Path,
+    path: Path,    # that other programs see, whole or not at all
 ):
     "A temporary path in the same folder; what the block writes there is on disk under the name `path` once the block succeeds, or not at all."
     part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")

@@ -13,7 +13,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 from .binn import BiNN, _is_odd, check_memory, check_weights
-from .born import Implicit
+from .born import Implicit, _Derived
 from .elbo import _fold, _hidden_units, _moves, _n_bits, _wires
 
 # %% ../nbs/07a_symmetry.ipynb #9c62b0f3
@@ -64,7 +64,7 @@ def shuffle_copies(
 
 # %% ../nbs/07a_symmetry.ipynb #c6d5a498
 @dataclass(frozen=True)
-class Symmetrised:
+class Symmetrised(_Derived):
     "A distribution averaged over the symmetries of a network."
     source: Implicit    # such as a BornMachine
     binn: BiNN          # whose hidden units are flipped, where the activation is odd, and exchanged
@@ -72,13 +72,6 @@ class Symmetrised:
     def __post_init__(self):
         if self.binn.n_weights != self.source.n_qubits:
             raise ValueError(f"binn must have one weight for each qubit of the source, got n_weights={self.binn.n_weights} and n_qubits={self.source.n_qubits}")
-    @property
-    def n_qubits(self) -> int: return self.source.n_qubits
-    @property
-    def param_shape(self) -> tuple: return self.source.param_shape
-    def init(self, key, noise=None):
-        "Starting parameters of the source."
-        return self.source.init(key, noise)
     def probs(self, params):
         "(2**n,) probabilities, wire 0 most significant."
         return average_copies(self.binn, self.source.probs(params))

@@ -40,7 +40,7 @@ from .mmd import MMD
 from .plots import PALETTE, learning_curves, style
 from .posterior import accuracy, log_loss, posterior_predictive, success_probability
 from .restarts import read_costs, restarts, shares
-from .study import QUICK, QUICK_TWO, ROUND_TWO, GradientStudy, Protocol, study_claims
+from .study import QUICK_ROUNDS, ROUNDS, GradientStudy, study_claims
 
 # %% ../nbs/13_cli.ipynb #e9404f44
 OBJECTIVES = {"mle": NoDivergence, "elbo": KL, "selbo": MMD}
@@ -385,17 +385,16 @@ app.add_typer(study_app, name="study")
 @study_app.command("claims")
 def study_claims_command(
     quick: Annotated[bool, typer.Option("--quick", help="A small version, of a few minutes, that shows how it works and settles nothing.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder of the study, new or of the same study; the second round has a folder in it.")] = Path("qhn-claims"),
-    workers: Annotated[int, typer.Option(min=1, help="Tasks at a time, each in a process of its own.")] = min(os.cpu_count() or 1, len(Protocol().tasks)),
+    out: Annotated[Path, typer.Option(help="Folder of the study, new or of the same study; later rounds have folders in it.")] = Path("qhn-claims"),
+    workers: Annotated[int, typer.Option(min=1, help="Tasks at a time, each in a process of its own.")] = min(os.cpu_count() or 1, len(ROUNDS[0].tasks)),
 ) -> None:
     "Do ELBO and SELBO beat maximum likelihood? Begin the study, or go on with it."
     with _friendly_errors():
-        one, two = (QUICK, QUICK_TWO) if quick else (Protocol(), ROUND_TWO)
         gradients, workers = (GradientStudy((4, 6), (1,), 20), 1) if quick else (GradientStudy(), workers)
-        first = study_claims(one, gradients, _writable(out), n_workers=workers)
-        second = study_claims(two, None, _writable(out / "round-2"), n_workers=workers)
+        found = [study_claims(protocol, None if k else gradients, _writable(out / f"round-{k + 1}" if k else out), n_workers=workers)
+                 for k, protocol in enumerate(QUICK_ROUNDS if quick else ROUNDS)]
     table = Table("round", "task", "method", "outcome", "difference to MLE", "95 % interval", "adjusted p", "verdict", box=box.SIMPLE_HEAD)
-    for number, c in [(1, c) for c in first] + [(2, c) for c in second]:
+    for number, c in [(k + 1, c) for k, comparisons in enumerate(found) for c in comparisons]:
         table.add_row(str(number), c.task, c.method, c.outcome, f"{c.difference:+.3f}", f"{c.low:+.3f} to {c.high:+.3f}", f"{c.adjusted_p:.2g}", c.verdict)
     Console(force_jupyter=False).print(table)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import jax, jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
-from .elbo import Loss, _n_bits
+from .elbo import Loss, Schedule, _n_bits, at_step
 from .mmd import _as_word_weights, _spectrum, walsh_hadamard
 
 # %% ../nbs/07b_divergences.ipynb #93c8f18f
@@ -25,15 +25,20 @@ class _OfTheTable:
 # %% ../nbs/07b_divergences.ipynb #e4392f03
 @dataclass(frozen=True)
 class Renyi(_OfTheTable):
-    "Rényi's bound on the evidence: free energy of order `order`, which is the negative ELBO in the limit 1."
-    order: float = 0.5    # α > 0, not 1
+    "Rényi's bound on the evidence: free energy of order `order`, which is the negative ELBO at order 1."
+    order: float | Schedule = 0.5    # α > 0, or an optax schedule of it
 
     def __post_init__(self):
-        if not 0 < self.order < math.inf or self.order == 1: raise ValueError(f"order must be positive, finite and not 1, got order={self.order}; use KL() for order 1")
+        if not callable(self.order) and not 0 < self.order < math.inf: raise ValueError(f"order must be positive and finite, or a schedule, got order={self.order}")
     def from_probs(self, q, costs, prior, step=0):
-        log_joint = prior.table(_n_bits(q, "q")) - costs
-        log_q = jnp.where(q > 0, jnp.log(jnp.where(q > 0, q, 1)), -jnp.inf if self.order < 1 else jnp.finfo(q.dtype).min)
-        loss = -logsumexp(self.order * log_q + (1 - self.order) * log_joint) / (1 - self.order)
+        rest, log_joint = 1 - at_step(self.order, step), prior.table(_n_bits(q, "q")) - costs
+        log_q = jnp.where(q > 0, jnp.log(jnp.where(q > 0, q, 1)), 0)
+        ratio = jnp.where(q > 0, log_joint - log_q, 0)
+        near_one, elbo = jnp.abs(rest) < 0.01, q @ ratio    # there the logarithm of the sum would be all rounding
+        little = jnp.where(near_one, rest, 0)
+        beyond_elbo = jnp.log1p(q @ jnp.expm1(little * (ratio - elbo))) / jnp.where(little == 0, 1, little)
+        bound = logsumexp(jnp.where(q > 0, log_q + rest * ratio, -jnp.inf)) / jnp.where(near_one, 1, rest)
+        loss = -jnp.where(near_one, elbo + beyond_elbo, bound)
         return Loss(loss, q @ costs, loss - q @ costs)
 
 # %% ../nbs/07b_divergences.ipynb #2c4fc385

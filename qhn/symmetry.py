@@ -41,6 +41,7 @@ def average_copies(
 ) -> Array:       # (2**n_weights,) the same for all copies of a network
     "Average of a table over the flips and swaps of hidden units."
     if _n_bits(q, "q") != binn.n_weights: raise ValueError(f"q must have 2**{binn.n_weights} entries, one for each network, got shape {jnp.shape(q)}")
+    if not _hidden_units(binn): return jnp.asarray(q)    # no copies
     moves, orbit = _orbits(binn)
     return jnp.asarray(q)[moves].mean(0)[orbit]
 

@@ -19,7 +19,7 @@ from qhn.inference import fit
 from qhn.mmd import MMD
 from qhn.posterior import posterior_predictive
 from qhn.restarts import read_costs, restarts, shares
-from qhn.study import (METHODS, METHODS_TWO, RANGES, ROUND_TWO, TASKS, Baseline, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
+from qhn.study import (METHODS, METHODS_THREE, METHODS_TWO, RANGES, ROUNDS, ROUND_TWO, TASKS, Baseline, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
                        compare_methods, cooling, distributions, gradient_variance, holm, measure_runs, network, paired, read_splits, run_apart, run_study,
                        split, split_means, trials, vanishing, write_splits)
 from qhn.symmetry import Symmetrised
@@ -183,9 +183,9 @@ def test_features_in_order():
 
 
 def test_rounds_share_no_test_split():
-    one, two = ({p.first_split + k for k in range(p.n_splits)} for p in (Protocol(), ROUND_TWO))
-    assert not one & two and len(two) == 30
-    assert all(m.tuned_as is None or m.tuned_as in {o.label for o in ROUND_TWO.methods} for m in ROUND_TWO.methods)
+    splits = [p.first_split + k for p in ROUNDS for k in range(p.n_splits)]
+    assert len(splits) == len(set(splits)) == 90
+    assert all(m.tuned_as is None or m.tuned_as in {o.label for o in p.methods} for p in ROUNDS for m in p.methods)
     seen = []
     tiny = replace(TINY, first_split=7, methods=TINY.methods[1:2])
     real = qhn.study.split
@@ -330,10 +330,12 @@ def test_commands(tmp_path, monkeypatch):
     np.savetxt(tmp_path / "costs.txt", [3., 1, 2, 5])
     done = CliRunner().invoke(qhn.cli.app, ["study", "restarts", str(tmp_path / "costs.txt"), "--restarts", "3", "--layers", "2"])
     assert done.exit_code == 0 and "within 1e-06 of the minimum: 100.0% of 3 runs" in done.output
-    monkeypatch.setattr(qhn.cli, "QUICK", replace(TINY, methods=METHODS[:3]))
-    monkeypatch.setattr(qhn.cli, "QUICK_TWO", replace(TINY, methods=METHODS_TWO[:3], first_split=5, starts=(None, 0.1)))
+    two = replace(TINY, methods=METHODS_TWO[:3], first_split=5, starts=(None, 0.1))
+    monkeypatch.setattr(qhn.cli, "QUICK_ROUNDS", (replace(TINY, methods=METHODS[:3]), two, replace(two, methods=METHODS_THREE[:2], first_split=9)))
     out = tmp_path / "study"
     done = CliRunner().invoke(qhn.cli.app, ["study", "claims", "--quick", "--out", str(out)], env={"COLUMNS": "200"})
     assert done.exit_code == 0 and "SELBO" in done.output and "success" in done.output
-    assert {p.name for p in out.iterdir()} == {"units", "splits.csv", "comparisons.csv", "summary.csv", "tuning.csv", "gradients.csv", "claims.png", "round-2"}
-    assert {p.name for p in (out / "round-2").iterdir()} == {"units", "splits.csv", "comparisons.csv", "summary.csv", "tuning.csv", "claims.png"}
+    assert {p.name for p in out.iterdir()} == {"units", "splits.csv", "comparisons.csv", "summary.csv", "tuning.csv", "gradients.csv", "claims.png", "round-2", "round-3"}
+    for name, challengers in (("round-2", {"ELBO", "SELBO"}), ("round-3", {"ELBO"})):
+        assert {p.name for p in (out / name).iterdir()} == {"units", "splits.csv", "comparisons.csv", "summary.csv", "tuning.csv", "claims.png"}
+        with (out / name / "comparisons.csv").open(newline="") as file: assert {row["method"] for row in csv.DictReader(file)} == challengers

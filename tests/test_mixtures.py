@@ -1,0 +1,78 @@
+"Mixtures of circuits against the plain average of their parts: table, gradient, logarithm, samples, means, and training."
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qhn.ansatz import Ansatz, Rotation, brickwork, product, staircase
+from qhn.binn import BiNN, CostTable, all_weights, index_from_weights
+from qhn.born import BornMachine, Explicit
+from qhn.elbo import KL, BernoulliPrior, free_energy
+from qhn.inference import fit
+from qhn.mixtures import Mixture
+from qhn.symmetry import Symmetrised
+
+CIRCUITS = {"product": product(5), "one wire": product(1), "all turns": Ansatz(5, (Rotation("RX"), Rotation("RZ"), Rotation("RY"))),
+            "staircase": staircase(5, 2), "bricks": brickwork(5, 2)}
+
+
+@pytest.mark.parametrize("circuit", CIRCUITS.values(), ids=CIRCUITS)
+@pytest.mark.parametrize("n_circuits", [1, 3])
+def test_table_logarithm_and_means_are_the_average_of_the_parts(circuit, n_circuits):
+    part = BornMachine(circuit)
+    machine = Mixture(part, n_circuits)
+    assert isinstance(machine, Explicit) and machine.param_shape == (n_circuits, *part.param_shape) and machine.n_qubits == circuit.n_qubits
+    p, every = machine.init(jax.random.key(0)), all_weights(circuit.n_qubits)
+    q = np.mean([part.probs(one) for one in p], 0)
+    np.testing.assert_allclose(machine.probs(p), q, atol=1e-12)
+    np.testing.assert_allclose(np.exp(machine.log_prob(p, every)), q, atol=1e-12)
+    np.testing.assert_allclose(machine.means(p), q @ np.asarray(every), atol=1e-12)
+
+
+@pytest.mark.parametrize("circuit", [product(5), staircase(5, 1)], ids=["product", "staircase"])
+def test_gradient_of_the_free_energy_by_central_differences(circuit):
+    machine, costs = Mixture(BornMachine(circuit), 3), np.random.default_rng(1).normal(size=32)
+    value, p, h = lambda p: KL().from_probs(machine.probs(p), costs, BernoulliPrior()).loss, machine.init(jax.random.key(1)), 1e-5
+    gradient = np.asarray(jax.grad(value)(p))
+    for at in [(0, 0, 0), (1, 0, 3), (2, 0, 4)]:
+        step = jnp.zeros_like(p).at[at].set(h)
+        assert (value(p + step) - value(p - step)) / (2 * h) == pytest.approx(gradient[at], abs=1e-7)
+
+
+def test_samples_come_from_the_mixture_and_are_independent():
+    "Two far parts: neighbouring draws agree on the part half of the time, not more and not less."
+    machine = Mixture(BornMachine(product(6)), 2)
+    p = jnp.stack([jnp.full((1, 6), 0.3), jnp.full((1, 6), jnp.pi - 0.3)])
+    drawn = machine.sample(p, jax.random.key(2), 20_000)
+    q = np.asarray(machine.probs(p))
+    counts = np.bincount(np.asarray(index_from_weights(drawn)), minlength=64) / 20_000
+    assert (np.abs(counts - q) < 5 * np.sqrt(q * (1 - q) / 20_000) + 1e-4).all()
+    part = np.asarray(drawn).sum(1) > 0
+    assert abs((part[1:] == part[:-1]).mean() - 0.5) < 5 * 0.5 / np.sqrt(20_000)
+
+
+def test_two_products_hold_two_modes_that_one_cannot():
+    "Parity-free bimodal target: one product pays ln 2, a mixture of two next to nothing."
+    costs = 20. * np.minimum((1 - np.asarray(all_weights(5))).sum(1), (1 + np.asarray(all_weights(5))).sum(1)) / 2
+    evidence = np.logaddexp.reduce(-costs) - 5 * np.log(2)
+    gaps = []
+    for k in (1, 2):
+        machine = Mixture(BornMachine(product(5)), k)
+        found = fit(machine, CostTable(costs), objective=KL(), n_steps=300, key=jax.random.key(0), n_seeds=4, progress=False)
+        gaps.append(min(float(free_energy(machine.probs(p), jnp.asarray(-costs), BernoulliPrior()) + evidence) for p in found.params))
+    assert gaps[0] == pytest.approx(np.log(2), abs=0.02) and gaps[1] < 0.02
+
+
+def test_it_can_be_symmetrised():
+    binn = BiNN((2, 1, 1))
+    machine = Symmetrised(Mixture(BornMachine(product(binn.n_weights)), 3), binn)
+    p, every = machine.init(jax.random.key(3)), all_weights(binn.n_weights)
+    np.testing.assert_allclose(np.exp(machine.log_prob(p, every)), machine.probs(p), atol=1e-12)
+    np.testing.assert_allclose(machine.means(p), machine.probs(p) @ every, atol=1e-12)
+
+
+def test_wrong_numbers_and_keys_are_refused():
+    for number in (0, -2):
+        with pytest.raises(ValueError, match=f"n_circuits={number}"): Mixture(BornMachine(product(2)), number)
+    with pytest.raises(TypeError, match="n_circuits must be an integer"): Mixture(BornMachine(product(2)), 1.5)
+    with pytest.raises(ValueError, match="key must be a jax.random.key"): Mixture(BornMachine(product(2)), 2).init(0)

@@ -1,5 +1,8 @@
 "The study's statistics against hand-worked values and scipy, its splits, its resumption, and restarts against brute force."
+import csv
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -207,7 +210,9 @@ def test_baselines_on_a_table():
 
 def test_tasks_apart_are_tasks_together(tmp_path):
     protocol = replace(TINY, tasks=(SMALL, replace(SMALL, name="other", n_train=10)), methods=METHODS[3:4])
-    apart, together = run_apart(protocol, tmp_path / "apart", 2, progress=False), run_study(protocol, tmp_path / "together", progress=False)
+    beside = partial(Path.touch, tmp_path / "beside")
+    apart, together = run_apart(protocol, tmp_path / "apart", 2, progress=False, beside=(beside,)), run_study(protocol, tmp_path / "together", progress=False)
+    assert (tmp_path / "beside").is_file()
     for pair in together: np.testing.assert_allclose(apart[pair]["log_loss"], together[pair]["log_loss"], atol=1e-5)
 
 

@@ -25,7 +25,7 @@ class _OfTheTable:
 # %% ../nbs/07b_divergences.ipynb #e4392f03
 @dataclass(frozen=True)
 class Renyi(_OfTheTable):
-    "Rényi's bound on the evidence: free energy of order `order`, which is the negative ELBO at order 1."
+    "Rényi's bound on the evidence in nats: free energy of order `order`, the negative ELBO at order 1 (Li & Turner, arXiv:1602.02311). `ValueError`: order not positive and finite."
     order: float | Schedule = 0.5    # α > 0, or an optax schedule of it
 
     def __post_init__(self):
@@ -34,11 +34,12 @@ class Renyi(_OfTheTable):
         rest, log_joint = 1 - at_step(self.order, step), prior.table(_n_bits(q, "q")) - costs
         log_q = jnp.where(q > 0, jnp.log(jnp.where(q > 0, q, 1)), 0)
         ratio = jnp.where(q > 0, log_joint - log_q, 0)
-        near_one, elbo = jnp.abs(rest) < 0.01, q @ ratio    # there the logarithm of the sum would be all rounding
-        little = jnp.where(near_one, rest, 0)
-        beyond_elbo = jnp.log1p(q @ jnp.expm1(little * (ratio - elbo))) / jnp.where(little == 0, 1, little)
-        bound = logsumexp(jnp.where(q > 0, log_q + rest * ratio, -jnp.inf)) / jnp.where(near_one, 1, rest)
-        loss = -jnp.where(near_one, elbo + beyond_elbo, bound)
+        elbo = q @ ratio
+        off = jnp.where(q > 0, rest * (ratio - elbo), 0)
+        small = jnp.abs(off).max() < 1    # then the logarithm of the sum may be all rounding, and expm1 cannot overflow
+        exact = jnp.log1p(q @ jnp.expm1(jnp.where(small, off, 0)))
+        beyond_elbo = jnp.where(small, exact, logsumexp(jnp.where(q > 0, log_q + off, -jnp.inf))) / jnp.where(rest == 0, 1, rest)
+        loss = -elbo - beyond_elbo
         return Loss(loss, q @ costs, loss - q @ costs)
 
 # %% ../nbs/07b_divergences.ipynb #2c4fc385

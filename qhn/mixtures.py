@@ -9,10 +9,10 @@ __all__ = ['Mixture']
 import math
 from dataclasses import dataclass
 import jax, jax.numpy as jnp
-from jax import Array
 from jax.scipy.special import logsumexp
 from .ansatz import _whole, check_key
-from .born import BornMachine, _Derived, _chi
+from .binn import check_memory
+from .born import BornMachine, _Derived, _chi, cores
 
 # %% ../nbs/07c_mixtures.ipynb #6d2c5c31
 def _tables_of_products(p):
@@ -23,31 +23,38 @@ def _tables_of_products(p):
 
 @dataclass(frozen=True)
 class Mixture(_Derived):
-    "Several copies of a circuit with angles of their own, each drawn with the same probability. `ValueError`: no or fewer than one circuit."
+    "Copies of a circuit with angles (K, *its `param_shape`) of their own, each drawn with probability 1/K. `ValueError`: `n_circuits` below 1, angles of another shape."
     source: BornMachine    # the circuit of every part
     n_circuits: int        # K ≥ 1
 
-    def __post_init__(self): object.__setattr__(self, "n_circuits", _whole("n_circuits", self.n_circuits, 1))
+    def __post_init__(self):
+        if not isinstance(self.source, BornMachine): raise TypeError(f"source must be a BornMachine, got {self.source!r}; a mixture may itself be symmetrised, but not the other way round")
+        object.__setattr__(self, "n_circuits", _whole("n_circuits", self.n_circuits, 1))
+    def _check(self, params):
+        if jnp.shape(params) != self.param_shape: raise ValueError(f"params must have shape {self.param_shape} (circuits, rotation moments, qubits), got shape {jnp.shape(params)}")
+        return jnp.asarray(params)
     @property
     def param_shape(self) -> tuple: return (self.n_circuits, *self.source.param_shape)
     def init(self, key, noise=None):
         "Starting angles of every part, shape `param_shape`."
         return jax.vmap(lambda key: self.source.init(key, noise))(jax.random.split(check_key(key), self.n_circuits))
     def probs(self, params):
-        "(2**n,) probabilities, wire 0 most significant."
-        if _chi(self.source.ansatz) > 1: return jax.vmap(self.source.probs)(params).mean(0)
-        p = (1 - jax.vmap(self.source.means)(params)) / 2
-        left, right = (_tables_of_products(half) for half in (p[:, :p.shape[1] // 2], p[:, p.shape[1] // 2:]))
-        return (left.T @ right).reshape(-1) / self.n_circuits
+        "(2**n,) probabilities, wire 0 most significant. `ValueError`: more than memory holds."
+        params, n, bonds = self._check(params), self.n_qubits, _chi(self.source.ansatz) > 1
+        check_memory((self.n_circuits if bonds else 1) * 2**n * params.dtype.itemsize, f"the probabilities of 2^{n} bit strings", "log_prob or sample")
+        if bonds: return jax.vmap(self.source.probs)(params).mean(0)
+        amplitudes = jax.vmap(lambda p: cores(self.source.ansatz, p)[:, 0, 0, 1])(params)
+        p = amplitudes.real**2 + amplitudes.imag**2
+        left, right = _tables_of_products(p[:, :n // 2]), _tables_of_products(p[:, n // 2:])
+        return jnp.matmul(left.T, right, precision="highest").reshape(-1) / self.n_circuits    # as exact as born's own tables
     def log_prob(self, params, weights):
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}."
-        return logsumexp(jax.vmap(lambda p: self.source.log_prob(p, weights))(params), 0) - math.log(self.n_circuits)
+        return logsumexp(jax.vmap(lambda p: self.source.log_prob(p, weights))(self._check(params)), 0) - math.log(self.n_circuits)
     def sample(self, params, key, n_samples):
         "(n_samples, n) independent weights in {-1, +1}; every part is sampled n_samples times, and one of them kept."
-        key_which, key_draw = jax.random.split(key)
-        which = jax.random.randint(key_which, (n_samples,), 0, self.n_circuits)
-        drawn = jax.vmap(lambda p, key: self.source.sample(p, key, n_samples))(params, jax.random.split(key_draw, self.n_circuits))
-        return drawn[which, jnp.arange(n_samples)]
+        key_which, key_draw = jax.random.split(check_key(key))
+        drawn = jax.vmap(lambda p, key: self.source.sample(p, key, n_samples))(self._check(params), jax.random.split(key_draw, self.n_circuits))
+        return drawn[jax.random.randint(key_which, (n_samples,), 0, self.n_circuits), jnp.arange(n_samples)]
     def means(self, params):
         "(n,) E[w_j] of every weight, at any n."
-        return jax.vmap(self.source.means)(params).mean(0)
+        return jax.vmap(self.source.means)(self._check(params)).mean(0)

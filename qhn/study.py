@@ -278,7 +278,7 @@ METHODS_TWO = (
 
 METHODS_THREE = (
     Trained("MLE", NoDivergence), Trained("ELBO", Renyi, symmetrised=True, schedule=rising), Enumerated("exact posterior", tempered_posterior),
-    Trained("mixture", Renyi, "product", symmetrised=True, n_circuits=32, schedule=rising),
+    Trained("32 products", Renyi, "product", symmetrised=True, n_circuits=32, schedule=rising),
 )
 
 # %% ../nbs/12a_study.ipynb #c6a9684a
@@ -737,6 +737,7 @@ def study_claims(
 ) -> list[Comparison]:                  # the primary ones
     "Run what is missing of a study, and write its tables and its figure."
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     beside = [partial(_write_gradients, folder / "gradients.csv", gradients, progress)] if gradients else []
     units = run_apart(protocol, folder / "units", n_workers, progress, beside)
     means, labels = split_means(units), {method.label for method in protocol.methods}

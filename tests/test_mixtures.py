@@ -8,8 +8,10 @@ from qhn.ansatz import Ansatz, Rotation, brickwork, product, staircase
 from qhn.binn import BiNN, CostTable, all_weights, index_from_weights
 from qhn.born import BornMachine, Explicit
 from qhn.elbo import KL, BernoulliPrior, free_energy
+from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction
 from qhn.inference import fit
 from qhn.mixtures import Mixture
+from qhn.mmd import MMD
 from qhn.symmetry import Symmetrised
 
 CIRCUITS = {"product": product(5), "one wire": product(1), "all turns": Ansatz(5, (Rotation("RX"), Rotation("RZ"), Rotation("RY"))),
@@ -75,4 +77,29 @@ def test_wrong_numbers_and_keys_are_refused():
     for number in (0, -2):
         with pytest.raises(ValueError, match=f"n_circuits={number}"): Mixture(BornMachine(product(2)), number)
     with pytest.raises(TypeError, match="n_circuits must be an integer"): Mixture(BornMachine(product(2)), 1.5)
-    with pytest.raises(ValueError, match="key must be a jax.random.key"): Mixture(BornMachine(product(2)), 2).init(0)
+    machine = Mixture(BornMachine(product(2)), 3)
+    with pytest.raises(ValueError, match="key must be a jax.random.key"): machine.init(0)
+    p = machine.init(jax.random.key(0))
+    for call in (machine.probs, machine.means, lambda p: machine.log_prob(p, jnp.ones(2)), lambda p: machine.sample(p, jax.random.key(0), 5)):
+        with pytest.raises(ValueError, match=r"params must have shape \(3, 1, 2\)"): call(p[:2])
+    with pytest.raises(ValueError, match="n_samples must be at least 1"): machine.sample(p, jax.random.key(0), 0)
+    with pytest.raises(ValueError, match="key must be a jax.random.key"): machine.sample(p, 0, 5)
+    for source in (product(2), machine, Symmetrised(BornMachine(product(5)), BiNN((2, 1, 1)))):
+        with pytest.raises(TypeError, match="source must be a BornMachine"): Mixture(source, 2)
+    for circuit in (product(40), staircase(40, 1)):
+        with pytest.raises(ValueError, match="use log_prob or sample"): Mixture(BornMachine(circuit), 2).probs(jnp.zeros((2, *circuit.param_shape)))
+
+
+@pytest.mark.parametrize("estimator", [ParameterShift(64), SPSA(64), ScoreFunction(64), Exact()], ids=lambda e: type(e).__name__)
+def test_every_estimator_trains_it(estimator):
+    costs = CostTable(np.random.default_rng(0).normal(size=16) * 3)
+    objective = MMD() if isinstance(estimator, (ParameterShift, SPSA)) else KL()
+    found = fit(Mixture(BornMachine(product(4)), 2), costs, objective=objective, estimator=estimator, n_steps=40, key=jax.random.key(0), progress=False)
+    losses = np.asarray(found.history["loss"][0])
+    assert losses[-10:].mean() < losses[:10].mean()
+
+
+def test_rare_networks_have_their_probability_in_single_precision():
+    machine = Mixture(BornMachine(product(2)), 2)
+    p = jnp.full((2, 1, 2), 4e-4, jnp.float32)
+    np.testing.assert_allclose(machine.probs(p)[1], 4e-8, rtol=1e-3)

@@ -108,11 +108,12 @@ def check_key(key, otherwise="make one with jax.random.key(seed)"):
     if isinstance(key, Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and not key.ndim: return key
     raise ValueError(f"key must be a jax.random.key, got {key=}; {otherwise}")
 
-def check_params(ansatz, params):
-    "`params`, lists as an array; a `ValueError` unless they are real and have the shape that `ansatz` needs."
+def check_params(machine, params):
+    "`params`, lists as an array; a `ValueError` unless they are real and have the shape that the circuit, or the distribution, needs."
     if isinstance(params, (list, tuple)): params = jnp.asarray(params)
-    if jnp.shape(params) != ansatz.param_shape:
-        raise ValueError(f"params must have shape {ansatz.param_shape} (rotation moments, qubits), got shape {jnp.shape(params)}")
+    if jnp.shape(params) != machine.param_shape:
+        axes = ", ".join(("circuits", "rotation moments", "qubits")[-len(machine.param_shape):])
+        raise ValueError(f"params must have shape {machine.param_shape} ({axes}), got shape {jnp.shape(params)}")
     if jnp.iscomplexobj(params): raise ValueError(f"params must be real angles in radians, got dtype {params.dtype}")
     return params
 

@@ -391,8 +391,7 @@ def study_claims_command(
     "Do ELBO and SELBO beat maximum likelihood? Begin the study, or go on with it."
     with _friendly_errors():
         gradients, workers = (GradientStudy((4, 6), (1,), 20), 1) if quick else (GradientStudy(), workers)
-        found = [study_claims(protocol, None if k else gradients, _writable(out / f"round-{k + 1}" if k else out), n_workers=workers)
-                 for k, protocol in enumerate(QUICK_ROUNDS if quick else ROUNDS)]
+        found = study_claims(QUICK_ROUNDS if quick else ROUNDS, gradients, _writable(out), n_workers=workers)
     table = Table("round", "task", "method", "outcome", "difference to MLE", "95 % interval", "adjusted p", "verdict", box=box.SIMPLE_HEAD)
     for number, c in [(k + 1, c) for k, comparisons in enumerate(found) for c in comparisons]:
         table.add_row(str(number), c.task, c.method, c.outcome, f"{c.difference:+.3f}", f"{c.low:+.3f} to {c.high:+.3f}", f"{c.adjusted_p:.2g}", c.verdict)

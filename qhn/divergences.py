@@ -32,13 +32,13 @@ class Renyi(_OfTheTable):
         if not callable(self.order) and not 0 < self.order < math.inf: raise ValueError(f"order must be positive and finite, or a schedule, got order={self.order}")
     def from_probs(self, q, costs, prior, step=0):
         rest, log_joint = 1 - at_step(self.order, step), prior.table(_n_bits(q, "q")) - costs
-        log_q = jnp.where(q > 0, jnp.log(jnp.where(q > 0, q, 1)), 0)
-        ratio = jnp.where(q > 0, log_joint - log_q, 0)
-        elbo = q @ ratio
-        off = jnp.where(q > 0, rest * (ratio - elbo), 0)
+        seen = q > 0    # sums run over these networks
+        log_q = jnp.log(jnp.where(seen, q, 1))
+        elbo = q @ (log_joint - log_q)
+        off = jnp.where(seen, rest * (log_joint - log_q - elbo), 0)
         small = jnp.abs(off).max() < 1    # then the logarithm of the sum may be all rounding, and expm1 cannot overflow
         exact = jnp.log1p(q @ jnp.expm1(jnp.where(small, off, 0)))
-        beyond_elbo = jnp.where(small, exact, logsumexp(jnp.where(q > 0, log_q + off, -jnp.inf))) / jnp.where(rest == 0, 1, rest)
+        beyond_elbo = jnp.where(small, exact, logsumexp(jnp.where(seen, log_q + off, -jnp.inf))) / jnp.where(rest == 0, 1, rest)
         loss = -elbo - beyond_elbo
         return Loss(loss, q @ costs, loss - q @ costs)
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 import jax, jax.numpy as jnp
 from jax.scipy.special import logsumexp
-from .ansatz import _whole, check_key
+from .ansatz import _whole, check_key, check_params
 from .binn import check_memory
 from .born import BornMachine, _Derived, _chi, cores
 
@@ -30,9 +30,6 @@ class Mixture(_Derived):
     def __post_init__(self):
         if not isinstance(self.source, BornMachine): raise TypeError(f"source must be a BornMachine, got {self.source!r}; a mixture may itself be symmetrised, but not the other way round")
         object.__setattr__(self, "n_circuits", _whole("n_circuits", self.n_circuits, 1))
-    def _check(self, params):
-        if jnp.shape(params) != self.param_shape: raise ValueError(f"params must have shape {self.param_shape} (circuits, rotation moments, qubits), got shape {jnp.shape(params)}")
-        return jnp.asarray(params)
     @property
     def param_shape(self) -> tuple: return (self.n_circuits, *self.source.param_shape)
     def init(self, key, noise=None):
@@ -40,7 +37,7 @@ class Mixture(_Derived):
         return jax.vmap(lambda key: self.source.init(key, noise))(jax.random.split(check_key(key), self.n_circuits))
     def probs(self, params):
         "(2**n,) probabilities, wire 0 most significant. `ValueError`: more than memory holds."
-        params, n, bonds = self._check(params), self.n_qubits, _chi(self.source.ansatz) > 1
+        params, n, bonds = check_params(self, params), self.n_qubits, _chi(self.source.ansatz) > 1
         check_memory((self.n_circuits if bonds else 1) * 2**n * params.dtype.itemsize, f"the probabilities of 2^{n} bit strings", "log_prob or sample")
         if bonds: return jax.vmap(self.source.probs)(params).mean(0)
         amplitudes = jax.vmap(lambda p: cores(self.source.ansatz, p)[:, 0, 0, 1])(params)
@@ -49,12 +46,12 @@ class Mixture(_Derived):
         return jnp.matmul(left.T, right, precision="highest").reshape(-1) / self.n_circuits    # as exact as born's own tables
     def log_prob(self, params, weights):
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}."
-        return logsumexp(jax.vmap(lambda p: self.source.log_prob(p, weights))(self._check(params)), 0) - math.log(self.n_circuits)
+        return logsumexp(jax.vmap(lambda p: self.source.log_prob(p, weights))(check_params(self, params)), 0) - math.log(self.n_circuits)
     def sample(self, params, key, n_samples):
         "(n_samples, n) independent weights in {-1, +1}; every part is sampled n_samples times, and one of them kept."
         key_which, key_draw = jax.random.split(check_key(key))
-        drawn = jax.vmap(lambda p, key: self.source.sample(p, key, n_samples))(self._check(params), jax.random.split(key_draw, self.n_circuits))
+        drawn = jax.vmap(lambda p, key: self.source.sample(p, key, n_samples))(check_params(self, params), jax.random.split(key_draw, self.n_circuits))
         return drawn[jax.random.randint(key_which, (n_samples,), 0, self.n_circuits), jnp.arange(n_samples)]
     def means(self, params):
         "(n,) E[w_j] of every weight, at any n."
-        return jax.vmap(self.source.means)(self._check(params)).mean(0)
+        return jax.vmap(self.source.means)(check_params(self, params)).mean(0)

@@ -12,7 +12,7 @@ __all__ = ['TASKS', 'RANGES', 'WORDS', 'CIRCUITS', 'LINE_SEARCH_STEPS', 'METHODS
            'GradientStudy', 'gradient_study', 'run_apart', 'summary', 'tuning', 'study_claims']
 
 # %% ../nbs/12a_study.ipynb #4362ac7d
-import csv, json
+import csv, json, os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -680,22 +680,33 @@ def gradient_study(
     return rows
 
 # %% ../nbs/12a_study.ipynb #9a87ce5c
+def _keep_to_a_share(shares):
+    if hasattr(os, "sched_setaffinity"): os.sched_setaffinity(0, shares.get())    # before XLA counts the cores
+
+def _shares(n_workers):
+    "Cores for each of the workers; where these outnumber the cores, every one may use all."
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return [cores[k::n_workers] if n_workers <= len(cores) else cores for k in range(n_workers)]
+
 def run_apart(
-    protocol: Protocol,
-    folder: Path,              # of the units
-    n_workers: int,            # processes at a time
+    rounds: dict[Path, Protocol],    # folder of the units to what is computed there
+    n_workers: int,                  # processes at a time
     progress: bool = True,
-    beside: tuple[Callable, ...] = (),    # other work, done after the tasks or while they last; functions without arguments
-) -> dict:                     # as `run_study`
-    "Compute the missing units, every task in a process of its own."
+    beside: tuple[Callable, ...] = (),    # other work for the same processes; functions without arguments
+) -> dict:                           # folder to what `run_study` returns
+    "Compute the missing units of all rounds, task beside task."
     if n_workers > 1:
-        widest_first = sorted(protocol.tasks, key=lambda task: -network(task, split(task, 0)).n_weights)
-        with ProcessPoolExecutor(n_workers, get_context("spawn"), max_tasks_per_child=1) as pool:
-            jobs = [pool.submit(run_study, replace(protocol, tasks=(task,)), folder, progress, k) for k, task in enumerate(widest_first)]
-            for job in jobs + [pool.submit(work) for work in beside]: job.result()
+        context = get_context("spawn")
+        shares = context.SimpleQueue()
+        for share in _shares(n_workers): shares.put(share)
+        jobs = [(replace(protocol, tasks=(task,)), folder) for folder, protocol in rounds.items() for task in protocol.tasks]
+        jobs.sort(key=lambda job: -network(job[0].tasks[0], split(job[0].tasks[0], 0)).n_weights)
+        with ProcessPoolExecutor(n_workers, context, _keep_to_a_share, (shares,)) as pool:
+            working = [pool.submit(work) for work in beside] + [pool.submit(run_study, *job, progress, k) for k, job in enumerate(jobs)]
+            for job in working: job.result()
     else:
         for work in beside: work()
-    return run_study(protocol, folder, progress and n_workers == 1)
+    return {folder: run_study(protocol, folder, progress and n_workers == 1) for folder, protocol in rounds.items()}
 
 # %% ../nbs/12a_study.ipynb #a0cb500f
 def _write_rows(path, rows):
@@ -728,23 +739,33 @@ def tuning(
 def _write_gradients(path, gradients, progress):
     if not path.is_file(): _write_rows(path, gradient_study(gradients, progress))
 
-def study_claims(
-    protocol: Protocol,
-    gradients: GradientStudy | None,    # None: no gradients
-    folder: Path,
-    progress: bool = True,
-    n_workers: int = 1,                 # tasks at a time, each in a process of its own
-) -> list[Comparison]:                  # the primary ones
-    "Run what is missing of a study, and write its tables and its figure."
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = [partial(_write_gradients, folder / "gradients.csv", gradients, progress)] if gradients else []
-    units = run_apart(protocol, folder / "units", n_workers, progress, beside)
-    means, labels = split_means(units), {method.label for method in protocol.methods}
-    comparisons = compare_methods(means, tuple(task.name for task in protocol.tasks), tuple(c for c in CHALLENGERS if c in labels))
+def _challengers(protocol):
+    labels = [method.label for method in protocol.methods]
+    found = tuple(c for c in CHALLENGERS if c in labels)
+    if BASELINE not in labels or not found: raise ValueError(f"a round must have the method {BASELINE!r} and one of {CHALLENGERS} to compare with it, got {labels}")
+    return found
+
+def _write_round(folder, protocol, units):
+    means = split_means(units)
+    comparisons = compare_methods(means, tuple(task.name for task in protocol.tasks), _challengers(protocol))
     write_splits(folder / "splits.csv", means)
     _write_rows(folder / "comparisons.csv", [asdict(c) for c in comparisons])
     _write_rows(folder / "summary.csv", summary(means))
     _write_rows(folder / "tuning.csv", tuning(protocol, units))
     with whole_file(folder / "claims.png") as part, style(): claims_figure(comparisons).savefig(part, dpi=150)
     return comparisons
+
+def study_claims(
+    rounds: tuple[Protocol, ...],
+    gradients: GradientStudy | None,    # None: no gradients
+    folder: Path,                       # of the first round; the others' are in it
+    progress: bool = True,
+    n_workers: int = 1,                 # processes, which share the tasks of all rounds
+) -> list[list[Comparison]]:            # the primary ones of each round
+    "Run what is missing of a study, and write its tables and figures. `ValueError`: a round with nothing to compare."
+    for protocol in rounds: _challengers(protocol)    # now rather than after the runs
+    folders = [Path(folder) / f"round-{k + 1}" if k else Path(folder) for k in range(len(rounds))]
+    folders[0].mkdir(parents=True, exist_ok=True)
+    beside = [partial(_write_gradients, folders[0] / "gradients.csv", gradients, progress)] if gradients else []
+    units = run_apart({f / "units": protocol for f, protocol in zip(folders, rounds)}, n_workers, progress, beside)
+    return [_write_round(f, protocol, units[f / "units"]) for f, protocol in zip(folders, rounds)]

@@ -81,7 +81,9 @@ def test_wrong_numbers_and_keys_are_refused():
     with pytest.raises(ValueError, match="key must be a jax.random.key"): machine.init(0)
     p = machine.init(jax.random.key(0))
     for call in (machine.probs, machine.means, lambda p: machine.log_prob(p, jnp.ones(2)), lambda p: machine.sample(p, jax.random.key(0), 5)):
-        with pytest.raises(ValueError, match=r"params must have shape \(3, 1, 2\)"): call(p[:2])
+        with pytest.raises(ValueError, match=r"params must have shape \(3, 1, 2\) \(circuits, rotation moments, qubits\)"): call(p[:2])
+        with pytest.raises(ValueError, match="params must be real angles"): call(p + 1j)
+    np.testing.assert_array_equal(machine.means(p.tolist()), machine.means(p))
     with pytest.raises(ValueError, match="n_samples must be at least 1"): machine.sample(p, jax.random.key(0), 0)
     with pytest.raises(ValueError, match="key must be a jax.random.key"): machine.sample(p, 0, 5)
     for source in (product(2), machine, Symmetrised(BornMachine(product(5)), BiNN((2, 1, 1)))):

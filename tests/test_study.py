@@ -1,5 +1,6 @@
 "The study's statistics against hand-worked values and scipy, its splits, its resumption, and restarts against brute force."
 import csv
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,9 @@ from qhn.inference import fit
 from qhn.mmd import MMD
 from qhn.posterior import posterior_predictive
 from qhn.restarts import read_costs, restarts, shares
-from qhn.study import (METHODS, METHODS_THREE, METHODS_TWO, RANGES, ROUNDS, ROUND_TWO, TASKS, Baseline, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
+from qhn.study import (_shares, METHODS, METHODS_THREE, METHODS_TWO, RANGES, ROUNDS, ROUND_TWO, TASKS, Baseline, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
                        compare_methods, cooling, distributions, gradient_variance, holm, measure_runs, network, paired, read_splits, run_apart, run_study,
-                       split, split_means, trials, vanishing, write_splits)
+                       split, split_means, study_claims, trials, vanishing, write_splits)
 from qhn.symmetry import Symmetrised
 
 SMALL = Task("small", "moons", 20, (1,), (("label_noise", 0.1),))
@@ -208,12 +209,31 @@ def test_baselines_on_a_table():
         if method.label == "simulated annealing": assert (np.asarray(table)[q.argmax(1)] > table.max() - 1e-6).all() and q.max() == 1
 
 
+def _note_cores(path):
+    path.write_text(" ".join(map(str, sorted(os.sched_getaffinity(0)))) if hasattr(os, "sched_getaffinity") else "")
+
+
 def test_tasks_apart_are_tasks_together(tmp_path):
     protocol = replace(TINY, tasks=(SMALL, replace(SMALL, name="other", n_train=10)), methods=METHODS[3:4])
-    beside = partial(Path.touch, tmp_path / "beside")
-    apart, together = run_apart(protocol, tmp_path / "apart", 2, progress=False, beside=(beside,)), run_study(protocol, tmp_path / "together", progress=False)
-    assert (tmp_path / "beside").is_file()
-    for pair in together: np.testing.assert_allclose(apart[pair]["log_loss"], together[pair]["log_loss"], atol=1e-5)
+    rounds = {tmp_path / "apart": protocol, tmp_path / "second": replace(protocol, first_split=9)}
+    found, together = run_apart(rounds, 2, progress=False, beside=(partial(_note_cores, tmp_path / "cores"),)), run_study(protocol, tmp_path / "together", progress=False)
+    assert found.keys() == rounds.keys() and found[tmp_path / "second"].keys() == together.keys()
+    for pair in together: np.testing.assert_allclose(found[tmp_path / "apart"][pair]["log_loss"], together[pair]["log_loss"], atol=1e-5)
+    if hasattr(os, "sched_getaffinity"):
+        assert {int(core) for core in (tmp_path / "cores").read_text().split()} in map(set, _shares(2))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not keep processes to cores")
+def test_shares_of_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {2, 3, 5, 7, 11})
+    assert sorted(sum(_shares(2), [])) == [2, 3, 5, 7, 11] and all(len(share) >= 2 for share in _shares(2))
+    assert _shares(6) == [[2, 3, 5, 7, 11]] * 6
+
+
+@pytest.mark.parametrize("methods", [METHODS[1:3], METHODS[:1]])
+def test_a_round_without_comparison_is_refused_before_it_runs(tmp_path, methods):
+    with pytest.raises(ValueError, match="a round must have the method 'MLE' and one of"): study_claims((TINY, replace(TINY, methods=methods)), None, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_measures_by_hand():

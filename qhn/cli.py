@@ -386,7 +386,7 @@ app.add_typer(study_app, name="study")
 def study_claims_command(
     quick: Annotated[bool, typer.Option("--quick", help="A small version, of a few minutes, that shows how it works and settles nothing.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the study, new or of the same study; later rounds have folders in it.")] = Path("qhn-claims"),
-    workers: Annotated[int, typer.Option(min=1, help="Tasks at a time, each in a process of its own.")] = min(os.cpu_count() or 1, len(ROUNDS[0].tasks)),
+    workers: Annotated[int, typer.Option(min=1, help="Processes, which share the tasks of all rounds; each keeps to its share of the cores.")] = min(os.cpu_count() or 1, sum(len(protocol.tasks) for protocol in ROUNDS)),
 ) -> None:
     "Do ELBO and SELBO beat maximum likelihood? Begin the study, or go on with it."
     with _friendly_errors():

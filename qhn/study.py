@@ -483,7 +483,7 @@ def run_study(
     folder, units = Path(folder), {}
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [(task, method) for method in protocol.methods for task in protocol.tasks]
-    with tqdm(total=sum(_n_ticks(protocol, method) for _, method in pairs), unit="batch", position=line, disable=not progress) as bar:
+    with tqdm(total=sum(_n_ticks(protocol, method) for _, method in pairs), unit="batch", position=line, leave=None, disable=not progress) as bar:
         for task, method in pairs:
             bar.set_description(f"{task.name}, {method.label}")
             unit = _stored(folder, protocol, task, method)
@@ -680,8 +680,14 @@ def gradient_study(
     return rows
 
 # %% ../nbs/12a_study.ipynb #9a87ce5c
+_line = 0    # of this process's progress bar
+
 def _keep_to_a_share(shares):
-    if hasattr(os, "sched_setaffinity"): os.sched_setaffinity(0, shares.get())    # before XLA counts the cores
+    global _line
+    _line, cores = shares.get()
+    if hasattr(os, "sched_setaffinity"): os.sched_setaffinity(0, cores)    # before XLA counts them
+
+def _run_task(protocol, folder, progress): run_study(protocol, folder, progress, _line)
 
 def _shares(n_workers):
     "Cores for each of the workers; where these outnumber the cores, every one may use all."
@@ -698,11 +704,11 @@ def run_apart(
     if n_workers > 1:
         context = get_context("spawn")
         shares = context.SimpleQueue()
-        for share in _shares(n_workers): shares.put(share)
+        for numbered in enumerate(_shares(n_workers)): shares.put(numbered)
         jobs = [(replace(protocol, tasks=(task,)), folder) for folder, protocol in rounds.items() for task in protocol.tasks]
         jobs.sort(key=lambda job: -network(job[0].tasks[0], split(job[0].tasks[0], 0)).n_weights)
         with ProcessPoolExecutor(n_workers, context, _keep_to_a_share, (shares,)) as pool:
-            working = [pool.submit(work) for work in beside] + [pool.submit(run_study, *job, progress, k) for k, job in enumerate(jobs)]
+            working = [pool.submit(work) for work in beside] + [pool.submit(_run_task, *job, progress) for job in jobs]
             for job in working: job.result()
     else:
         for work in beside: work()

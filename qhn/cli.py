@@ -40,7 +40,7 @@ from .mmd import MMD
 from .plots import PALETTE, learning_curves, style
 from .posterior import accuracy, log_loss, posterior_predictive, success_probability
 from .restarts import read_costs, restarts, shares
-from .study import QUICK_ROUNDS, ROUNDS, GradientStudy, study_claims
+from .study import QUICK_ROUNDS, ROUNDS, GradientStudy, _cores, study_claims
 
 # %% ../nbs/13_cli.ipynb #e9404f44
 OBJECTIVES = {"mle": NoDivergence, "elbo": KL, "selbo": MMD}
@@ -385,13 +385,13 @@ app.add_typer(study_app, name="study")
 @study_app.command("claims")
 def study_claims_command(
     quick: Annotated[bool, typer.Option("--quick", help="A small version, of a few minutes, that shows how it works and settles nothing.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder of the study, new or of the same study; later rounds have folders in it.")] = Path("qhn-claims"),
-    workers: Annotated[int, typer.Option(min=1, help="Processes, which share the tasks of all rounds; each keeps to its share of the cores.")] = min(os.cpu_count() or 1, sum(len(protocol.tasks) for protocol in ROUNDS)),
+    out: Annotated[Path, typer.Option(help="Folder of the study, new or of the same study; later rounds have folders in it. Default: qhn-claims, or qhn-claims-quick.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, which share the tasks of all rounds and the cores. Default: one for each core, with --quick one.")] = None,
 ) -> None:
     "Do ELBO and SELBO beat maximum likelihood? Begin the study, or go on with it."
     with _friendly_errors():
-        gradients, workers = (GradientStudy((4, 6), (1,), 20), 1) if quick else (GradientStudy(), workers)
-        found = study_claims(QUICK_ROUNDS if quick else ROUNDS, gradients, _writable(out), n_workers=workers)
+        rounds, gradients, folder, most = (QUICK_ROUNDS, GradientStudy((4, 6), (1,), 20), "qhn-claims-quick", 1) if quick else (ROUNDS, GradientStudy(), "qhn-claims", len(_cores()))
+        found = study_claims(rounds, gradients, _writable(out or folder), n_workers=workers or min(most, sum(len(protocol.tasks) for protocol in rounds)))
     table = Table("round", "task", "method", "outcome", "difference to MLE", "95 % interval", "adjusted p", "verdict", box=box.SIMPLE_HEAD)
     for number, c in [(k + 1, c) for k, comparisons in enumerate(found) for c in comparisons]:
         table.add_row(str(number), c.task, c.method, c.outcome, f"{c.difference:+.3f}", f"{c.low:+.3f} to {c.high:+.3f}", f"{c.adjusted_p:.2g}", c.verdict)

@@ -34,8 +34,9 @@ class Renyi(_OfTheTable):
         rest, log_joint = 1 - at_step(self.order, step), prior.table(_n_bits(q, "q")) - costs
         seen = q > 0    # sums run over these networks
         log_q = jnp.log(jnp.where(seen, q, 1))
-        elbo = q @ (log_joint - log_q)
-        off = jnp.where(seen, rest * (log_joint - log_q - elbo), 0)
+        ratio = jnp.where(seen, log_joint - log_q, 0)
+        elbo = q @ ratio
+        off = jnp.where(seen, rest * (ratio - elbo), 0)
         small = jnp.abs(off).max() < 1    # then the logarithm of the sum may be all rounding, and expm1 cannot overflow
         exact = jnp.log1p(q @ jnp.expm1(jnp.where(small, off, 0)))
         beyond_elbo = jnp.where(small, exact, logsumexp(jnp.where(seen, log_q + off, -jnp.inf))) / jnp.where(rest == 0, 1, rest)

@@ -37,7 +37,7 @@ class Mixture(_Derived):
         return jax.vmap(lambda key: self.source.init(key, noise))(jax.random.split(check_key(key), self.n_circuits))
     def probs(self, params):
         "(2**n,) probabilities, wire 0 most significant. `ValueError`: more than memory holds."
-        params, n, bonds = check_params(self, params), self.n_qubits, _chi(self.source.ansatz) > 1
+        params, n, bonds = jnp.asarray(check_params(self, params)), self.n_qubits, _chi(self.source.ansatz) > 1
         check_memory((self.n_circuits if bonds else 1) * 2**n * params.dtype.itemsize, f"the probabilities of 2^{n} bit strings", "log_prob or sample")
         if bonds: return jax.vmap(self.source.probs)(params).mean(0)
         amplitudes = jax.vmap(lambda p: cores(self.source.ansatz, p)[:, 0, 0, 1])(params)

@@ -12,13 +12,15 @@ __all__ = ['TASKS', 'RANGES', 'WORDS', 'CIRCUITS', 'LINE_SEARCH_STEPS', 'METHODS
            'GradientStudy', 'gradient_study', 'run_apart', 'summary', 'tuning', 'study_claims']
 
 # %% ../nbs/12a_study.ipynb #4362ac7d
-import csv, json, os
+import csv, json, os, signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax import Array
@@ -26,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
-from .ansatz import brickwork, hardware_efficient, product, staircase
+from .ansatz import _whole, brickwork, hardware_efficient, product, staircase
 from .baselines import bayes_binn, gibbs, simulated_annealing
 from .binn import BiNN, CostTable, _log_likelihood, _log_probs, _table, weights_from_index
 from .born import BornMachine
@@ -450,7 +452,7 @@ def _plain(value):
 
 def _fingerprint(protocol, task, method):
     sizes = replace(protocol, tasks=(), methods=())
-    return json.dumps(_plain([sizes, task, method, list(map(list, RANGES.values())), WORDS]))
+    return json.dumps(_plain([sizes, task, method, list(map(list, RANGES.values())), WORDS, jax.config.jax_enable_x64]))
 
 # %% ../nbs/12a_study.ipynb #57a5c95a
 def _unit_path(folder, task, method):
@@ -477,13 +479,13 @@ def run_study(
     protocol: Protocol,
     folder: Path,              # of the units; made if need be
     progress: bool = True,
-    line: int = 0,             # of the progress bar, where several run at once
+    bar: Any = None,           # progress bar to move, in place of one of its own
 ) -> dict:                     # (task name, method label) to a unit
     "Compute the units that are not there yet, method by method; all of them are returned."
     folder, units = Path(folder), {}
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [(task, method) for method in protocol.methods for task in protocol.tasks]
-    with tqdm(total=sum(_n_ticks(protocol, method) for _, method in pairs), unit="batch", position=line, leave=None, disable=not progress) as bar:
+    with nullcontext(bar) if bar is not None else tqdm(total=sum(_n_ticks(protocol, method) for _, method in pairs), unit="batch", disable=not progress) as bar:
         for task, method in pairs:
             bar.set_description(f"{task.name}, {method.label}")
             unit = _stored(folder, protocol, task, method)
@@ -540,6 +542,10 @@ class Paired(NamedTuple):
     p_value: float   # of no difference, two-sided
     effect: float    # mean over standard deviation; 0 without any difference
 
+def _interval(values, rng, n_resamples=20_000):
+    "95 % interval of the mean, by the bootstrap."
+    return np.quantile(values[rng.integers(len(values), size=(n_resamples, len(values)))].mean(1), (0.025, 0.975))
+
 def paired(
     differences: np.ndarray,     # (S,) one for each split
     n_resamples: int = 20_000,   # of the bootstrap, and of the signs
@@ -549,10 +555,10 @@ def paired(
     d, rng = np.asarray(differences, float), np.random.default_rng(seed)
     if d.ndim != 1 or len(d) < 2: raise ValueError(f"differences must be one number for each of at least 2 splits, got shape {d.shape}")
     if not np.isfinite(d).all(): raise ValueError(f"differences must be finite, got {d[~np.isfinite(d)][0]}")
-    drawn = d[rng.integers(len(d), size=(n_resamples, len(d)))].mean(1)
+    interval = _interval(d, rng, n_resamples)
     flipped = np.abs((rng.choice((-1., 1.), size=(n_resamples, len(d))) * d).mean(1))
     extreme = (flipped >= np.abs(d.mean()) * (1 - 1e-12)).sum()
-    return Paired(d.mean(), *np.quantile(drawn, (0.025, 0.975)), (extreme + 1) / (n_resamples + 1), d.mean() / d.std(ddof=1) if d.std() > 0 else 0.)
+    return Paired(d.mean(), *interval, (extreme + 1) / (n_resamples + 1), d.mean() / d.std(ddof=1) if d.std() > 0 else 0.)
 
 # %% ../nbs/12a_study.ipynb #bf8308fb
 def holm(
@@ -680,18 +686,31 @@ def gradient_study(
     return rows
 
 # %% ../nbs/12a_study.ipynb #9a87ce5c
-_line = 0    # of this process's progress bar
+class _Ticks:
+    "What a worker moves in place of a progress bar: the parent reads it, and draws."
+    def __init__(self, count): self.count = count
+    def update(self, n=1):
+        with self.count.get_lock(): self.count.value += n
+    def set_description(self, text): pass
 
-def _keep_to_a_share(shares):
-    global _line
-    _line, cores = shares.get()
-    if hasattr(os, "sched_setaffinity"): os.sched_setaffinity(0, cores)    # before XLA counts them
+def _begin(shares, count, double):
+    "Make this process a worker, in the precision of its parent."
+    global _ticks
+    _ticks = _Ticks(count)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)    # else an interrupted task would give way to the next
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()    # no worker outlives its parent
+    if hasattr(os, "sched_setaffinity"): os.sched_setaffinity(0, shares.get())    # before XLA counts the cores
+    jax.config.update("jax_enable_x64", double)
 
-def _run_task(protocol, folder, progress): run_study(protocol, folder, progress, _line)
+def _run_task(protocol, folder): run_study(protocol, folder, progress=False, bar=_ticks)
+
+def _cores():
+    "Numbers of the cores that this process may use."
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 def _shares(n_workers):
     "Cores for each of the workers; where these outnumber the cores, every one may use all."
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = _cores()
     return [cores[k::n_workers] if n_workers <= len(cores) else cores for k in range(n_workers)]
 
 def run_apart(
@@ -700,19 +719,35 @@ def run_apart(
     progress: bool = True,
     beside: tuple[Callable, ...] = (),    # other work for the same processes; functions without arguments
 ) -> dict:                           # folder to what `run_study` returns
-    "Compute the missing units of all rounds, task beside task."
-    if n_workers > 1:
-        context = get_context("spawn")
-        shares = context.SimpleQueue()
-        for numbered in enumerate(_shares(n_workers)): shares.put(numbered)
-        jobs = [(replace(protocol, tasks=(task,)), folder) for folder, protocol in rounds.items() for task in protocol.tasks]
-        jobs.sort(key=lambda job: -network(job[0].tasks[0], split(job[0].tasks[0], 0)).n_weights)
-        with ProcessPoolExecutor(n_workers, context, _keep_to_a_share, (shares,)) as pool:
-            working = [pool.submit(work) for work in beside] + [pool.submit(_run_task, *job, progress) for job in jobs]
-            for job in working: job.result()
+    "Compute the missing units of all rounds, task beside task. `ValueError`: a folder with units of another protocol, before anything runs."
+    n_workers = _whole("n_workers", n_workers, 1)
+    for folder, protocol in rounds.items():
+        for task in protocol.tasks:
+            for method in protocol.methods: _stored(folder, protocol, task, method)
+    if n_workers > 1: _run_workers(rounds, n_workers, progress, beside)
     else:
         for work in beside: work()
     return {folder: run_study(protocol, folder, progress and n_workers == 1) for folder, protocol in rounds.items()}
+
+def _run_workers(rounds, n_workers, progress, beside):
+    context, others = get_context("spawn"), set(active_children())
+    shares, count = context.SimpleQueue(), context.Value("q", 0)
+    for share in _shares(n_workers): shares.put(share)
+    jobs = [(replace(protocol, tasks=(task,)), folder) for folder, protocol in rounds.items() for task in protocol.tasks]
+    jobs.sort(key=lambda job: -network(job[0].tasks[0], split(job[0].tasks[0], 0)).n_weights)
+    n_ticks = sum(_n_ticks(protocol, method) for protocol, _ in jobs for method in protocol.methods)
+    with ProcessPoolExecutor(n_workers, context, _begin, (shares, count, jax.config.jax_enable_x64)) as pool, tqdm(total=n_ticks, unit="batch", disable=not progress) as bar:
+        try:
+            waiting = [pool.submit(work) for work in beside] + [pool.submit(_run_task, *job) for job in jobs]
+            n_parts = len(waiting)
+            while waiting:
+                done, waiting = wait(waiting, timeout=1, return_when=FIRST_EXCEPTION)
+                for part in done: part.result()
+                bar.set_description(f"{n_parts - len(waiting)} of {n_parts} parts done", refresh=False)
+                bar.update(count.value - bar.n)
+        except BaseException:
+            for child in set(active_children()) - others: child.terminate()    # the units they were at are lost, no others
+            raise
 
 # %% ../nbs/12a_study.ipynb #a0cb500f
 def _write_rows(path, rows):
@@ -725,9 +760,8 @@ def summary(
     means: dict,        # of `split_means`
 ) -> list[dict]:        # rows with task, method, measure, mean, low, high
     "Mean over splits of every measure, with its interval by the bootstrap over splits."
-    intervals = {(pair, name): paired(values) for pair, unit in means.items() for name, values in unit.items()}
-    return [{"task": task, "method": method, "measure": name, "mean": found.mean, "low": found.low, "high": found.high}
-            for ((task, method), name), found in intervals.items()]
+    intervals = {(pair, name): (values.mean(), *_interval(values, np.random.default_rng(0))) for pair, unit in means.items() for name, values in unit.items()}
+    return [{"task": task, "method": method, "measure": name, "mean": mean, "low": low, "high": high} for ((task, method), name), (mean, low, high) in intervals.items()]
 
 def tuning(
     protocol: Protocol,
@@ -743,12 +777,15 @@ def tuning(
 
 # %% ../nbs/12a_study.ipynb #13e3bff6
 def _write_gradients(path, gradients, progress):
-    if not path.is_file(): _write_rows(path, gradient_study(gradients, progress))
+    if not path.is_file(): return _write_rows(path, gradient_study(gradients, progress))
+    with path.open(newline="") as file: found = {(int(row["qubits"]), int(row["depth"])) for row in csv.DictReader(file)}
+    if found != {(n, depth) for n in gradients.widths for depth in gradients.depths}:
+        raise ValueError(f"{path.name} in the study's folder is of other widths or depths; choose another folder, or delete that file")
 
 def _challengers(protocol):
     labels = [method.label for method in protocol.methods]
     found = tuple(c for c in CHALLENGERS if c in labels)
-    if BASELINE not in labels or not found: raise ValueError(f"a round must have the method {BASELINE!r} and one of {CHALLENGERS} to compare with it, got {labels}")
+    if BASELINE not in labels or not found: raise ValueError(f"rounds must each have the method {BASELINE!r} and one of {CHALLENGERS} to compare with it, got one with {labels}")
     return found
 
 def _write_round(folder, protocol, units):
@@ -769,9 +806,10 @@ def study_claims(
     n_workers: int = 1,                 # processes, which share the tasks of all rounds
 ) -> list[list[Comparison]]:            # the primary ones of each round
     "Run what is missing of a study, and write its tables and figures. `ValueError`: a round with nothing to compare."
+    if not rounds: raise ValueError("rounds must be one protocol or more, got none")
     for protocol in rounds: _challengers(protocol)    # now rather than after the runs
     folders = [Path(folder) / f"round-{k + 1}" if k else Path(folder) for k in range(len(rounds))]
     folders[0].mkdir(parents=True, exist_ok=True)
-    beside = [partial(_write_gradients, folders[0] / "gradients.csv", gradients, progress)] if gradients else []
+    beside = [partial(_write_gradients, folders[0] / "gradients.csv", gradients, progress and n_workers == 1)] if gradients else []
     units = run_apart({f / "units": protocol for f, protocol in zip(folders, rounds)}, n_workers, progress, beside)
     return [_write_round(f, protocol, units[f / "units"]) for f, protocol in zip(folders, rounds)]

@@ -1,6 +1,11 @@
 "The study's statistics against hand-worked values and scipy, its splits, its resumption, and restarts against brute force."
 import csv
+import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +28,7 @@ from qhn.inference import fit
 from qhn.mmd import MMD
 from qhn.posterior import posterior_predictive
 from qhn.restarts import read_costs, restarts, shares
-from qhn.study import (_shares, METHODS, METHODS_THREE, METHODS_TWO, RANGES, ROUNDS, ROUND_TWO, TASKS, Baseline, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
+from qhn.study import (_shares, GradientStudy, METHODS, METHODS_THREE, METHODS_TWO, RANGES, ROUNDS, ROUND_TWO, TASKS, Baseline, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
                        compare_methods, cooling, distributions, gradient_variance, holm, measure_runs, network, paired, read_splits, run_apart, run_study,
                        split, split_means, study_claims, trials, vanishing, write_splits)
 from qhn.symmetry import Symmetrised
@@ -232,8 +237,73 @@ def test_shares_of_cores(monkeypatch):
 
 @pytest.mark.parametrize("methods", [METHODS[1:3], METHODS[:1]])
 def test_a_round_without_comparison_is_refused_before_it_runs(tmp_path, methods):
-    with pytest.raises(ValueError, match="a round must have the method 'MLE' and one of"): study_claims((TINY, replace(TINY, methods=methods)), None, tmp_path / "new")
+    with pytest.raises(ValueError, match="rounds must each have the method 'MLE' and one of"): study_claims((TINY, replace(TINY, methods=methods)), None, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_folder_of_another_protocol_is_refused_before_anything_runs(tmp_path, n_workers):
+    protocol = replace(TINY, methods=METHODS[3:4])
+    run_study(protocol, tmp_path / "units", progress=False)
+    rounds = {tmp_path / "first": protocol, tmp_path / "units": replace(protocol, n_splits=2)}
+    with pytest.raises(ValueError, match="another protocol"): run_apart(rounds, n_workers, progress=False, beside=(partial(_note_cores, tmp_path / "ran"),))
+    assert not (tmp_path / "first").exists() and not (tmp_path / "ran").exists()
+    with pytest.raises(ValueError, match="n_workers must be at least 1"): run_apart(rounds, 0)
+
+
+def _fail(): raise ArithmeticError("on purpose")
+
+
+def test_an_error_ends_all_workers(tmp_path):
+    began = time.monotonic()
+    with pytest.raises(ArithmeticError, match="on purpose"): run_apart({tmp_path: replace(TINY, tasks=())}, 2, progress=False, beside=(partial(time.sleep, 300), _fail))
+    assert time.monotonic() - began < 100 and not multiprocessing.active_children()
+
+
+_SLEEPERS = """
+import multiprocessing, os, sys, time
+from functools import partial
+from pathlib import Path
+from qhn.study import Protocol, run_apart
+def sleep(path):
+    path.write_text(str(os.getpid()))
+    time.sleep(300)
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    run_apart({folder / "units": Protocol(tasks=())}, 2, progress=False, beside=tuple(partial(sleep, folder / name) for name in ("one", "two", "three")))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGKILL"])
+def test_no_worker_outlives_its_parent(tmp_path, sent):
+    def running(path):
+        try: os.kill(int(path.read_text()), 0)
+        except ProcessLookupError: return False
+        return True
+    def until(happens, seconds=90):
+        began = time.monotonic()
+        while not happens():
+            assert time.monotonic() - began < seconds
+            time.sleep(0.2)
+    (tmp_path / "sleepers.py").write_text(_SLEEPERS)
+    parent = subprocess.Popen([sys.executable, tmp_path / "sleepers.py", tmp_path], stderr=subprocess.DEVNULL)
+    began = [tmp_path / "one", tmp_path / "two"]
+    until(lambda: all(path.is_file() and path.read_text() for path in began))
+    parent.send_signal(getattr(signal, sent))    # to the parent alone, as from a notebook
+    until(lambda: parent.poll() is not None and not any(map(running, began)))
+    assert parent.returncode != 0 and not (tmp_path / "three").exists()
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_gradients_of_another_study_are_refused(tmp_path, n_workers):
+    tiny = replace(TINY, methods=METHODS[:2], n_splits=2)
+    study_claims((tiny,), GradientStudy((4,), (1,), 3), tmp_path, progress=False)
+    before = (tmp_path / "gradients.csv").read_text()
+    study_claims((tiny,), GradientStudy((4,), (1,), 3), tmp_path, progress=False)
+    with pytest.raises(ValueError, match="gradients.csv in the study's folder is of other widths or depths"): study_claims((tiny,), GradientStudy((4, 5), (1,), 3), tmp_path, progress=False, n_workers=n_workers)
+    assert (tmp_path / "gradients.csv").read_text() == before
+    with pytest.raises(ValueError, match="rounds must be one protocol or more"): study_claims((), None, tmp_path / "none")
 
 
 def test_measures_by_hand():

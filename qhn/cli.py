@@ -12,7 +12,6 @@ __all__ = ['OBJECTIVES', 'ANSAETZE', 'WIDEST', 'MEAN_FIELD', 'app', 'hardware_ap
 # %% ../nbs/13_cli.ipynb #a8961b8a
 import csv
 import json
-import os
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass

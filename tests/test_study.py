@@ -261,7 +261,7 @@ def test_an_error_ends_all_workers(tmp_path):
 
 
 _SLEEPERS = """
-import multiprocessing, os, sys, time
+import os, sys, time
 from functools import partial
 from pathlib import Path
 from qhn.study import Protocol, run_apart

@@ -15,9 +15,12 @@ NOTEBOOKS = sorted(p for p in NBS.rglob("*.ipynb") if not any(part[0] in "._" fo
 RUN = "import sys; from nbdev.test import nbdev_test; nbdev_test.__wrapped__(path=sys.argv[1], flags=sys.argv[2], n_workers=0)"
 
 
+FASTER = "--xla_backend_optimization_level=1"    # than the tests' programs: notebooks train, for thousands of steps
+
+
 def run(notebook, slow):
     done = subprocess.run([sys.executable, "-c", RUN, notebook, "slow" if slow else ""], cwd=ROOT, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"IN_TEST": "1"})
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"IN_TEST": "1", "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {FASTER}"})
     if done.returncode: pytest.fail(f"{notebook.name} did not run to its end:\n{done.stdout}", pytrace=False)
 
 

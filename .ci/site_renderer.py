@@ -110,7 +110,7 @@ class EntriesFirst(Processor):
     "Each exported cell's entries above its source, in the order of definition. nbdev moves one of several, and turns the others round."
     def begin(self):
         cells = self.nb.cells
-        for cell in reversed([c for c in cells if c.cell_type == "code" and "exports" in c.directives_]):
+        for cell in [cell for cell in cells if cell.cell_type == "code" and "exports" in cell.directives_]:
             end = cell.idx_ + 1
             while end < len(cells) and getattr(cells[end], "has_sd", False): end += 1
             cells[cell.idx_:end] = [*reversed(cells[cell.idx_ + 1:end]), cell]

@@ -1,12 +1,9 @@
 """The pages as they are published: what nbdev stages for Quarto, and how wide it is in a browser. Tests of the notebooks see none of this."""
 import ast
-import base64
 import dataclasses
 import fcntl
-import html
 import importlib
 import inspect
-import json
 import os
 import re
 import shutil
@@ -16,13 +13,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from latex2mathml.converter import convert as mathml
-from nbconvert.filters import markdown2html
 
+import rendered
 import test_site as site
 
 ROOT, NBS, notebooks = site.ROOT, site.NBS, site.notebooks
 STAGE = "import nbdev.quarto as q; q._ensure_quarto = lambda: None; q.nbdev_proc_nbs.__wrapped__(n_workers=0)"    # without its download of Quarto
+BROWSERS = ("google-chrome", "chromium", "chromium-browser")
 
 
 @pytest.fixture(scope="session")
@@ -143,3 +140,19 @@ def test_entries_stand_above_their_source(staged, path):
         elif "Exported source" in cell.source:
             defined = [node.name for node in ast.parse(cell.source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != "_"]
             assert seen[len(seen) - len(defined):] == defined
+
+
+@pytest.mark.chromium
+def test_pages_fit_the_window(staged, tmp_path):
+    "On a telephone and on a desk: no page scrolls sideways, nothing juts out of its column, no image is missing."
+    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not chromium and "QHN_NEEDS_CHROMIUM" in os.environ: pytest.fail("no Chromium was found, and QHN_NEEDS_CHROMIUM asks for one")
+    if not chromium: pytest.skip("no Chromium was found: the width of the pages is not tested")
+    styles = (NBS / "styles.css").read_text(encoding="utf-8")
+    pages = {path.relative_to(NBS).as_posix(): rendered.page(page(staged, path), styles) for path in site.NOTEBOOKS}
+    found = rendered.measure(pages, (390, 1280), chromium, tmp_path)
+    drawn = sum("image/png" in o.get("data", {}) for path in site.NOTEBOOKS for c in page(staged, path) for o in c.get("outputs", []))
+    assert len(found) == 2 * len(pages) and sum(look["images"] for look in found) >= 2 * drawn
+    wrong = [f"{look['name']} at {look['width']} pixels: {look['scroll']} wide, {look['wide']}, missing {look['missing']}"
+             for look in found if look["scroll"] != look["width"] or look["wide"] or look["missing"]]
+    assert not wrong, "\n".join(wrong)

@@ -13,7 +13,7 @@ body { margin: 0; font: 17px/1.5 "Source Sans Pro", "DejaVu Sans", sans-serif; }
 main { max-width: 699px; margin: 0 auto; padding: 0 1.5em; }
 pre { display: block; overflow: auto; padding: 0.4em; font-size: 0.875em; }
 code { font-family: SFMono-Regular, "DejaVu Sans Mono", monospace; font-size: 0.875em; }
-pre.sourceCode code, pre.sourceCode { white-space: pre-wrap; overflow-wrap: anywhere; }
+pre.sourceCode, pre.sourceCode code, div.highlight pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 img { max-width: 100%; height: auto; }
 table { width: 100%; border-collapse: collapse; }
 th, td { padding: 0.5rem; border-bottom: 1px solid #ccc; }
@@ -34,15 +34,15 @@ def prose(text) -> str:
         return f"FORMULA{len(formulas) - 1}X"
 
     def plain(part):
-        part = re.sub(r"^:::.*$", "", part, flags=re.M)
-        return re.sub(r"(?<=[)\]$ ])\{[#.\w][^}\n]*\}", "", FORMULA.sub(hide, part))    # attributes, such as {target="_blank"}
+        part = FORMULA.sub(hide, re.sub(r"^:::.*$", "", part, flags=re.M))
+        return re.sub(r"\{[#.\w][^}\n]*\}", "", part)    # attributes, such as {target="_blank"}
 
     text = "".join(part if i % 2 else plain(part) for i, part in enumerate(CODE.split(text)))
-    body = re.sub(r"(?<=\]\)|`\])\{[^}\n]*\}", "", markdown2html(text))
+    body = markdown2html(text)
     return re.sub(r"FORMULA(\d+)X", lambda match: formulas[int(match[1])], body)
 
 
-def output(out) -> str:
+def output(out, asis) -> str:
     "HTML of one output of a cell."
     data = out.get("data", {})
     if out.output_type == "stream": inner = f"<pre><code>{html.escape(out.text)}</code></pre>"
@@ -52,6 +52,7 @@ def output(out) -> str:
     elif "text/html" in data: inner = data["text/html"]
     elif "text/markdown" in data: inner = prose(data["text/markdown"])
     else: inner = f'<pre><code>{html.escape(data.get("text/plain", ""))}</code></pre>'
+    if asis: return inner
     kind = "stdout" if out.output_type == "stream" else "display"
     return f'<div class="cell-output cell-output-{kind}">{inner}</div>'
 
@@ -65,7 +66,7 @@ def cell(part) -> str:
     code = re.sub(r"^#\|.*\n?", "", part.source, flags=re.M).strip()
     shown = f'<pre class="sourceCode python"><code class="sourceCode">{html.escape(code)}</code></pre>' if code and said.get("echo") != "false" else ""
     if said.get("code-fold") == "true": shown = f"<details><summary>{said.get('code-summary', 'Code')}</summary>{shown}</details>"
-    outputs = "".join(map(output, part.outputs)) if said.get("output") != "false" else ""
+    outputs = "".join(output(out, said.get("output") == "asis") for out in part.outputs if said.get("output") != "false")
     caption = f"<figcaption>{prose(said['fig-cap'].strip(chr(34)))}</figcaption>" if "fig-cap" in said else ""
     return f'<div class="cell">{shown}{outputs}{caption}</div>'
 

@@ -1,7 +1,6 @@
 """The pages as they are published: what nbdev stages for Quarto, and how wide it is in a browser. Tests of the notebooks see none of this."""
 import ast
 import dataclasses
-import fcntl
 import importlib
 import inspect
 import os
@@ -17,6 +16,7 @@ import pytest
 import rendered
 import test_site as site
 
+fcntl = pytest.importorskip("fcntl")    # a lock between the workers of a run
 ROOT, NBS, notebooks = site.ROOT, site.NBS, site.notebooks
 STAGE = "import nbdev.quarto as q; q._ensure_quarto = lambda: None; q.nbdev_proc_nbs.__wrapped__(n_workers=0)"    # without its download of Quarto
 BROWSERS = ("google-chrome", "chromium", "chromium-browser")

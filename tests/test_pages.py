@@ -156,3 +156,38 @@ def test_pages_fit_the_window(staged, tmp_path):
     wrong = [f"{look['name']} at {look['width']} pixels: {look['scroll']} wide, {look['wide']}, missing {look['missing']}"
              for look in found if look["scroll"] != look["width"] or look["wide"] or look["missing"]]
     assert not wrong, "\n".join(wrong)
+
+
+def test_renderer_finds_sources_in_subpackages(tmp_path):
+    "And shows text of the source: the names of defaults, the comments of fields, what is inherited, stars as stars."
+    inner = tmp_path / "toy" / "sub"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent): (folder / "__init__.py").touch()
+    (inner / "deep.py").write_text('''
+from dataclasses import dataclass
+import math
+
+@dataclass
+class Base:
+    "What both have."
+    f: object = math.sin   # a function
+
+    def shared(self, x: int, *, y=math.cos):
+        "Known to `all`."
+
+@dataclass
+class Thing(Base):
+    "The 2*n of it."
+    n: int = 3   # some
+
+    @property
+    def half(self): return self.n / 2
+''')
+    (tmp_path / "settings.ini").write_text("[DEFAULT]\nlib_name = toy\nlib_path = toy\nnbs_path = .\nbranch = main\ngit_url = https://example.org/toy\nrenderer = site_renderer.Renderer\n")
+    code = "from nbdev.showdoc import show_doc; from toy.sub.deep import Thing; print(show_doc(Thing)._repr_markdown_())"
+    path = os.pathsep.join([str(tmp_path), str(ROOT / ".ci")])
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True).stdout
+    assert "(https://example.org/toy/blob/main/toy/sub/deep.py#L14)" in shown
+    assert fences(shown) == ["class Thing(\n    f: object = math.sin,  # a function\n    n: int = 3,  # some\n)\n"]
+    assert r"*The 2\*n of it.*" in shown and "- [`.half`]{#thing.half}\n" in shown
+    assert "- [`.shared(x, *, y=math.cos)`]{#thing.shared}: Known to `all`.\n" in shown

@@ -167,12 +167,16 @@ _as_float = as_float    # under its old name for later chapters
 
 # %% ../nbs/01_binn.ipynb #4531f93a
 def _to_name(function):
-    "(module, name) under which a wrapped function is found again; a plain function, or one without such a name, as it is."
-    name, own = getattr(function, "__name__", ""), getattr(function, "__module__", "")
-    homes = ("jax.numpy", "jax.nn") if isinstance(function, types.FunctionType) or own == "__main__" else ("jax.numpy", "jax.nn", own)
-    return next(((home, name) for home in homes if getattr(sys.modules.get(home), name, None) is function), function)
+    "(module, name) under which a wrapped function is found again; other functions as they are."
+    homes, own, name = ["jax.numpy", "jax.nn"], getattr(function, "__module__", ""), getattr(function, "__name__", "")
+    if not isinstance(function, types.FunctionType) and own != "__main__": homes.append(own)
+    for home in homes:
+        if getattr(sys.modules.get(home), name, None) is function: return home, name
+    return function
 
-def _from_name(name): return getattr(importlib.import_module(name[0]), name[1]) if isinstance(name, tuple) else name
+def _from_name(name):
+    if not isinstance(name, tuple): return name
+    return getattr(importlib.import_module(name[0]), name[1])
 
 # %% ../nbs/01_binn.ipynb #8835fad2
 @jax.tree_util.register_static
@@ -189,7 +193,8 @@ class BiNN:
         if not callable(self.activation): raise TypeError(f"activation must be a function such as jnp.tanh, got {self.activation!r}")
         if not 0 < self.logit_scale < math.inf: raise ValueError(f"logit_scale must be positive and finite, got logit_scale={self.logit_scale}")
 
-    def __getstate__(self): return {**vars(self), "activation": _to_name(self.activation)}    # what pickle and copy take
+    # what pickle and copy take and give back
+    def __getstate__(self): return {**vars(self), "activation": _to_name(self.activation)}
     def __setstate__(self, state): vars(self).update(state, activation=_from_name(state["activation"]))
 
     @property
@@ -267,8 +272,8 @@ class CostTable:
     costs: Array   # (2**n,) finite
 
     def __post_init__(self):
-        if isinstance(self.costs, np.generic) or not (hasattr(self.costs, "__array__") or isinstance(self.costs, (list, tuple))):
-            return   # JAX rebuilds pytrees around other things
+        arrays = isinstance(self.costs, (list, tuple)) or hasattr(self.costs, "__array__")
+        if not arrays or isinstance(self.costs, np.generic): return   # JAX rebuilds pytrees around other things
         object.__setattr__(self, "costs", as_float(self.costs, "costs"))
         _check_costs(self.costs)
 

@@ -22,12 +22,14 @@ def _is_traced(value): return isinstance(value, jax.core.Tracer)   # inside jit 
 def _to_numpy(value, name):
     "An array of what is in `value`; sparse, masked and ragged values are refused."
     if dense := [way for way in ("toarray", "todense") if hasattr(value, way)]:
-        raise ValueError(f"{name} must be a dense array, got a sparse {type(value).__name__}; write {name}.{dense[0]}()")
+        raise ValueError(f"{name} must be a dense array, got a sparse {type(value).__name__}; "
+                         f"write {name}.{dense[0]}()")
     if np.ma.is_masked(value):
-        raise ValueError(f"{name} must have a value everywhere, got {np.ma.count_masked(value)} masked entries; "
-                         "drop or fill in such entries first")
+        raise ValueError(f"{name} must have a value everywhere, got {np.ma.count_masked(value)} masked "
+                         "entries; drop or fill in such entries first")
     try: return np.asarray(value)
-    except ValueError: raise ValueError(f"{name} must be an array, got rows of different lengths or shapes") from None
+    except ValueError:
+        raise ValueError(f"{name} must be an array, got rows of different lengths or shapes") from None
 
 def _check_shapes(x, y):
     if len(np.shape(x)) != 2:
@@ -38,22 +40,26 @@ def _check_shapes(x, y):
         raise ValueError(f"y must hold one label for each of the {np.shape(x)[0]} rows of x, got shape {np.shape(y)}")
 
 # %% ../nbs/00_datasets.ipynb #fafc7c6d
-def _entry(name, array, place): return f"{name}[{', '.join(map(str, place))}]={array[place]}" if place else f"{name}={array}"
+def _entry(name, array, place):
+    "As in `x[0, 1]=nan`."
+    return f"{name}[{', '.join(map(str, place))}]={array[place]}" if place else f"{name}={array}"
 
 def _from_objects(array, name):
     for place, value in np.ndenumerate(array):
         if not isinstance(value, (numbers.Real, np.bool_)):
-            raise ValueError(f"{name} must hold numbers, got {_entry(name, array, place)} of type {type(value).__name__}; "
-                             f"convert them with np.asarray({name}, float)")
+            raise ValueError(f"{name} must hold numbers, got {_entry(name, array, place)} of type "
+                             f"{type(value).__name__}; convert them with np.asarray({name}, float)")
     try: return array.astype(float)
-    except OverflowError: raise ValueError(f"{name} must hold numbers below 1.8e308, got a larger integer") from None
+    except OverflowError:
+        raise ValueError(f"{name} must hold numbers below 1.8e308, got a larger integer") from None
 
 def _numbers(value, name):
     "An array of real numbers."
     array = _to_numpy(value, name)
     if array.dtype == object: array = _from_objects(array, name)
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (np.bool_, np.integer, np.floating)):
-        raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}; give real numbers, not complex ones, dates or texts")
+        raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}; "
+                         "give real numbers, not complex ones, dates or texts")
     return array
 
 def _check_features(x):
@@ -63,15 +69,19 @@ def _check_features(x):
         raise ValueError(f"x must be finite, got {_entry('x', x, place)}; drop or fill in such entries first")
 
 # %% ../nbs/00_datasets.ipynb #c546480a
-def _is_whole(value): return isinstance(value, (numbers.Real, np.bool_)) and np.isfinite(value) and value == round(value)
+def _is_whole(value):
+    return isinstance(value, (numbers.Real, np.bool_)) and np.isfinite(value) and value == round(value)
 
 def _way_to_integers(y):
     "What makes integer labels of y, or the first entry that stands in the way."
     values = y.tolist()
     texts = [isinstance(value, (str, bytes)) for value in values]
     fits = texts if any(texts) else list(map(_is_whole, values))
-    if not all(fits): return f"y[{fits.index(False)}]={values[fits.index(False)]!r} is no class; drop such points or label them first"
-    return "number them with np.unique(y, return_inverse=True)[1]" if any(texts) else "convert them with np.asarray(y, int)"
+    if not all(fits):
+        row = fits.index(False)
+        return f"y[{row}]={values[row]!r} is no class; drop such points or label them first"
+    if any(texts): return "number them with np.unique(y, return_inverse=True)[1]"
+    return "convert them with np.asarray(y, int)"
 
 def _check_labels(y, n_classes):
     if y.dtype.kind not in "iub":
@@ -101,17 +111,19 @@ def check_data(
 def as_float(
     value: Array,       # any shape: array, list or data frame of real numbers
     name: str = "x",    # of the argument, for the message
-) -> Array:             # the same shape, JAX's default float; float32 and wider floats that JAX can hold keep their type
+) -> Array:             # the same shape; integers as JAX's default float, floats as they are, halves as float32
     "The same numbers as JAX floats of at least 32 bits; a number that would become infinite is refused."
     values = value if isinstance(value, Array) else _numbers(value, name)
     dtype = _float_type(values.dtype, name)
     if values.dtype == dtype: return jnp.asarray(values)
     with np.errstate(over="ignore"): floats = values.astype(dtype)
-    if values.dtype.itemsize > dtype.itemsize and not _is_traced(values): _check_overflow(name, values, floats)
+    narrower = dtype.itemsize < values.dtype.itemsize
+    if narrower and not _is_traced(values): _check_overflow(name, values, floats)
     return jnp.asarray(floats)
 
 def _float_type(dtype, name):
-    if jnp.issubdtype(dtype, np.complexfloating): raise ValueError(f"{name} must hold real numbers, got dtype {dtype}")
+    if jnp.issubdtype(dtype, np.complexfloating):
+        raise ValueError(f"{name} must hold real numbers, got dtype {dtype}")
     if dtype == np.longdouble: dtype = np.float64    # which JAX does not know
     return jnp.promote_types(jnp.result_type(jax.dtypes.canonicalize_dtype(dtype), float), np.float32)
 
@@ -151,11 +163,13 @@ class Dataset:
         for x, y in (self.train, self.test):
             check_data(x, y, self.n_classes)
             if np.shape(x)[1] != self.n_features:
-                raise ValueError(f"feature_names must name the {np.shape(x)[1]} columns of x, got {self.n_features} names")
-        for part in ("train", "test"):
-            x, y = _numbers(getattr(self, f"x_{part}"), "x"), np.asarray(getattr(self, f"y_{part}"))
-            object.__setattr__(self, f"x_{part}", x if jnp.issubdtype(x.dtype, np.floating) else x.astype(float))
-            object.__setattr__(self, f"y_{part}", y)
+                raise ValueError(f"feature_names must name the {np.shape(x)[1]} columns of x, "
+                                 f"got {self.n_features} names")
+        for field in ("x_train", "x_test"):
+            x = _numbers(getattr(self, field), field)
+            floats = x if jnp.issubdtype(x.dtype, np.floating) else x.astype(float)
+            object.__setattr__(self, field, floats)
+        for field in ("y_train", "y_test"): object.__setattr__(self, field, np.asarray(getattr(self, field)))
 
     def __repr__(self):
         return (f"Dataset({self.name!r}: {len(self.y_train)} training and {len(self.y_test)} test points, "
@@ -366,18 +380,21 @@ def _read_text(path):
     raise ValueError(f"{path}, line {line}: not a text table in UTF-8; save it as CSV in UTF-8")
 
 def _rows(path, text):
-    "[(line on which it ends, cells), ...], without the empty rows at the end; all rows are equally long, or blank lines."
+    "[(line on which it ends, cells), ...] without the empty rows at the end; all are equally long, or blank lines."
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
     try: rows = [(reader.line_num, row) for row in reader]
-    except csv.Error as error: raise ValueError(f"{path}, after line {reader.line_num}: not a text table ({error})") from None
+    except csv.Error as error:
+        raise ValueError(f"{path}, after line {reader.line_num}: not a text table ({error})") from None
     while rows and not any(map(str.strip, rows[-1][1])): rows.pop()
     filled = [(line, row) for line, row in rows if len(row) > 1 or any(map(str.strip, row))]
     if not filled: raise ValueError(f"{path} is empty: expected rows of numbers with a label in the last column")
     (line, first), width = filled[0], len(filled[0][1])
     if width < 2:
-        raise ValueError(f"{path}, line {line}: expected at least one feature and a label, separated by commas, got {first[0]!r}")
+        raise ValueError(f"{path}, line {line}: expected at least one feature and a label, separated by commas, "
+                         f"got {first[0]!r}")
     for line, row in filled:
-        if len(row) != width: raise ValueError(f"{path}, line {line}: expected {width} columns, as in the first line, got {len(row)}")
+        if len(row) != width:
+            raise ValueError(f"{path}, line {line}: expected {width} columns, as in the first line, got {len(row)}")
     return rows
 
 # %% ../nbs/00_datasets.ipynb #1363e7b3
@@ -387,9 +404,10 @@ def _read_table(path):
     text = _read_text(path)
     rows = _rows(path, text)
     width = max(len(row) for _, row in rows)
-    try: table = pd.read_csv(io.StringIO(text), names=range(width), nrows=len(rows), dtype=str, na_filter=False,
-                             index_col=False, skip_blank_lines=False, skipinitialspace=True)
-    except pd.errors.ParserError: raise ValueError(f"{path}: not a text table, a quotation mark is opened and never closed") from None
+    as_they_are = dict(dtype=str, na_filter=False, index_col=False, skip_blank_lines=False, skipinitialspace=True)
+    try: table = pd.read_csv(io.StringIO(text), names=range(width), nrows=len(rows), **as_they_are)
+    except pd.errors.ParserError:
+        raise ValueError(f"{path}: not a text table, a quotation mark is opened and never closed") from None
     table.index = [line for line, _ in rows]
     return table[[len(row) == width for _, row in rows]].map(str.strip)   # without the blank lines
 
@@ -398,8 +416,9 @@ def _where(path, line, column, header):
 
 # %% ../nbs/00_datasets.ipynb #ebe44aa3
 _NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_GAPS = {"", "#n/a n/a", *"? na n/a nan -nan none null nat <na> #na #n/a 1.#ind -1.#ind 1.#qnan -1.#qnan".split(),
-         *"inf +inf -inf infinity +infinity -infinity".split()}
+_MISSING = "? na n/a nan -nan none null nat <na> #na #n/a 1.#ind -1.#ind 1.#qnan -1.#qnan"
+_INFINITE = "inf +inf -inf infinity +infinity -infinity"
+_GAPS = {"", "#n/a n/a", *_MISSING.split(), *_INFINITE.split()}
 
 def _is_gap(cell): return cell.casefold() in _GAPS
 def _is_number(cell): return _NUMERAL.fullmatch(cell) is not None
@@ -418,7 +437,8 @@ def _encode_labels(path, labels):
     numeric = all(map(_is_number, classes))
     names = sorted(set(classes), key=lambda name: (Decimal(name) if numeric else 0, name))
     if len(names) < 2:
-        raise ValueError(f"{path}: the last column must hold at least two classes, got {labels[0]!r} in all {len(labels)} rows")
+        raise ValueError(f"{path}: the last column must hold at least two classes, "
+                         f"got {labels[0]!r} in all {len(labels)} rows")
     number = {name: k for k, name in enumerate(names)}
     return np.array([number[name] for name in classes]), tuple(names)
 
@@ -434,8 +454,8 @@ def _is_default_header(path, table, indexed):
     what = f"{path}, line {table.index[0]}: {','.join(first)!r}"
     whole = below.iloc[:, :-1].map(lambda cell: cell.lstrip("+-").isdecimal())
     if whole.any().all():
-        raise ValueError(f"{what} may be a point, or the header that pandas writes for columns without names; "
-                         "give the columns names, or write the point with decimals, as 0.0")
+        raise ValueError(f"{what} may be a point, or the header that pandas writes for columns without "
+                         "names; give the columns names, or write the point with decimals, as 0.0")
     warnings.warn(f"{what} was read as the header that pandas writes for columns without names; "
                   "if it is a point, write it with decimals, as 0.0", stacklevel=5)
     return True
@@ -450,7 +470,8 @@ def _is_header(path, table):
 def _split_header(path, table):
     "The names in the first line, or None, and the rows of points."
     if not _is_header(path, table): return None, table
-    if len(table) == 1: raise ValueError(f"{path} holds a header and no rows: expected numbers with a label in the last column")
+    if len(table) == 1:
+        raise ValueError(f"{path} holds a header and no rows: expected numbers with a label in the last column")
     return table.iloc[0].tolist(), table.iloc[1:]
 
 # %% ../nbs/00_datasets.ipynb #0b1fb69d
@@ -462,15 +483,17 @@ def _is_index(path, table, header):
     if header:
         if header[cells.name] not in (*_NAMELESS, f"Unnamed: {cells.name}"): return False
         if cells.is_unique and all(map(str.isdecimal, cells)): return True
-        raise ValueError(f"{path}: column {cells.name + 1} has no name; name it if it is a feature, delete it if it numbers the rows")
+        raise ValueError(f"{path}: column {cells.name + 1} has no name; name it if it is a feature, "
+                         "delete it if it numbers the rows")
     if table.shape[1] == 2 or not _counts(cells): return False
-    warnings.warn(f"{path}: column {cells.name + 1} counts the rows, {','.join(cells[:3])},..., and was left out; "
-                  "if it is a feature, give the columns names in a first line", stacklevel=4)
+    warnings.warn(f"{path}: column {cells.name + 1} counts the rows, {','.join(cells[:3])},..., and was left "
+                  "out; if it is a feature, give the columns names in a first line", stacklevel=4)
     return True
 
 def _without_index(path, table, header):
     while table.shape[1] > 1 and _is_index(path, table, header): table = table.iloc[:, 1:]
-    if table.shape[1] == 1: raise ValueError(f"{path} holds row numbers and labels only: expected at least one feature")
+    if table.shape[1] == 1:
+        raise ValueError(f"{path} holds row numbers and labels only: expected at least one feature")
     return table
 
 # %% ../nbs/00_datasets.ipynb #19f91cac
@@ -485,23 +508,24 @@ def _features(path, table, header):
     if bad.any():
         row, k = np.argwhere(bad)[0]
         cell = table.iat[row, k]
-        raise ValueError(f"{_where(path, table.index[row], table.columns[k], header)}: expected a finite number, got {cell!r}; "
-                         f"{_advice(cell)}")
+        where = _where(path, table.index[row], table.columns[k], header)
+        raise ValueError(f"{where}: expected a finite number, got {cell!r}; {_advice(cell)}")
     return x
 
 def _check_labelled(path, cells, header):
     for line, cell in cells.items():
         if _is_gap(cell):
-            raise ValueError(f"{_where(path, line, cells.name, header)}: expected a label, got {cell!r}; fill it in, delete the row, "
-                             "or rename the class if it is called so")
+            raise ValueError(f"{_where(path, line, cells.name, header)}: expected a label, got {cell!r}; "
+                             "fill it in, delete the row, or rename the class if it is called so")
 
 def _labels(path, cells, header):
     if all(re.match(r"[0-9]*[;\t]", cell) for cell in cells):
-        raise ValueError(f"{path}: expected columns separated by commas and numbers with a decimal point, got labels such as {cells.iloc[0]!r}")
+        raise ValueError(f"{path}: expected columns separated by commas and numbers with a decimal point, "
+                         f"got labels such as {cells.iloc[0]!r}")
     y, names = _encode_labels(path, cells.tolist())
     if header and _class_name(header[-1]) in names and not any(map(_is_number, header[:-1])):
-        raise ValueError(f"{path}: expected names of columns or a point in the first line, got words for features and "
-                         f"{header[-1]!r}, which is a class; rename the last column, or write numbers")
+        raise ValueError(f"{path}: expected names of columns or a point in the first line, got words for features "
+                         f"and {header[-1]!r}, which is a class; rename the last column, or write numbers")
     return y, names
 
 # %% ../nbs/00_datasets.ipynb #00ba1013
@@ -515,7 +539,8 @@ def from_csv(
     header, table = _split_header(path, _read_table(path))
     table = _without_index(path, table, header)
     _check_labelled(path, table.iloc[:, -1], header)
-    x, (y, class_names) = _features(path, table.iloc[:, :-1], header), _labels(path, table.iloc[:, -1], header)
+    x = _features(path, table.iloc[:, :-1], header)
+    y, class_names = _labels(path, table.iloc[:, -1], header)
     names = [header and header[column] or f"x{i + 1}" for i, column in enumerate(table.columns[:-1])]
     return _real(Path(path).name, x, y, names, class_names, _separate_scale, n_train, test_fraction, seed)
 

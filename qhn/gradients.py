@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh
+from .datasets import as_array
 from .binn import BiNN, CostTable, all_weights, log_likelihood_table, _physical_memory
 from .born import abilities, cost_of, gradient_bytes
 from .elbo import BernoulliPrior, KL, Loss, NoDivergence, Schedule, at_step
@@ -48,7 +49,8 @@ def as_target(
     value = model.log_likelihood(jnp.ones(model.n_weights), *data)
     if jnp.shape(value) != (): raise ValueError(f"log_likelihood of one weight vector must be one number, got shape {jnp.shape(value)}")
     is_pytree = all(isinstance(leaf, Array) for leaf in jax.tree.leaves(model))
-    return Target(model if is_pytree else _Static(model), tuple(map(jnp.asarray, data)))
+    data = tuple(as_array(values, f"data[{i}]") for i, values in enumerate(data))    # integers must not wrap after the check
+    return Target(model if is_pytree else _Static(model), data)
 
 def _model(target): return target.model.model if isinstance(target.model, _Static) else target.model
 

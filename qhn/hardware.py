@@ -426,10 +426,11 @@ class HardwareSampler:
         self.service, self.compiled = _open_service(ansatz, device, layout, options, seed)    # `Compiled`, None for PennyLane
         self.layout = self.compiled and self.compiled.layout
         self.backend = backend if isinstance(backend, str) and backend != "least_busy" else device.name
-        settings = {**(settings or {}), "ansatz": repr(ansatz), "backend": self.backend, "instance": getattr(self.service, "instance", None), "layout": self.layout, "options": options, "seed": seed}
+        own = {"ansatz": repr(ansatz), "backend": self.backend, "instance": getattr(self.service, "instance", None),
+               "layout": self.layout, "options": options, "seed": seed}
         if max_qpu_seconds is None: max_qpu_seconds = DEFAULT_BUDGET if isinstance(self.service, RuntimeService) else math.inf
         self.budget = Budget(max_qpu_seconds)
-        self.journal = Journal(folder, settings)
+        self.journal = Journal(folder, {**(settings or {}), **own})
 
     @property
     def n_qubits(self) -> int: return self.ansatz.n_qubits
@@ -633,7 +634,8 @@ def _keep_data(journal, data):
 def _open_run(plan, problem, folder, **kwargs):
     "The plan's device, with the journal in the folder; the plan is stored once the device has been found."
     _check_plan(plan, folder)
-    device = HardwareSampler(problem[2], plan.backend, shots=plan.shots, layout=plan.layout, options=plan.options, seed=plan.seed, folder=folder, settings=asdict(plan), **kwargs)
+    device = HardwareSampler(problem[2], plan.backend, shots=plan.shots, layout=plan.layout, options=plan.options,
+                             seed=plan.seed, folder=folder, settings=asdict(plan), **kwargs)
     try:
         _keep_data(device.journal, problem[0])
         _write(folder / "plan.json", asdict(plan))

@@ -82,7 +82,7 @@ def _checked_labels(predictive, y):
     if np.shape(y) != (n_points,): raise ValueError(f"y must hold one label for each of the {n_points} points of predictive, got shape {np.shape(y)}")
     check_data(np.zeros((n_points, 1)), y, n_classes)   # any features do: the labels are what is checked
     check_distribution("predictive", predictive)
-    return y
+    return y.astype(int)    # of truth values too
 
 # %% ../nbs/08_posterior.ipynb #4962391f
 def _normalised(predictive):
@@ -420,7 +420,7 @@ def _left_out(log_l, log_v, every):
 
 # %% ../nbs/08_posterior.ipynb #b00655db
 def _every_network(binn):
-    "(2**n, n) networks."
+    "(2ⁿ, n) networks."
     if not isinstance(binn, BiNN): raise TypeError(f"binn must be a BiNN, which predicts classes, got {type(binn).__name__}")
     if binn.n_weights > 24: raise ValueError(f"weights must be draws where a network has more than 24 weights, got weights=None and {binn.n_weights} weights")
     return all_weights(binn.n_weights)

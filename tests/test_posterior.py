@@ -240,6 +240,11 @@ def test_log_probabilities_have_no_end():
     with pytest.raises(ValueError, match="predictive must sum to one"): log_loss(np.log(p) + 0.1, np.arange(20) % 3, log=True)
 
 
+def test_labels_may_be_truth_values():
+    p, y = distribution(30, 2), RNG.integers(0, 2, 30)
+    for score in (log_loss, brier_score, accuracy, expected_calibration_error): assert score(p, y.astype(bool)) == score(p, y) == score(p, y.astype(np.uint8))
+
+
 def test_a_certain_mistake_has_the_largest_brier_score():
     assert brier_score([[1.0, 0.0]], [1]) == 1 and brier_score([[1.0, 0.0, 0.0]], [2]) == 2
     assert expected_calibration_error([[1.0, 0.0]], [1]) == 1

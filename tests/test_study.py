@@ -19,6 +19,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import qhn.cli
+import qhn.compare
 import qhn.datasets
 import qhn.study
 from qhn.ansatz import staircase
@@ -138,7 +139,7 @@ def test_training_is_that_of_fit(label, objective):
     table = Scaled(network(SMALL, data), jnp.asarray(TRIAL.logit_scale)).table(*data.train)
     keys, machine = jax.random.split(jax.random.key(5), 2), BornMachine(staircase(5, 3, final_rz=False))
     ours = distributions(method, TRIAL, network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40)
-    reference = fit(machine, CostTable(-table), objective=objective, optimizer=qhn.cli._adam(TRIAL.learning_rate), n_steps=40, key=jax.random.key(0),
+    reference = fit(machine, CostTable(-table), objective=objective, optimizer=qhn.compare._adam(TRIAL.learning_rate), n_steps=40, key=jax.random.key(0),
                     n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
     np.testing.assert_allclose(ours.q, jnp.stack([machine.probs(p) for p in reference.params]), atol=1e-5)
 
@@ -157,7 +158,7 @@ def test_a_schedule_is_that_of_fit():
     table = log_likelihood_table(binn, *data.train)
     ours = distributions(method, replace(TRIAL, weight=1.), binn, jnp.tile(table, (2, 1)), keys, 40)
     machine = Symmetrised(BornMachine(staircase(5, 3, final_rz=False)), binn)
-    reference = fit(machine, CostTable(-table), objective=KL(lambda step: jnp.maximum(1., 4 - 6 * step / 40)), optimizer=qhn.cli._adam(TRIAL.learning_rate), n_steps=40,
+    reference = fit(machine, CostTable(-table), objective=KL(lambda step: jnp.maximum(1., 4 - 6 * step / 40)), optimizer=qhn.compare._adam(TRIAL.learning_rate), n_steps=40,
                     key=jax.random.key(0), n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
     np.testing.assert_allclose(ours.q, jnp.stack([machine.probs(p) for p in reference.params]), atol=1e-5)
     np.testing.assert_allclose(ours.loss, [KL().from_probs(machine.probs(p), -table, BernoulliPrior()).loss for p in reference.params], atol=1e-4)
@@ -561,7 +562,7 @@ def test_commands(tmp_path, monkeypatch):
     done = CliRunner().invoke(qhn.cli.app, ["study", "restarts", str(tmp_path / "costs.txt"), "--restarts", "3", "--layers", "2"])
     assert done.exit_code == 0 and "within 1e-06 of the minimum: 100.0% of 3 runs" in done.output
     two = replace(TINY, methods=METHODS_TWO[:3], first_split=5, starts=(None, 0.1))
-    monkeypatch.setattr(qhn.cli, "QUICK_ROUNDS", (replace(TINY, methods=METHODS[:3]), two, replace(two, methods=METHODS_THREE[:2], first_split=9)))
+    monkeypatch.setattr(qhn.study, "QUICK_ROUNDS", (replace(TINY, methods=METHODS[:3]), two, replace(two, methods=METHODS_THREE[:2], first_split=9)))
     out = tmp_path / "study"
     done = CliRunner().invoke(qhn.cli.app, ["study", "claims", "--quick", "--out", str(out)], env={"COLUMNS": "200"})
     assert done.exit_code == 0 and "SELBO" in done.output and "success" in done.output

@@ -611,7 +611,7 @@ def log_prob(
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (...) natural logarithms, -inf where q(w) = 0
     "log q(w) in O(n χ²) per weight vector, at any n; differentiable in `params`, with slope 0 where q(w) = 0. `ValueError`: weights that are not n signs."
-    if isinstance(weights, (list, tuple)): weights = jnp.asarray(weights)
+    if isinstance(weights, (list, tuple)): weights = np.asarray(weights)
     check_weights(weights, ansatz.n_qubits)
     return _log_prob(ansatz, check_params(ansatz, params), jnp.asarray(weights), _engine(ansatz, engine, per_string=True))
 
@@ -756,7 +756,7 @@ def parities(
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (...) between -1 and 1
     "⟨Z_S⟩ = E_q Π_{j in S} w_j of each subset, in O(n χ³) each. `ValueError`: subsets of another shape."
-    subsets = jnp.asarray(subsets)
+    subsets = subsets if isinstance(subsets, Array) else np.asarray(subsets)
     if subsets.shape[-1:] != (ansatz.n_qubits,):
         raise ValueError(f"subsets must have shape (..., {ansatz.n_qubits}), one entry per wire, got shape {subsets.shape}")
     return expect_product(ansatz, params, jnp.stack([jnp.ones(subsets.shape), 1 - 2. * (subsets != 0)], -1), engine)
@@ -989,7 +989,7 @@ class BornMachine:
         "Starting angles in radians, shape `param_shape`, as `Ansatz.init`."
         return self.ansatz.init(key, noise)
     def probs(self, params):
-        "(2**n,) probabilities, wire 0 most significant."
+        "(2ⁿ,) probabilities, wire 0 most significant."
         return probs(self.ansatz, params, self.engine)
     def log_prob(self, params, weights):
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}."

@@ -19,8 +19,8 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 from scipy.special import expit
-from .binn import (BiNN, _as_float, _batch_size, _is_odd, check_memory, check_weights, index_from_weights, unit_wires, weights_from_index)
-from .datasets import check_data
+from .binn import (BiNN, _batch_size, _is_odd, check_memory, check_weights, index_from_weights, unit_wires, weights_from_index)
+from .datasets import as_float, check_data
 
 # %% ../nbs/04_elbo.ipynb #19b67931
 @jax.tree_util.register_dataclass
@@ -65,8 +65,8 @@ def _prior_table(prior, n):
     return _outer_sum(_log_coins(prior, n))
 
 def _prior_log_prob(prior, weights):
+    check_weights(weights, np.shape(weights)[-1])    # before JAX narrows what it is given
     weights = jnp.asarray(weights)
-    check_weights(weights, weights.shape[-1])
     coins = _log_coins(prior, weights.shape[-1])
     return jnp.where(weights > 0, coins[:, 0], coins[:, 1]).sum(-1)
 
@@ -300,7 +300,7 @@ def canonical(
 ) -> Array:            # (..., n_weights) equal for networks that flips and swaps turn into one another
     "Standard form of each network: hidden biases +1 if the activation is odd, hidden units in sorted order."
     check_weights(weights, binn.n_weights)
-    weights = jnp.asarray(weights)
+    weights = as_float(weights)
     folded = _fold(binn, np.asarray(weights).reshape(-1, binn.n_weights))
     return jnp.asarray(folded.reshape(weights.shape), weights.dtype)
 
@@ -340,7 +340,7 @@ def copies(
 # %% ../nbs/04_elbo.ipynb #db197456
 @jax.jit
 def _projections(binn, x, directions):
-    "Logits of all networks at x (N, n_inputs), projected on directions (N, n_outputs, 2), in batches: (2**n, 2)."
+    "Logits of all networks at x (N, n_inputs), projected on directions (N, n_outputs, 2), in batches: (2ⁿ, 2)."
     batch = _batch_size(binn, len(x), x.dtype.itemsize)
     def rows(start):
         logits = binn.logits(weights_from_index(start * batch + jnp.arange(batch), binn.n_weights, x.dtype), x)
@@ -383,7 +383,7 @@ def weight_moments(
     q: Array,                 # (2**n,) probabilities, in basis order
 ) -> tuple[Array, Array]:     # means (n,) and covariance (n, n) of the weights
     "Exact means and covariances of the ±1 weights under q."
-    n, parities = _n_bits(q, "q"), _as_float(q)
+    n, parities = _n_bits(q, "q"), as_float(q)
     check_distribution("q", q)
     for _ in range(n):    # each round turns the highest bit into the lowest
         plus, minus = parities.reshape(2, -1)

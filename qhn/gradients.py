@@ -62,7 +62,7 @@ def _check_differentiable(model, instead):
 def tabulate(
     target: Target,    # any target with at most some 25 weights
 ) -> Target:           # the same costs as a table of 2**n numbers
-    "Evaluate the costs of all 2**n networks once."
+    "Evaluate the costs of all 2ⁿ networks once."
     model = _model(target)
     if isinstance(model, BiNN | CostTable): return Target(CostTable(-log_likelihood_table(model, *target.data)), ())
     return Target(CostTable(target.costs(all_weights(model.n_weights))), ())

@@ -45,7 +45,7 @@ class Mixture(_Derived):
         "Starting angles of every part, shape `param_shape`."
         return jax.vmap(lambda key: self.source.init(key, noise))(jax.random.split(check_key(key), self.n_circuits))
     def probs(self, params):
-        "(2**n,) probabilities, wire 0 most significant. `ValueError`: more than memory holds."
+        "(2ⁿ,) probabilities, wire 0 most significant. `ValueError`: more than memory holds."
         params, n, bonds = jnp.asarray(check_params(self, params)), self.n_qubits, _chi(self.source.ansatz) > 1
         check_memory((self.n_circuits if bonds else 1) * 2**n * params.dtype.itemsize, f"the probabilities of 2^{n} bit strings", "log_prob or sample")
         if bonds: return jax.vmap(self.source.probs)(params).mean(0)

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from .ansatz import Ansatz, check_params
-from .binn import _as_float, check_memory, check_weights, index_from_weights
+from .binn import check_memory, check_weights, index_from_weights
+from .datasets import as_float
 from .born import BornMachine, _einsum, _matmul, by_pairs, contract_pairs, pair_cores, pair_engine, probs, real_matrices
 from .elbo import BernoulliPrior, Loss, NoDivergence, Schedule, at_step, check_weight, mean_credits
 
@@ -48,9 +49,9 @@ def kernel(
     word_weights=(1, 2, 4),   # mean parity sizes of the mixture
 ) -> Array:                   # (m, k) entries in (0, 1]
     "Mixture of Gaussian Hamming kernels between rows of `weights` and rows of `others`. `ValueError`: a matrix that does not fit."
+    n = np.shape(weights)[-1]
+    check_weights(weights, n); check_weights(others, n)    # before JAX narrows what it is given
     weights, others = jnp.asarray(weights), jnp.asarray(others)
-    n = weights.shape[-1]
-    check_weights(weights, n); check_weights(others, n)
     check_memory(len(weights) * len(others) * jnp.result_type(float).itemsize,
                  f"the kernel of {len(weights)} with {len(others)} networks", "mmd2_from_samples, which keeps no matrix,")
     distance = (n - weights @ others.T) / 2
@@ -157,12 +158,12 @@ def mmd2_from_samples(
     unbiased: bool = True,           # True: U-statistic, may be negative; False: V-statistic
 ) -> Array:                          # estimate of MMD²(q, other)
     "MMD² from samples (Gretton et al. 2012, JMLR 13); a factorised prior is never sampled."
-    weights = _as_float(weights)
+    weights = as_float(weights, "weights")
     within = _mean_pair(weights, "weights", word_weights, unbiased)
     if isinstance(other, BernoulliPrior):
         means = other.means(weights.shape[-1])
         return within - 2 * prior_kernel(weights, other, word_weights).mean() + _mean_kernel(means, means, word_weights)
-    other = _as_float(other)
+    other = as_float(other, "other")
     return within - 2 * _kernel_sums(weights, other, word_weights).mean() / len(other) + _mean_pair(other, "other", word_weights, unbiased)
 
 # %% ../nbs/05_mmd.ipynb #0f2266a1

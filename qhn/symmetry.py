@@ -13,13 +13,14 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 from .binn import BiNN, _is_odd, check_memory, check_weights
+from .datasets import as_float
 from .born import Implicit, _Derived, cost_of, gradient_bytes
 from .elbo import _fold, _hidden_units, _moves, _n_bits, _n_moves, _wires
 
 # %% ../nbs/07a_symmetry.ipynb #9c62b0f3
 @lru_cache
 def _orbits(binn):
-    "Indices of all moves of one network of each orbit (moves, orbits), and each network's orbit (2**n,)."
+    "Indices of all moves of one network of each orbit (moves, orbits), and each network's orbit (2ⁿ,)."
     n = binn.n_weights
     check_memory(2**n * (n + 40), f"the orbits of 2**{n} networks", "samples")
     place = 2**np.arange(n)[::-1]
@@ -55,7 +56,7 @@ def shuffle_copies(
 ) -> Array:            # (S, n_weights) a random copy of each
     "Flip each hidden unit by a fair coin, and put the units of each layer in a random order."
     check_weights(weights, binn.n_weights)
-    weights = jnp.asarray(weights)
+    weights = as_float(weights, "weights")
     for layer, width in _hidden_units(binn):
         wires, (key, key_signs, key_order) = _wires(binn, layer, width), jax.random.split(key, 3)
         order = jax.random.uniform(key_order, (len(weights), width)).argsort(1)[..., None]
@@ -75,7 +76,7 @@ class Symmetrised(_Derived):
         if self.binn.n_weights != self.source.n_qubits:
             raise ValueError(f"binn must have one weight for each qubit of the source, got n_weights={self.binn.n_weights} and n_qubits={self.source.n_qubits}")
     def probs(self, params):
-        "(2**n,) probabilities, wire 0 most significant."
+        "(2ⁿ,) probabilities, wire 0 most significant."
         return average_copies(self.binn, self.source.probs(params))
     def log_prob(self, params, weights):
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}."

@@ -41,6 +41,7 @@ setup(
     ],
     python_requires=f">={cfg['min_python']}",
     packages=[cfg["lib_name"]],
+    package_data={cfg["lib_name"]: ["py.typed"]},
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split(), "bench": cfg["bench_requirements"].split(), "mitigation": cfg["mitigation_requirements"].split(),
                     "arviz": cfg["arviz_requirements"].split()},

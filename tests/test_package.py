@@ -66,6 +66,11 @@ def test_only_qhn_is_packaged(setup):
     assert not [p for p in (ROOT / "qhn").rglob("*") if p.is_dir() and p.name != "__pycache__"], "a sub-package would be left out"
 
 
+def test_types_are_for_users_too(setup):
+    "PEP 561: the marker is there, and goes with the package."
+    assert setup["package_data"] == {"qhn": ["py.typed"]} and (ROOT / "qhn" / "py.typed").is_file()
+
+
 def test_setup_provides_what_pyproject_calls_dynamic(setup):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(project["dynamic"]) == PROVIDES.keys()

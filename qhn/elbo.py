@@ -39,7 +39,9 @@ class BernoulliPrior:
 
     @property
     def prob_plus(self) -> float | Array: return _sigmoid(self.log_odds)    # P(w_j = +1)
-    def __repr__(self): return f"BernoulliPrior(prob_plus={self.prob_plus})"
+    def __repr__(self):
+        p = self.prob_plus
+        return f"BernoulliPrior(prob_plus={p if isinstance(p, jax.core.Tracer) else np.array2string(np.asarray(p))})"
 
     def means(self, n: int) -> Array: return jnp.tanh(_spread(self.log_odds, n) / 2)                     # (n,) E[w_j]
     def log_prob(self, weights: Array) -> Array: return _prior_log_prob(self, weights)                   # (...) nats

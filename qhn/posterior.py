@@ -139,7 +139,8 @@ def _bins(confidence, n_bins, adaptive):
 
 def _check_bins(p, n_bins, label):
     if isinstance(n_bins, bool) or not isinstance(n_bins, (int, np.integer)) or n_bins < 1: raise ValueError(f"n_bins must be an integer of at least 1, got {n_bins=}")
-    if label is not None and label not in range(np.shape(p)[-1]): raise ValueError(f"label must be None or a class from 0 to {np.shape(p)[-1] - 1}, got {label=}")
+    is_class = isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label < np.shape(p)[-1]
+    if label is not None and not is_class: raise ValueError(f"label must be None or a class from 0 to {np.shape(p)[-1] - 1}, got {label=}")
 
 # %% ../nbs/08_posterior.ipynb #5f28c074
 class Reliability(NamedTuple):

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
-from scipy.special import logsumexp, softmax
 
 from .binn import BiNN, CostTable, _as_float, _batch_size, all_weights, check_memory, check_weights, weights_from_index
 from .datasets import Dataset, check_data
@@ -92,7 +91,7 @@ def _normalised(predictive):
 
 def _log_normalised(predictive, log):
     "Log-probabilities in double precision; those of 0 are minus infinity."
-    if log: return np.asarray(predictive, float) - logsumexp(np.asarray(predictive, float), -1, keepdims=True)
+    if log: return np.asarray(predictive, float) - np.logaddexp.reduce(predictive, -1, float, keepdims=True)
     with np.errstate(divide="ignore"): return np.log(_normalised(predictive))
 
 def _of_label(values, y):
@@ -412,9 +411,9 @@ def loo(
 # %% ../nbs/08_posterior.ipynb #3498205e
 def _left_out(log_l, log_v, every):
     "The estimate from log-likelihoods (S, N), and the log weights (S,) of the draws for the posterior."
-    log_r = log_v[:, None] - log_l
-    pointwise = logsumexp(log_v) - logsumexp(log_r, 0)
-    v, r = softmax(log_v)[:, None], softmax(log_r, 0)
+    log_r, total = log_v[:, None] - log_l, partial(np.logaddexp.reduce, axis=0)
+    pointwise = total(log_v) - total(log_r)
+    v, r = np.exp(log_v - total(log_v))[:, None], np.exp(log_r - total(log_r))
     spread = 0 * r if every else v - r
     error, pointwise_error = np.linalg.norm(spread.sum(1)), np.linalg.norm(spread, axis=0)
     return LeaveOneOut(float(pointwise.sum()), float(error), pointwise, pointwise_error, 1 / (r**2).sum(0))

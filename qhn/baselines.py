@@ -46,7 +46,7 @@ class Bernoulli:
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}."
         return -jax.nn.softplus(-2 * weights * params[0]).sum(-1)
     def probs(self, params):
-        "(2**n,) probabilities, wire 0 most significant."
+        "(2ⁿ,) probabilities, wire 0 most significant."
         _check_table(self.n_qubits)
         return jnp.exp(_outer_sum(-jax.nn.softplus(params[0][:, None] * jnp.array([-2, 2]))))
     def sample(self, params, key, n_samples):
@@ -78,7 +78,7 @@ class Ensemble:
         "(...) log of the share of members that equal each of (..., n) weights."
         return jnp.log((weights @ _signs(params).T == self.n_qubits).mean(-1, dtype=params.dtype))
     def probs(self, params):
-        "(2**n,) share of each network, wire 0 most significant."
+        "(2ⁿ,) share of each network, wire 0 most significant."
         _check_table(self.n_qubits)
         return jnp.zeros(2**self.n_qubits, params.dtype).at[index_from_weights(_signs(params))].add(1 / self.n_networks)
     def sample(self, params, key, n_samples):
@@ -116,7 +116,7 @@ def mean_field(
 
 # %% ../nbs/10_baselines.ipynb #3aca1b47
 def _expected_cost(costs, means):
-    "Mean of (2**n,) costs over independent weights with the given (n,) means."
+    "Mean of (2ⁿ,) costs over independent weights with the given (n,) means."
     for mean in means:
         plus, minus = costs.reshape(2, -1)
         costs = ((1 + mean) * plus + (1 - mean) * minus) / 2
@@ -503,7 +503,7 @@ def _finite_gain(gain):
 # %% ../nbs/10_baselines.ipynb #88f29e99
 @dataclass(frozen=True)
 class Blocks:
-    "Kernel that steps to the best network of the next block of 2**n_bits; it remembers the number of the block."
+    "Kernel that steps to the best network of the next block of 2ⁿ, n = `n_bits`; it remembers the number of the block."
     n_bits: int
 
     def start(self, target, prior, weights): return Chain(weights, _energy(target, prior, weights), jnp.zeros((), jnp.int32))
@@ -525,7 +525,7 @@ def exhaustive_search(
     n_seeds: int = 1,                    # the same network so many times
     progress: bool | str = True,
 ) -> BaselineResult:                     # params (n_seeds, 1, n): the best network
-    "The most probable of all 2**n networks."
+    "The most probable of all 2ⁿ networks."
     n = _width(model)
     if n > 31: raise ValueError(f"model must have at most 31 weights for its networks to be counted, got {n}; use simulated_annealing or straight_through")
     _check_n_seeds(n_seeds)

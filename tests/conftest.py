@@ -1,7 +1,27 @@
-"""What all tests share: the --slow option, double precision, no deadlines, and a drawing backend that needs no screen."""
+"""What all tests share: the --slow option, double precision, no deadlines, programs that compile fast, and a drawing backend that needs no screen."""
+import atexit
+import gc
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 
 os.environ["MPLBACKEND"] = "Agg"  # before anything imports pyplot
+
+# Tests compile thousands of programs and run most of them once: what XLA saves by optimising them it never earns back. All workers, notebooks
+# and other processes that the tests start inherit this environment and share one folder of compiled programs, which goes with the run.
+QUICK = ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", "--xla_cpu_use_fusion_emitters=false")
+if "QHN_TESTS" not in os.environ:
+    os.environ |= {"QHN_TESTS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a worker for each core: more threads only wait for each other
+    os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+    flags = " ".join([*QUICK, os.environ.get("XLA_FLAGS", "")])
+    # XLA ends a process whose flags it does not know, as those of another version than today's may be.
+    known = subprocess.run([sys.executable, "-c", "from jaxlib import xla_client; xla_client.make_cpu_client()"], env=os.environ | {"XLA_FLAGS": flags}, capture_output=True)
+    os.environ["XLA_FLAGS"] = flags if known.returncode == 0 else os.environ.get("XLA_FLAGS", "")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="qhn-compiled-")
+        atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import hypothesis
 import jax
@@ -18,6 +38,19 @@ def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the notebook cells marked `#| slow`")
 
 
+def pytest_collection_modifyitems(items):
+    "Notebooks first: they take longest, and a worker that is done takes over what another has left at its end."
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
+
+
 @pytest.fixture
 def slow(request) -> bool:
     return request.config.getoption("--slow")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs():
+    "A process that kept all of them would hold gigabytes at the end; those that another file needs lie in the folder."
+    yield
+    jax.clear_caches()
+    gc.collect()

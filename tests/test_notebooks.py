@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbdev.test
 import pytest
+from nbdev.test import nbdev_test
 
 ROOT = Path(__file__).parent.parent
 NBS = ROOT / "nbs"
@@ -15,12 +17,23 @@ RUN = "import sys; from nbdev.test import nbdev_test; nbdev_test.__wrapped__(pat
 
 def run(notebook, slow):
     done = subprocess.run([sys.executable, "-c", RUN, notebook, "slow" if slow else ""], cwd=ROOT, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=3600 if slow else 600, env=os.environ | {"IN_TEST": "1"})
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"IN_TEST": "1"})
     if done.returncode: pytest.fail(f"{notebook.name} did not run to its end:\n{done.stdout}", pytrace=False)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.relative_to(NBS).with_suffix("").as_posix())
 def test_notebook(notebook, slow): run(notebook, slow)
+
+
+def test_nbdev_test_would_run_the_same(monkeypatch):
+    "The same notebooks with the same cells left out, so that nothing is gained by a second run of them all."
+    ran = []
+    monkeypatch.setattr(nbdev.test, "parallel", lambda function, files, **options: ran.append((files, options)) or [(True, 0.0)] * len(files))
+    nbdev_test.__wrapped__()
+    for notebook in NOTEBOOKS: nbdev_test.__wrapped__(path=str(notebook), n_workers=0)
+    (together, options), *alone = ran
+    assert together == NOTEBOOKS == [notebook for (notebook,), _ in alone]
+    for part in ("skip_flags", "force_flags", "basepath"): assert all(each[part] == options[part] for _, each in alone)
 
 
 def test_hardware_page_runs_on_another_device(tmp_path):

@@ -22,7 +22,7 @@ KEY = jax.random.key(0)
 
 
 def start(task, n_devices, *where):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={n_devices}", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen([sys.executable, str(WORKER), task, *map(str, where)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -28,9 +28,9 @@ def definitions() -> list:  # (syntax tree, the lines of its file, the file from
 
 def definition(symbol):  # None if the package does not define it
     "A symbol's entry of `definitions`. The docstring decides between two of one name: a notebook's own symbols know no module."
-    home = (getattr(symbol, "__module__", None) or "").partition(".")[0]
+    home, name = (getattr(symbol, "__module__", None) or "").partition(".")[0], getattr(symbol, "__qualname__", None)
     if home not in ("__main__", get_config().lib_path.name): return None
-    named = [found for found in definitions() if found[0].name == getattr(symbol, "__name__", None)]
+    named = [found for found in definitions() if found[0].name == name]
     text = inspect.cleandoc(symbol.__doc__ or "")
     return next((found for found in named if ast.get_docstring(found[0]) == text), named[0] if named else None)
 
@@ -90,11 +90,15 @@ def plain(text) -> str:
 
 
 class Renderer(BasicMarkdownRenderer):
-    "An entry of the site: heading, link to the source, signature, docstring, methods."
+    "An entry of the site: heading, link to the source, signature, docstring, methods. What the package does not define is nbdev's to show."
+    def __init__(self, sym, name=None, title_level=3):
+        self.found = definition(sym)
+        if self.found is None: super().__init__(sym, name=name, title_level=title_level)
+        else: self.sym, self.nm, self.title_level = sym, name or self.found[0].name, title_level    # it would evaluate annotations as well
+
     def _repr_markdown_(self):
-        found = definition(self.sym)
-        if found is None: return super()._repr_markdown_()
-        (node, lines, path), cfg = found, get_config()
+        if self.found is None: return super()._repr_markdown_()
+        (node, lines, path), cfg = self.found, get_config()
         is_class = isinstance(node, ast.ClassDef)
         shown = (signature(self.sym) if is_class else heading(node, lines)).replace("`", "")    # nbdev links what stands in backticks
         link = f"[source]({cfg.git_url}/blob/{cfg.branch}/{path}#L{node.lineno})"

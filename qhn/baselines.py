@@ -149,7 +149,7 @@ class NaturalGradient:
     def prepare(self, target): return target
     def __call__(self, objective, distribution, target, prior, params, key, step=0):
         if self.batch_size is not None: _check_batch(target.data, self.batch_size)
-        prior_params, means = _natural(prior, distribution.n_qubits), distribution.means(params)
+        prior_params, means = prior.natural_params(distribution.n_qubits), distribution.means(params)
         if isinstance(target.model, CostTable):
             nll, slope = jax.value_and_grad(_expected_cost, 1)(target.model.costs, means)
             error = jnp.zeros_like(nll)
@@ -161,8 +161,6 @@ class NaturalGradient:
         return Estimate(Loss(nll + weight * divergence, nll, divergence), slope + weight * (params - prior_params), {"loss_error": error})
 
 # %% ../nbs/10_baselines.ipynb #c7cca75b
-def _natural(prior, n): return jnp.arctanh(prior.means(n))
-
 def _check_positive(name, value):
     if isinstance(value, (bool, str)) or not np.isreal(value) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be positive and finite, got {name}={value!r}")
@@ -212,7 +210,7 @@ class StraightThrough:
         if self.batch_size is not None: _check_batch(target.data, self.batch_size)
         weights, weight = _signs(params[0]), at_step(objective.weight, step)
         (nll, variance), slope = jax.value_and_grad(_cost, 1, has_aux=True)(target, weights, key, self.batch_size)
-        divergence, prior_slope = -prior.log_prob(weights), -_natural(prior, len(weights))
+        divergence, prior_slope = -prior.log_prob(weights), -prior.natural_params(len(weights))
         return Estimate(Loss(nll + weight * divergence, nll, divergence), (slope + weight * prior_slope)[None], {"loss_error": jnp.sqrt(variance)})
 
 # %% ../nbs/10_baselines.ipynb #d92693e8
@@ -437,7 +435,7 @@ def _gains(target, prior, weights, energy):
     return jax.lax.map(fall, jnp.arange(len(weights)), batch_size=64)
 
 def _linear_gains(target, prior, weights):
-    return 2 * weights[:, None] * jnp.stack([jax.grad(target.costs)(weights), -_natural(prior, len(weights))], -1)
+    return 2 * weights[:, None] * jnp.stack([jax.grad(target.costs)(weights), -prior.natural_params(len(weights))], -1)
 
 # %% ../nbs/10_baselines.ipynb #ee1e61c3
 def locally_balanced(

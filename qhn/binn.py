@@ -163,8 +163,6 @@ def _check_features(x, layer_sizes):
     if x.ndim != 2 or x.shape[1] != layer_sizes[0]:
         raise ValueError(f"x must have shape (n_points, {layer_sizes[0]}) for {layer_sizes=}, got shape {x.shape}")
 
-_as_float = as_float    # under its old name for later chapters
-
 # %% ../nbs/01_binn.ipynb #4531f93a
 def _to_name(function):
     "(module, name) under which a wrapped function is found again; other functions as they are."

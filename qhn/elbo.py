@@ -44,6 +44,7 @@ class BernoulliPrior:
         return f"BernoulliPrior(prob_plus={p if isinstance(p, jax.core.Tracer) else np.array2string(np.asarray(p))})"
 
     def means(self, n: int) -> Array: return jnp.tanh(_spread(self.log_odds, n) / 2)                     # (n,) E[w_j]
+    def natural_params(self, n: int) -> Array: return _spread(self.log_odds, n) / 2                      # (n,) λ_j, P(w_j = ±1) ∝ exp(±λ_j)
     def log_prob(self, weights: Array) -> Array: return _prior_log_prob(self, weights)                   # (...) nats
     def table(self, n: int) -> Array: return _prior_table(self, n)                                       # (2**n,) log p(w), basis order
     def cross_entropy(self, q: Array) -> Array: return -_mean_log_prior(self, q)                         # -Σ q(w) log p(w) of (2**n,) q, nats

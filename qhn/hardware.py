@@ -436,6 +436,8 @@ class HardwareSampler:
     def n_qubits(self) -> int: return self.ansatz.n_qubits
     @property
     def param_shape(self) -> tuple[int, int]: return self.ansatz.param_shape
+    @property
+    def frequencies(self) -> tuple: return self.ansatz.frequencies
 
     def init(self, key, noise=None): return self.ansatz.init(key, noise)
     def sample(self, params, key, n_samples):    # -> (n_samples, n)

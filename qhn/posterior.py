@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
-from .binn import BiNN, CostTable, _as_float, _batch_size, all_weights, check_memory, check_weights, weights_from_index
-from .datasets import Dataset, check_data
+from .binn import BiNN, CostTable, _batch_size, all_weights, check_memory, check_weights, weights_from_index
+from .datasets import as_float, Dataset, check_data
 from .elbo import BernoulliPrior, _entropy, check_distribution
 
 # %% ../nbs/08_posterior.ipynb #1f6fa062
@@ -49,7 +49,7 @@ def _over_networks(answers, binn, q, x):
         raise ValueError(f"q must have 2**{binn.n_weights} entries along the last axis, one for each network, got shape {np.shape(q)}; "
                          "where only samples exist, use posterior_predictive_from_samples")
     check_distribution("q", q)
-    q, x = _as_float(q), _as_float(x)
+    q, x = as_float(q), as_float(x)
     return _mixture(answers, binn, q.reshape(-1, q.shape[-1]), x).reshape(*q.shape[:-1], len(x), -1)
 
 # %% ../nbs/08_posterior.ipynb #2e403840
@@ -230,7 +230,7 @@ def _over_samples(answers, binn, weights, x):
     if jnp.ndim(weights) != 2 or len(weights) < 2:
         raise ValueError(f"weights must have shape (S, n_weights), S at least 2 for a standard error, got shape {jnp.shape(weights)}")
     check_weights(weights, binn.n_weights)
-    mean, squares = _sampled(answers, binn, jnp.asarray(weights), _as_float(x))
+    mean, squares = _sampled(answers, binn, jnp.asarray(weights), as_float(x))
     return mean, jnp.sqrt(squares / (len(weights) - 1))
 
 # %% ../nbs/08_posterior.ipynb #ca44d9c3
@@ -280,7 +280,7 @@ def predictive_uncertainty(
     x: Array,     # (N, n_inputs)
 ) -> Uncertainty:
     "Entropy of the mixture of all networks, and what it is made of."
-    answers, q, x = _over_networks(_doubts, binn, q, x), _as_float(q), _as_float(x)
+    answers, q, x = _over_networks(_doubts, binn, q, x), as_float(q), as_float(x)
     p = answers[..., :-1]
     means = p / p.sum(-1, keepdims=True)    # q sums to one, but for rounding
     variance = _variance(binn, q.reshape(-1, q.shape[-1]), x, means.reshape(-1, *p.shape[-2:]))
@@ -350,7 +350,7 @@ def _checked_draws(binn, weights, x, y, log_q):
     if log_q is not None and np.shape(log_q) != np.shape(weights)[:-1]:
         raise ValueError(f"log_q must have shape {np.shape(weights)[:-1]}, one number for each network, got shape {np.shape(log_q)}")
     _check_inputs(binn, x); check_data(x, y, binn.n_classes); check_weights(weights, binn.n_weights)
-    weights, x = jnp.asarray(weights), _as_float(x)
+    weights, x = jnp.asarray(weights), as_float(x)
     weights = weights.reshape(-1, *weights.shape[-2:])
     n_networks = math.prod(weights.shape[:2])
     check_memory(n_networks * len(x) * 16, f"log-likelihoods of {n_networks} networks at {len(x)} points", "fewer samples")

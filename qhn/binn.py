@@ -266,7 +266,7 @@ def _check_costs(costs):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class CostTable:
-    "A model made of 2**n numbers: the negative log-likelihood of each network, in nats, in basis order."
+    "A model made of 2ⁿ numbers: the negative log-likelihood of each network, in nats, in basis order."
     costs: Array   # (2**n,) finite
 
     def __post_init__(self):

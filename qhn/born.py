@@ -927,7 +927,7 @@ class Implicit(Protocol):
 class Explicit(Implicit, Protocol):
     "A distribution that also knows its probabilities: a simulation. Both methods are differentiable in `params`."
     def log_prob(self, params, weights): "Real `params`, (..., n) weights in {-1, +1} -> (...) log q(w) in nats, -inf where q(w) = 0, dtype of `params`."
-    def probs(self, params): "Real `params` -> (2**n,) probabilities of sum one, wire 0 most significant, dtype of `params`."
+    def probs(self, params): "Real `params` -> (2ⁿ,) probabilities of sum one, wire 0 most significant, dtype of `params`."
 
 # %% ../nbs/03_born.ipynb #a7dff306
 _OPTIONAL = ("log_prob", "probs", "sample_and_log_prob", "means", "pair_means", "entropy_estimate", "ansatz",

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
-from scipy.special import expit
 from .binn import (BiNN, _batch_size, _is_odd, check_memory, check_weights, index_from_weights, unit_wires, weights_from_index)
 from .datasets import as_float, check_data
 
@@ -53,7 +52,7 @@ class BernoulliPrior:
 
 # %% ../nbs/04_elbo.ipynb #370039c5
 def _spread(value, n):
-    value = jnp.asarray(value, float) if not isinstance(value, Array) else value
+    value = jnp.asarray(value)
     if value.ndim and value.shape != (n,):
         raise ValueError(f"prob_plus must be one number or have shape ({n},), one per weight, got shape {value.shape}")
     return jnp.broadcast_to(value, (n,))
@@ -103,13 +102,14 @@ def _log_odds(prob_plus):
     if np.ndim(p) > 1: raise ValueError(f"prob_plus must be one number or have shape (n,), got shape {np.shape(p)}")
     if not np.all((np.asarray(p) > 0) & (np.asarray(p) < 1)):
         raise ValueError(f"prob_plus must lie strictly between 0 and 1, got prob_plus={p}")
-    p = np.asarray(p, float)
-    odds = np.log(p) - np.log1p(-p)
+    exact = np.asarray(p, float)
+    odds = np.log(exact) - np.log1p(-exact)
+    if isinstance(p, (Array, np.ndarray, np.generic)): return odds.astype(p.dtype)    # in the precision that it came in
     return odds if odds.ndim else float(odds)
 
 def _sigmoid(log_odds):
     if isinstance(log_odds, Array): return jax.nn.sigmoid(log_odds)
-    return expit(np.asarray(log_odds, float))[()]    # in double precision
+    return np.exp(-np.logaddexp(0, -np.asarray(log_odds)))    # in double precision
 
 # %% ../nbs/04_elbo.ipynb #4493d08e
 def _check_temperature(temperature):

@@ -1,4 +1,5 @@
 """Read settings.ini, the one place that describes the package, and hand it to setuptools."""
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -11,11 +12,20 @@ cfg = parser["DEFAULT"]
 
 STATUS = {"1": "1 - Planning", "2": "2 - Pre-Alpha", "3": "3 - Alpha", "4": "4 - Beta", "5": "5 - Production/Stable"}
 
+def absolute(text):
+    "Markdown whose links and pictures point into the repository at this version: a package index shows README.md without it."
+    tree, code = f"v{cfg['version']}", r"(^```.*?^```|`[^`\n]*`)"
+    def resolved(part):
+        part = re.sub(r'(!\[[^\]]*\]\(|<img src=")(?!https?:)', rf"\1{cfg['git_url']}/raw/{tree}/", part)
+        return re.sub(r"(?<=\]\()(?!https?:|mailto:|#)", f"{cfg['git_url']}/blob/{tree}/", part)
+    return "".join(part if i % 2 else resolved(part) for i, part in enumerate(re.split(code, text, flags=re.M | re.S)))
+
+
 setup(
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],
-    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description=absolute((here / "README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",
     author=cfg["author"],
     license=cfg["license"],
@@ -31,6 +41,7 @@ setup(
     ],
     python_requires=f">={cfg['min_python']}",
     packages=[cfg["lib_name"]],
+    package_data={cfg["lib_name"]: ["py.typed"]},
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split(), "bench": cfg["bench_requirements"].split(), "mitigation": cfg["mitigation_requirements"].split(),
                     "arviz": cfg["arviz_requirements"].split()},

@@ -6,6 +6,7 @@ GitHub shows plain Markdown, so what only Quarto understands is put in plain wor
 cross-references, divs and attributes. `files` returns what would be written, so that a test can tell whether README.md is fresh.
 """
 import base64
+import html
 import re
 from pathlib import Path
 
@@ -76,6 +77,12 @@ def markdown(text, figures) -> str:
 def png(output): return output.get("data", {}).get("image/png")
 
 
+def picture(output, name, text) -> str:
+    "A picture, as wide as it was drawn: one of double resolution says so in its metadata."
+    width = output.metadata.get("image/png", {}).get("width")
+    return f'<img src="{name}" width="{width}" alt="{html.escape(text)}">' if width else f"![{text}]({name})"
+
+
 def readme_cells(nb, out):
     "The cells that README.md shows; the pictures among their outputs go to `out`, path -> bytes."
     drawn = [directives(cell) for cell in nb.cells if cell.cell_type == "code" and any(map(png, cell.outputs))]
@@ -93,7 +100,7 @@ def readme_cells(nb, out):
                 name = f"{PICTURES}/figure-{len(out) + 1}.png"
                 out[name] = base64.b64decode(png(output))
                 caption = markdown(opts.get("fig-cap", ""), figures)
-                output.data = {"text/markdown": f"![{opts.get('fig-alt', '')}]({name})\n\n*{caption}*"}
+                output.data = {"text/markdown": f"{picture(output, name, opts.get('fig-alt', ''))}\n\n*{caption}*"}
             else:
                 output.get("data", {}).pop("text/html", None)  # GitHub drops its styles: the plain text is easier to read
         if opts.get("echo") != "false" and cell.source: yield cell

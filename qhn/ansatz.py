@@ -70,6 +70,11 @@ class Ansatz:
         return tuple(range(turns[-1] + 1 if turns else 0, len(self.rotations)))
 
     @property
+    def frequencies(self) -> tuple[tuple[float, ...], ...]:    # one entry for each flat parameter
+        "Frequencies at which q depends on each angle: 1 for a Pauli rotation, none for an angle that cannot be seen."
+        return tuple(() if row in self.unseen_rows else (1.0,) for row in range(len(self.rotations)) for _ in range(self.n_qubits))
+
+    @property
     def param_shape(self) -> tuple[int, int]:    # (n_rotation_moments, n_qubits)
         "Shape of the parameter array."
         return (len(self.rotations), self.n_qubits)

@@ -46,7 +46,7 @@ class Bernoulli:
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}."
         return -jax.nn.softplus(-2 * weights * params[0]).sum(-1)
     def probs(self, params):
-        "(2**n,) probabilities, wire 0 most significant."
+        "(2ⁿ,) probabilities, wire 0 most significant."
         _check_table(self.n_qubits)
         return jnp.exp(_outer_sum(-jax.nn.softplus(params[0][:, None] * jnp.array([-2, 2]))))
     def sample(self, params, key, n_samples):
@@ -78,7 +78,7 @@ class Ensemble:
         "(...) log of the share of members that equal each of (..., n) weights."
         return jnp.log((weights @ _signs(params).T == self.n_qubits).mean(-1, dtype=params.dtype))
     def probs(self, params):
-        "(2**n,) share of each network, wire 0 most significant."
+        "(2ⁿ,) share of each network, wire 0 most significant."
         _check_table(self.n_qubits)
         return jnp.zeros(2**self.n_qubits, params.dtype).at[index_from_weights(_signs(params))].add(1 / self.n_networks)
     def sample(self, params, key, n_samples):
@@ -116,7 +116,7 @@ def mean_field(
 
 # %% ../nbs/10_baselines.ipynb #3aca1b47
 def _expected_cost(costs, means):
-    "Mean of (2**n,) costs over independent weights with the given (n,) means."
+    "Mean of (2ⁿ,) costs over independent weights with the given (n,) means."
     for mean in means:
         plus, minus = costs.reshape(2, -1)
         costs = ((1 + mean) * plus + (1 - mean) * minus) / 2
@@ -149,7 +149,7 @@ class NaturalGradient:
     def prepare(self, target): return target
     def __call__(self, objective, distribution, target, prior, params, key, step=0):
         if self.batch_size is not None: _check_batch(target.data, self.batch_size)
-        prior_params, means = _natural(prior, distribution.n_qubits), distribution.means(params)
+        prior_params, means = prior.natural_params(distribution.n_qubits), distribution.means(params)
         if isinstance(target.model, CostTable):
             nll, slope = jax.value_and_grad(_expected_cost, 1)(target.model.costs, means)
             error = jnp.zeros_like(nll)
@@ -161,8 +161,6 @@ class NaturalGradient:
         return Estimate(Loss(nll + weight * divergence, nll, divergence), slope + weight * (params - prior_params), {"loss_error": error})
 
 # %% ../nbs/10_baselines.ipynb #c7cca75b
-def _natural(prior, n): return jnp.arctanh(prior.means(n))
-
 def _check_positive(name, value):
     if isinstance(value, (bool, str)) or not np.isreal(value) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be positive and finite, got {name}={value!r}")
@@ -212,7 +210,7 @@ class StraightThrough:
         if self.batch_size is not None: _check_batch(target.data, self.batch_size)
         weights, weight = _signs(params[0]), at_step(objective.weight, step)
         (nll, variance), slope = jax.value_and_grad(_cost, 1, has_aux=True)(target, weights, key, self.batch_size)
-        divergence, prior_slope = -prior.log_prob(weights), -_natural(prior, len(weights))
+        divergence, prior_slope = -prior.log_prob(weights), -prior.natural_params(len(weights))
         return Estimate(Loss(nll + weight * divergence, nll, divergence), (slope + weight * prior_slope)[None], {"loss_error": jnp.sqrt(variance)})
 
 # %% ../nbs/10_baselines.ipynb #d92693e8
@@ -437,7 +435,7 @@ def _gains(target, prior, weights, energy):
     return jax.lax.map(fall, jnp.arange(len(weights)), batch_size=64)
 
 def _linear_gains(target, prior, weights):
-    return 2 * weights[:, None] * jnp.stack([jax.grad(target.costs)(weights), -_natural(prior, len(weights))], -1)
+    return 2 * weights[:, None] * jnp.stack([jax.grad(target.costs)(weights), -prior.natural_params(len(weights))], -1)
 
 # %% ../nbs/10_baselines.ipynb #ee1e61c3
 def locally_balanced(
@@ -503,7 +501,7 @@ def _finite_gain(gain):
 # %% ../nbs/10_baselines.ipynb #88f29e99
 @dataclass(frozen=True)
 class Blocks:
-    "Kernel that steps to the best network of the next block of 2**n_bits; it remembers the number of the block."
+    "Kernel that steps to the best network of the next block of 2ⁿ, n = `n_bits`; it remembers the number of the block."
     n_bits: int
 
     def start(self, target, prior, weights): return Chain(weights, _energy(target, prior, weights), jnp.zeros((), jnp.int32))
@@ -525,7 +523,7 @@ def exhaustive_search(
     n_seeds: int = 1,                    # the same network so many times
     progress: bool | str = True,
 ) -> BaselineResult:                     # params (n_seeds, 1, n): the best network
-    "The most probable of all 2**n networks."
+    "The most probable of all 2ⁿ networks."
     n = _width(model)
     if n > 31: raise ValueError(f"model must have at most 31 weights for its networks to be counted, got {n}; use simulated_annealing or straight_through")
     _check_n_seeds(n_seeds)

@@ -7,7 +7,7 @@ __all__ = ['weights_from_index', 'check_weights', 'index_from_weights', 'check_m
            'log_likelihood_table', 'unit_wires', 'flip_unit', 'swap_units']
 
 # %% ../nbs/01_binn.ipynb #4642515d
-import math, operator, os
+import importlib, math, operator, os, sys, types
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,17 +15,22 @@ from functools import lru_cache
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
-from .datasets import check_data
+from .datasets import as_float, check_data
 
 # %% ../nbs/01_binn.ipynb #04e04c54
 def _is_traced(value): return isinstance(value, jax.core.Tracer)   # inside jit or grad: shape known, values not
 
 def _place_values(n):
-    "2**(n-1), ..., 2, 1: what each wire adds to a basis index."
+    "What each wire adds to a basis index: 2ⁿ⁻¹, ..., 2, 1."
     if not 1 <= n <= 31:
         raise ValueError(f"n must lie between 1 and 31, got {n=}: a basis index of more bits overflows a 32-bit integer; "
                          "draw networks by sampling instead of numbering them")
     return np.int32(1) << np.arange(n, dtype=np.int32)[::-1]
+
+def _sign_type(dtype):
+    "A type that can hold both -1 and +1; an unsigned one would turn -1 into 255."
+    if any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.signedinteger)): return dtype
+    raise TypeError(f"dtype must be a type of floats or of signed integers, which can hold -1, got dtype={dtype}")
 
 def _check_index(index, n):
     if not jnp.issubdtype(index.dtype, jnp.integer): raise TypeError(f"index must hold integers, got dtype {index.dtype}")
@@ -40,7 +45,7 @@ def weights_from_index(
     dtype: type = float,   # of the result; float is JAX's default float
 ) -> Array:                # (..., n) entries in {-1, +1}
     "Weights of the networks with the given numbers: w_j = 1 - 2 b_j, wire 0 the most significant bit."
-    places = _place_values(n)
+    places, dtype = _place_values(n), _sign_type(dtype)
     index = index if _is_traced(index) else np.asarray(index)
     _check_index(index, n)
     return jnp.where((jnp.asarray(index)[..., None] & places) > 0, -1.0, 1.0).astype(dtype)
@@ -68,10 +73,10 @@ def index_from_weights(
     weights: Array,   # (..., n) entries in {-1, +1}, n at most 31
 ) -> Array:           # (...) integers, basis states 0..2**n-1
     "Number of each network: the inverse of `weights_from_index`."
-    weights = jnp.asarray(weights)
-    check_weights(weights, weights.shape[-1])
+    weights = weights if isinstance(weights, Array) else np.asarray(weights)
+    check_weights(weights, weights.shape[-1])    # before JAX narrows them
     places = _place_values(weights.shape[-1])
-    return jnp.where(weights < 0, places, 0).sum(-1)
+    return jnp.where(jnp.asarray(weights) < 0, places, 0).sum(-1)
 
 # %% ../nbs/01_binn.ipynb #49bf2124
 def _physical_memory():
@@ -158,9 +163,18 @@ def _check_features(x, layer_sizes):
     if x.ndim != 2 or x.shape[1] != layer_sizes[0]:
         raise ValueError(f"x must have shape (n_points, {layer_sizes[0]}) for {layer_sizes=}, got shape {x.shape}")
 
-def _as_float(x):
-    x = jnp.asarray(x)
-    return x.astype(jnp.result_type(x, float))   # integers become floats, floats keep their precision
+# %% ../nbs/01_binn.ipynb #4531f93a
+def _to_name(function):
+    "(module, name) under which a wrapped function is found again; other functions as they are."
+    homes, own, name = ["jax.numpy", "jax.nn"], getattr(function, "__module__", ""), getattr(function, "__name__", "")
+    if not isinstance(function, types.FunctionType) and own != "__main__": homes.append(own)
+    for home in homes:
+        if getattr(sys.modules.get(home), name, None) is function: return home, name
+    return function
+
+def _from_name(name):
+    if not isinstance(name, tuple): return name
+    return getattr(importlib.import_module(name[0]), name[1])
 
 # %% ../nbs/01_binn.ipynb #8835fad2
 @jax.tree_util.register_static
@@ -177,6 +191,10 @@ class BiNN:
         if not callable(self.activation): raise TypeError(f"activation must be a function such as jnp.tanh, got {self.activation!r}")
         if not 0 < self.logit_scale < math.inf: raise ValueError(f"logit_scale must be positive and finite, got logit_scale={self.logit_scale}")
 
+    # what pickle and copy take and give back
+    def __getstate__(self): return {**vars(self), "activation": _to_name(self.activation)}
+    def __setstate__(self, state): vars(self).update(state, activation=_from_name(state["activation"]))
+
     @property
     def n_weights(self) -> int: return _n_weights(self.layer_sizes)
     @property
@@ -187,7 +205,7 @@ class BiNN:
         weights: Array,                # (..., n_weights) any real numbers
     ) -> list[tuple[Array, Array]]:    # per layer W (..., n_out, n_in) and b (..., n_out)
         "Weight matrices and biases, taken from the wires where they sit."
-        weights = jnp.asarray(weights)
+        weights = as_float(weights, "weights")
         _check_width(weights, self.n_weights)
         return [(weights[..., w], weights[..., b]) for w, b in zip(*_layout(self.layer_sizes))]
 
@@ -197,7 +215,7 @@ class BiNN:
         x: Array,         # (N, n_inputs)
     ) -> Array:           # (..., N, n_outputs)
         "Logits of each network at each point."
-        x = _as_float(x)
+        x = as_float(x)
         _check_features(x, self.layer_sizes)
         return _logits(self.unpack(weights), x, self.activation, self.logit_scale)
 
@@ -238,7 +256,6 @@ def _table(binn, x, y):
 
 # %% ../nbs/01_binn.ipynb #b2f3efe2
 def _check_costs(costs):
-    costs = costs if _is_traced(costs) else np.asarray(costs)
     n_costs = costs.shape[-1] if costs.ndim else 0
     if n_costs < 2 or n_costs & (n_costs - 1):
         raise ValueError(f"costs must have 2**n entries along the last axis, one for each network of n weights, got shape {costs.shape}")
@@ -249,13 +266,14 @@ def _check_costs(costs):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class CostTable:
-    "A model made of 2**n numbers: the negative log-likelihood of each network, in nats, in basis order."
+    "A model made of 2ⁿ numbers: the negative log-likelihood of each network, in nats, in basis order."
     costs: Array   # (2**n,) finite
 
     def __post_init__(self):
-        if not isinstance(self.costs, (Array, np.ndarray, list, tuple)): return   # JAX rebuilds pytrees around other things
+        arrays = isinstance(self.costs, (list, tuple)) or hasattr(self.costs, "__array__")
+        if not arrays or isinstance(self.costs, np.generic): return   # JAX rebuilds pytrees around other things
+        object.__setattr__(self, "costs", as_float(self.costs, "costs"))
         _check_costs(self.costs)
-        object.__setattr__(self, "costs", _as_float(self.costs))
 
     @property
     def n_weights(self) -> int: return self.costs.shape[-1].bit_length() - 1
@@ -280,7 +298,7 @@ def log_likelihood_table(
     if isinstance(model, CostTable): return -model.costs
     if not isinstance(model, BiNN): raise TypeError(f"model must be a BiNN or a CostTable, got {type(model).__name__}")
     check_data(x, y, model.n_classes)
-    x, y = _as_float(x), jnp.asarray(y)
+    x, y = as_float(x), jnp.asarray(y)
     _check_features(x, model.layer_sizes)
     check_memory(2**model.n_weights * x.dtype.itemsize, f"a table of 2**{model.n_weights} log-likelihoods",
                  "log_likelihood on sampled weights")

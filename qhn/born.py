@@ -6,7 +6,7 @@
 __all__ = ['bond_dims', 'cores', 'by_pairs', 'pair_cores', 'EngineCost', 'engine_cost', 'statevector', 'probs', 'log_prob',
            'sample_from_probs', 'sample', 'sample_and_log_prob', 'expect_product', 'parities', 'means', 'pair_means',
            'entropy_estimate', 'real_matrices', 'contract_pairs', 'pair_engine', 'expect_pair_product', 'Implicit',
-           'Explicit', 'BornMachine', 'SampleOnly']
+           'Explicit', 'abilities', 'cost_of', 'gradient_bytes', 'BornMachine', 'SampleOnly']
 
 # %% ../nbs/03_born.ipynb #78b388aa
 from dataclasses import dataclass
@@ -611,7 +611,7 @@ def log_prob(
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (...) natural logarithms, -inf where q(w) = 0
     "log q(w) in O(n χ²) per weight vector, at any n; differentiable in `params`, with slope 0 where q(w) = 0. `ValueError`: weights that are not n signs."
-    if isinstance(weights, (list, tuple)): weights = jnp.asarray(weights)
+    if isinstance(weights, (list, tuple)): weights = np.asarray(weights)
     check_weights(weights, ansatz.n_qubits)
     return _log_prob(ansatz, check_params(ansatz, params), jnp.asarray(weights), _engine(ansatz, engine, per_string=True))
 
@@ -756,7 +756,7 @@ def parities(
     engine: str | None = None,   # None chooses by `engine_cost`
 ) -> Array:                      # (...) between -1 and 1
     "⟨Z_S⟩ = E_q Π_{j in S} w_j of each subset, in O(n χ³) each. `ValueError`: subsets of another shape."
-    subsets = jnp.asarray(subsets)
+    subsets = subsets if isinstance(subsets, Array) else np.asarray(subsets)
     if subsets.shape[-1:] != (ansatz.n_qubits,):
         raise ValueError(f"subsets must have shape (..., {ansatz.n_qubits}), one entry per wire, got shape {subsets.shape}")
     return expect_product(ansatz, params, jnp.stack([jnp.ones(subsets.shape), 1 - 2. * (subsets != 0)], -1), engine)
@@ -927,7 +927,42 @@ class Implicit(Protocol):
 class Explicit(Implicit, Protocol):
     "A distribution that also knows its probabilities: a simulation. Both methods are differentiable in `params`."
     def log_prob(self, params, weights): "Real `params`, (..., n) weights in {-1, +1} -> (...) log q(w) in nats, -inf where q(w) = 0, dtype of `params`."
-    def probs(self, params): "Real `params` -> (2**n,) probabilities of sum one, wire 0 most significant, dtype of `params`."
+    def probs(self, params): "Real `params` -> (2ⁿ,) probabilities of sum one, wire 0 most significant, dtype of `params`."
+
+# %% ../nbs/03_born.ipynb #a7dff306
+_OPTIONAL = ("log_prob", "probs", "sample_and_log_prob", "means", "pair_means", "entropy_estimate", "ansatz",
+             "frequencies", "cost", "bytes", "sample_batch", "usage")
+
+def abilities(
+    distribution: Implicit,    # any distribution
+) -> frozenset[str]:           # names out of `log_prob`, `probs`, `means`, `frequencies`, `sample_batch` and others
+    "What a distribution answers besides `sample`. One made from others says so itself, in `abilities`."
+    found = (name for name in _OPTIONAL if hasattr(distribution, name))
+    return frozenset(getattr(distribution, "abilities", found))
+
+# %% ../nbs/03_born.ipynb #920fe280
+def cost_of(
+    distribution: Implicit,
+    question: str,    # "probs": all probabilities; "log_prob": of one string
+) -> int:             # floating-point operations
+    "Estimated price of an answer: what the distribution says, or that of independent weights."
+    if "cost" in abilities(distribution): return distribution.cost(question)
+    n = distribution.n_qubits
+    return 8 * n if question == "log_prob" else 8 * 2**n
+
+def gradient_bytes(
+    distribution: Implicit,
+) -> int:
+    "Memory of the gradient of all probabilities at one set of parameters: what the distribution says, or five tables."
+    if "bytes" in abilities(distribution): return distribution.bytes("probs")
+    return 5 * 2**distribution.n_qubits * jnp.result_type(float).itemsize
+
+# %% ../nbs/03_born.ipynb #ff4796eb
+def _circuit_cost(ansatz, engine, question):
+    cost = engine_cost(ansatz)
+    if engine == "dense": return cost.dense
+    if question == "probs": return cost.mps if engine == "mps" else min(cost.mps, cost.dense)
+    return 16 * ansatz.n_qubits * _chi(ansatz)**2 if (engine or cost.cheaper_per_string) == "mps" else cost.dense
 
 # %% ../nbs/03_born.ipynb #70f216b6
 @dataclass(frozen=True)
@@ -941,11 +976,20 @@ class BornMachine:
     def n_qubits(self) -> int: return self.ansatz.n_qubits
     @property
     def param_shape(self) -> tuple: return self.ansatz.param_shape
+    @property
+    def frequencies(self) -> tuple: return self.ansatz.frequencies
+    def cost(self, question):
+        "Operations of all probabilities (\"probs\") or of one string (\"log_prob\")."
+        return _circuit_cost(self.ansatz, self.engine, question)
+    def bytes(self, question):
+        "Memory of the gradient of all probabilities: states and derivatives, as XLA's own account has it."
+        dense = self.engine == "dense" or (self.engine is None and engine_cost(self.ansatz).cheaper == "dense")
+        return (10 if dense else 5) * 2**self.n_qubits * jnp.result_type(float).itemsize
     def init(self, key, noise=None):
         "Starting angles in radians, shape `param_shape`, as `Ansatz.init`."
         return self.ansatz.init(key, noise)
     def probs(self, params):
-        "(2**n,) probabilities, wire 0 most significant."
+        "(2ⁿ,) probabilities, wire 0 most significant."
         return probs(self.ansatz, params, self.engine)
     def log_prob(self, params, weights):
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}."
@@ -969,10 +1013,19 @@ class BornMachine:
 # %% ../nbs/03_born.ipynb #7c5030e2
 class _Derived:
     "What a distribution that is made from another one takes over from it."
+    _passed_on = frozenset()    # abilities that it has wherever its source has them
+
+    @property
+    def abilities(self) -> frozenset: return abilities(self.source) & self._passed_on | {"cost", "bytes"}
     @property
     def n_qubits(self) -> int: return self.source.n_qubits
     @property
     def param_shape(self) -> tuple: return self.source.param_shape
+    @property
+    def frequencies(self) -> tuple: return self.source.frequencies
+    def cost(self, question): return cost_of(self.source, question)
+    def bytes(self, question): return gradient_bytes(self.source)
+    def usage(self): return self.source.usage()
     def init(self, key, noise=None):
         "Starting parameters of the source, shape `param_shape`."
         return self.source.init(key, noise)
@@ -981,7 +1034,11 @@ class _Derived:
 class SampleOnly(_Derived):
     "An implicit distribution: the samples of another one, its probabilities hidden. A stand-in for a device."
     source: Implicit    # where the samples come from
+    _passed_on = frozenset({"frequencies", "sample_batch", "usage"})
 
     def sample(self, params, key, n_samples):
         "(n_samples, n) weights in {-1, +1} drawn by the source."
         return self.source.sample(params, key, n_samples)
+    def sample_batch(self, params, n_samples):
+        "(B, n_samples, n) weights drawn by the source outside JAX."
+        return self.source.sample_batch(params, n_samples)

@@ -14,19 +14,12 @@ from jax.scipy.special import logsumexp
 from .elbo import Loss, Schedule, _n_bits, at_step
 from .mmd import _as_word_weights, _spectrum, walsh_hadamard
 
-# %% ../nbs/07b_divergences.ipynb #93c8f18f
-class _OfTheTable:
-    "What the estimators ask of an objective that exists for tables only."
-    needs_log_prob = True
-
-    def _refuse(self, *args, **options): raise TypeError(f"{type(self).__name__} needs the probabilities of all networks; use estimator=Exact()")
-    from_samples = credits = witness = known = unknown = _refuse
-
 # %% ../nbs/07b_divergences.ipynb #e4392f03
 @dataclass(frozen=True)
-class Renyi(_OfTheTable):
+class Renyi:
     "Rényi's bound on the evidence in nats: free energy of order `order`, the negative ELBO at order 1 (Li & Turner, arXiv:1602.02311). `ValueError`: order not positive and finite."
     order: float | Schedule = 0.5    # α > 0, or an optax schedule of it
+    needs = "probs"
 
     def __post_init__(self):
         if not callable(self.order) and not 0 < self.order < math.inf: raise ValueError(f"order must be positive and finite, or a schedule, got order={self.order}")
@@ -45,9 +38,10 @@ class Renyi(_OfTheTable):
 
 # %% ../nbs/07b_divergences.ipynb #2c4fc385
 @dataclass(frozen=True)
-class Stein(_OfTheTable):
+class Stein:
     "Kernelised discrete Stein divergence from the posterior, by the flows of Glauber dynamics."
     word_weights: tuple = (1., 2., 4.)    # mean parity sizes of the kernel mixture
+    needs = "probs"
 
     def __post_init__(self): object.__setattr__(self, "word_weights", _as_word_weights(self.word_weights))
     def from_probs(self, q, costs, prior, step=0):

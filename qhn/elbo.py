@@ -18,24 +18,32 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
-from .binn import (BiNN, _as_float, _batch_size, _is_odd, check_memory, check_weights, index_from_weights, unit_wires, weights_from_index)
-from .datasets import check_data
+from .binn import (BiNN, _batch_size, _is_odd, check_memory, check_weights, index_from_weights, unit_wires, weights_from_index)
+from .datasets import as_float, check_data
 
 # %% ../nbs/04_elbo.ipynb #19b67931
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class BernoulliPrior:
     "Independent weights, each +1 with its own probability."
-    prob_plus: float | Array = 0.5    # P(w_j = +1): one number for all, or (n,), strictly between 0 and 1
+    log_odds: float | Array    # log P(w_j = +1) - log P(w_j = -1): one number for all, or (n,)
 
-    def __post_init__(self):
+    def __init__(
+        self,
+        prob_plus: float | Array = 0.5,    # P(w_j = +1): one number for all, or (n,), strictly between 0 and 1
+        *,
+        log_odds: float | Array | None = None,    # the same as log odds, any finite number
+    ):
+        object.__setattr__(self, "log_odds", _log_odds(prob_plus) if log_odds is None else log_odds)    # JAX rebuilds pytrees by the latter
+
+    @property
+    def prob_plus(self) -> float | Array: return _sigmoid(self.log_odds)    # P(w_j = +1)
+    def __repr__(self):
         p = self.prob_plus
-        if isinstance(p, str): raise TypeError(f"prob_plus must be numbers, got prob_plus={p!r}")
-        if isinstance(p, jax.core.Tracer) or not isinstance(p, (int, float, np.generic, np.ndarray, list, tuple, Array)): return   # JAX rebuilds pytrees around other things
-        if np.ndim(p) > 1: raise ValueError(f"prob_plus must be one number or have shape (n,), got shape {np.shape(p)}")
-        if not np.all((np.asarray(p) > 0) & (np.asarray(p) < 1)): raise ValueError(f"prob_plus must lie strictly between 0 and 1, got prob_plus={p}")
+        return f"BernoulliPrior(prob_plus={p if isinstance(p, jax.core.Tracer) else np.array2string(np.asarray(p))})"
 
-    def means(self, n: int) -> Array: return _spread(2 * jnp.asarray(self.prob_plus) - 1, n)             # (n,) E[w_j]
+    def means(self, n: int) -> Array: return jnp.tanh(_spread(self.log_odds, n) / 2)                     # (n,) E[w_j]
+    def natural_params(self, n: int) -> Array: return _spread(self.log_odds, n) / 2                      # (n,) λ_j, P(w_j = ±1) ∝ exp(±λ_j)
     def log_prob(self, weights: Array) -> Array: return _prior_log_prob(self, weights)                   # (...) nats
     def table(self, n: int) -> Array: return _prior_table(self, n)                                       # (2**n,) log p(w), basis order
     def cross_entropy(self, q: Array) -> Array: return -_mean_log_prior(self, q)                         # -Σ q(w) log p(w) of (2**n,) q, nats
@@ -44,22 +52,23 @@ class BernoulliPrior:
 
 # %% ../nbs/04_elbo.ipynb #370039c5
 def _spread(value, n):
+    value = jnp.asarray(value)
     if value.ndim and value.shape != (n,):
         raise ValueError(f"prob_plus must be one number or have shape ({n},), one per weight, got shape {value.shape}")
     return jnp.broadcast_to(value, (n,))
 
 def _log_coins(prior, n):
     "(n, 2) log P(w_j = +1), log P(w_j = -1)."
-    p = _spread(jnp.asarray(prior.prob_plus), n)
-    return jnp.stack([jnp.log(p), jnp.log1p(-p)], -1)
+    odds = _spread(prior.log_odds, n)
+    return -jax.nn.softplus(jnp.stack([-odds, odds], -1))
 
 def _prior_table(prior, n):
     check_memory(2**n * 8, f"the prior's table of 2**{n} networks", "log_prob on sampled weights")
     return _outer_sum(_log_coins(prior, n))
 
 def _prior_log_prob(prior, weights):
+    check_weights(weights, np.shape(weights)[-1])    # before JAX narrows what it is given
     weights = jnp.asarray(weights)
-    check_weights(weights, weights.shape[-1])
     coins = _log_coins(prior, weights.shape[-1])
     return jnp.where(weights > 0, coins[:, 0], coins[:, 1]).sum(-1)
 
@@ -83,6 +92,24 @@ def _n_bits(table, name):
     n = max(jnp.shape(table)[0] if jnp.ndim(table) == 1 else 0, 1).bit_length() - 1
     if jnp.shape(table) != (2**n,): raise ValueError(f"{name} must have shape (2**n,), one entry per network, got shape {jnp.shape(table)}")
     return n
+
+# %% ../nbs/04_elbo.ipynb #819ec672
+def _log_odds(prob_plus):
+    "log p - log(1-p), in double precision where p is known."
+    p = prob_plus
+    if isinstance(p, str): raise TypeError(f"prob_plus must be numbers, got prob_plus={p!r}")
+    if isinstance(p, jax.core.Tracer): return jnp.log(p) - jnp.log1p(-p)
+    if np.ndim(p) > 1: raise ValueError(f"prob_plus must be one number or have shape (n,), got shape {np.shape(p)}")
+    if not np.all((np.asarray(p) > 0) & (np.asarray(p) < 1)):
+        raise ValueError(f"prob_plus must lie strictly between 0 and 1, got prob_plus={p}")
+    exact = np.asarray(p, float)
+    odds = np.log(exact) - np.log1p(-exact)
+    if isinstance(p, (Array, np.ndarray, np.generic)): return odds.astype(p.dtype)    # in the precision that it came in
+    return odds if odds.ndim else float(odds)
+
+def _sigmoid(log_odds):
+    if isinstance(log_odds, Array): return jax.nn.sigmoid(log_odds)
+    return np.exp(-np.logaddexp(0, -np.asarray(log_odds)))    # in double precision
 
 # %% ../nbs/04_elbo.ipynb #4493d08e
 def _check_temperature(temperature):
@@ -210,7 +237,7 @@ def at_step(
 @dataclass(frozen=True)
 class NoDivergence:
     "Maximum likelihood: minimise the expected cost."
-    needs_log_prob = False    # samples suffice
+    needs = known_needs = "samples"
 
     def from_probs(self, q, costs, prior, step=0): return _total(q @ costs, jnp.zeros((), q.dtype), 0.)
     def from_samples(self, costs, weights, log_q, prior, step=0): return _total(costs.mean(), jnp.zeros((), costs.dtype), 0.)
@@ -237,7 +264,7 @@ def check_weight(name, value):
 class KL:
     "Free energy: expected cost plus `weight` × KL(q ‖ prior); weight 1 is the negative ELBO."
     weight: float | Schedule = 1.0    # β ≥ 0, or an optax schedule of it
-    needs_log_prob = True             # explicit distributions only
+    needs, known_needs = "log_prob", "means"
 
     def __post_init__(self): check_weight("weight", self.weight)
     def from_probs(self, q, costs, prior, step=0):
@@ -276,14 +303,18 @@ def canonical(
 ) -> Array:            # (..., n_weights) equal for networks that flips and swaps turn into one another
     "Standard form of each network: hidden biases +1 if the activation is odd, hidden units in sorted order."
     check_weights(weights, binn.n_weights)
-    weights = jnp.asarray(weights)
+    weights = as_float(weights)
     folded = _fold(binn, np.asarray(weights).reshape(-1, binn.n_weights))
     return jnp.asarray(folded.reshape(weights.shape), weights.dtype)
 
 # %% ../nbs/04_elbo.ipynb #8546a1c2
+def _n_moves(binn):
+    signs = 2 if _is_odd(binn.activation) else 1
+    return math.prod(math.factorial(width) * signs**width for _, width in _hidden_units(binn))
+
 def _moves(binn):
     "All products of flips and swaps, as signed permutations (moves, n_weights) of 1, 2, ..., n_weights."
-    n_moves = math.prod(math.factorial(width) * (2**width if _is_odd(binn.activation) else 1) for _, width in _hidden_units(binn))
+    n_moves = _n_moves(binn)
     check_memory(n_moves * binn.n_weights * 40, f"the {n_moves} copies of a network", "canonical")    # and what is made of the moves
     moves = np.arange(1, binn.n_weights + 1)[None]
     for layer, width in _hidden_units(binn):
@@ -312,7 +343,7 @@ def copies(
 # %% ../nbs/04_elbo.ipynb #db197456
 @jax.jit
 def _projections(binn, x, directions):
-    "Logits of all networks at x (N, n_inputs), projected on directions (N, n_outputs, 2), in batches: (2**n, 2)."
+    "Logits of all networks at x (N, n_inputs), projected on directions (N, n_outputs, 2), in batches: (2ⁿ, 2)."
     batch = _batch_size(binn, len(x), x.dtype.itemsize)
     def rows(start):
         logits = binn.logits(weights_from_index(start * batch + jnp.arange(batch), binn.n_weights, x.dtype), x)
@@ -355,7 +386,7 @@ def weight_moments(
     q: Array,                 # (2**n,) probabilities, in basis order
 ) -> tuple[Array, Array]:     # means (n,) and covariance (n, n) of the weights
     "Exact means and covariances of the ±1 weights under q."
-    n, parities = _n_bits(q, "q"), _as_float(q)
+    n, parities = _n_bits(q, "q"), as_float(q)
     check_distribution("q", q)
     for _ in range(n):    # each round turns the highest bit into the lowest
         plus, minus = parities.reshape(2, -1)

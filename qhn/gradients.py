@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh
+from .datasets import as_array
 from .binn import BiNN, CostTable, all_weights, log_likelihood_table, _physical_memory
-from .born import Explicit, engine_cost, _chi
-from .elbo import BernoulliPrior, Loss, Schedule, at_step
+from .born import abilities, cost_of, gradient_bytes
+from .elbo import BernoulliPrior, KL, Loss, NoDivergence, Schedule, at_step
+from .mmd import MMD
 
 # %% ../nbs/06_gradients.ipynb #8182546d
 @jax.tree_util.register_static
@@ -47,7 +49,8 @@ def as_target(
     value = model.log_likelihood(jnp.ones(model.n_weights), *data)
     if jnp.shape(value) != (): raise ValueError(f"log_likelihood of one weight vector must be one number, got shape {jnp.shape(value)}")
     is_pytree = all(isinstance(leaf, Array) for leaf in jax.tree.leaves(model))
-    return Target(model if is_pytree else _Static(model), tuple(map(jnp.asarray, data)))
+    data = tuple(as_array(values, f"data[{i}]") for i, values in enumerate(data))    # integers must not wrap after the check
+    return Target(model if is_pytree else _Static(model), data)
 
 def _model(target): return target.model.model if isinstance(target.model, _Static) else target.model
 
@@ -59,7 +62,7 @@ def _check_differentiable(model, instead):
 def tabulate(
     target: Target,    # any target with at most some 25 weights
 ) -> Target:           # the same costs as a table of 2**n numbers
-    "Evaluate the costs of all 2**n networks once."
+    "Evaluate the costs of all 2ⁿ networks once."
     model = _model(target)
     if isinstance(model, BiNN | CostTable): return Target(CostTable(-log_likelihood_table(model, *target.data)), ())
     return Target(CostTable(target.costs(all_weights(model.n_weights))), ())
@@ -71,15 +74,11 @@ class Estimate(NamedTuple):
     gradient: Array    # d loss / d params, shape of params
     info: dict         # "loss_error": standard error of the loss; 0 where it is exact
 
-# %% ../nbs/06_gradients.ipynb #a7a8211d
-def _require_explicit(distribution, what, way_out):
-    if isinstance(distribution, Explicit): return
-    raise TypeError(f"{what} needs an explicit distribution with log_prob, got {type(distribution).__name__}, which only gives samples; {way_out}")
-
-def _check_objective(distribution, objective):
-    if isinstance(objective, type) or not hasattr(objective, "witness"): raise TypeError(f"objective must be NoDivergence(), KL(), MMD() or alike, got {objective!r}")
-    if objective.needs_log_prob:
-        _require_explicit(distribution, type(objective).__name__, "use MMD(), the surrogate that samples suffice for, or NoDivergence()")
+# %% ../nbs/06_gradients.ipynb #af2a205d
+def _check_objective(objective):
+    known = not isinstance(objective, type) and getattr(objective, "needs", None) in ("samples", "log_prob", "probs")
+    if not known or not hasattr(objective, "from_probs"):
+        raise TypeError(f"objective must be NoDivergence(), KL(), MMD() or alike, got {objective!r}; one of your own says what it `needs` and has from_probs")
 
 def _check_count(name, value, least):
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)): raise TypeError(f"{name} must be an integer, got {name}={value!r}")
@@ -89,11 +88,40 @@ def _check_shots(n_samples):
     if not callable(n_samples): _check_count("n_samples", n_samples, 3)
 
 def _check_schedule(distribution, n_samples):
-    if callable(n_samples) and not hasattr(distribution, "sample_batch"):
+    if callable(n_samples) and "sample_batch" not in abilities(distribution):
         raise TypeError(f"n_samples may be a schedule only where the distribution has sample_batch, as a device has, got {type(distribution).__name__}; give an integer")
 
 def _log_q(distribution, objective, params, weights):
-    return distribution.log_prob(params, weights) if objective.needs_log_prob else None
+    return distribution.log_prob(params, weights) if objective.needs == "log_prob" else None
+
+# %% ../nbs/06_gradients.ipynb #a7a8211d
+class _Estimator:
+    "What all estimators share: the check before anything is traced."
+    asks = ()    # what it calls of an objective
+
+    def check(self, distribution, objective):
+        "Raise a `TypeError` that says what is missing and what would do, unless the three go together."
+        _check_objective(objective)
+        if lack := self.lacks(distribution, objective): raise TypeError(f"{lack}; {_way_out(distribution, objective)}")
+    def lacks(self, distribution, objective) -> str | None:
+        "What keeps the three from going together, or None."
+        name, missing = type(objective).__name__, [ask for ask in self.asks if not hasattr(objective, ask)]
+        if objective.needs == "probs" and "credits" in self.asks:
+            return f"{name} needs the probabilities of all networks, which {type(self).__name__}() does not ask for"
+        if missing: return f"{type(self).__name__}() asks an objective for {' and '.join(missing)}, which {name} does not have"
+        if objective.needs == "log_prob" and "credits" in self.asks: return _lacks_log_prob(distribution, name)
+    def prepare(self, target): return target
+
+def _lacks_log_prob(distribution, what):
+    if "log_prob" in abilities(distribution): return None
+    return f"{what} needs an explicit distribution with log_prob, got {type(distribution).__name__}, which only gives samples"
+
+def _way_out(distribution, objective):
+    "Estimators that fit, or else objectives that some estimator can train."
+    fits = lambda objective: [e for e in (Exact(), ScoreFunction(), ParameterShift(), SPSA()) if not e.lacks(distribution, objective)]
+    if names := [type(e).__name__ + "()" for e in fits(objective)]: return "use " + " or ".join(names)
+    names = [type(o).__name__ + "()" for o in (KL(), MMD(), NoDivergence()) if fits(o)]
+    return "use " + " or ".join(names) + (", for which samples suffice" if "KL()" not in names else "")
 
 # %% ../nbs/06_gradients.ipynb #5969f578
 def _shard(x, axis_name):
@@ -102,38 +130,47 @@ def _shard(x, axis_name):
 
 # %% ../nbs/06_gradients.ipynb #373c881b
 @dataclass(frozen=True)
-class Exact:
-    "Autodiff through all 2**n probabilities."
+class Exact(_Estimator):
+    "Autodiff through all 2ⁿ probabilities."
+    asks = ("from_probs",)
 
-    def check(self, distribution, objective):
-        _check_objective(distribution, objective)
-        _require_explicit(distribution, "Exact()", "use ParameterShift() or SPSA()")
+    def lacks(self, distribution, objective):
+        if lack := super().lacks(distribution, objective): return lack
+        if "probs" in abilities(distribution): return None
+        return f"Exact() needs the probabilities of all networks, got {type(distribution).__name__}, which only gives samples"
     def prepare(self, target): return tabulate(target)
+    def loss(self, objective, distribution, target, prior, params, step=0):
+        "The objective, without its gradient."
+        return objective.from_probs(distribution.probs(params), target.model.costs, prior, step)
     def __call__(self, objective, distribution, target, prior, params, key, step=0):
         def value(params):
-            loss = objective.from_probs(distribution.probs(params), target.model.costs, prior, step)
+            loss = self.loss(objective, distribution, target, prior, params, step)
             return loss.loss, loss
         gradient, loss = jax.grad(value, has_aux=True)(params)
         return Estimate(loss, gradient, {"loss_error": jnp.zeros_like(loss.loss)})
 
 # %% ../nbs/06_gradients.ipynb #67eb1c28
 @dataclass(frozen=True)
-class ScoreFunction:
+class ScoreFunction(_Estimator):
     "Score function with leave-one-out baseline (REINFORCE; Kool et al. 2019); unbiased, any n."
     n_samples: int = 128             # samples per gradient, ≥ 3
     batch_size: int | None = None    # data points per gradient, ≥ 2, drawn anew each step; None takes all. The log-likelihood must be a sum over rows
     analytic: bool = False           # take from the circuit what it knows of the divergence, instead of from samples
     slope: bool = False              # control variate: the cost's slope at E[w] (Gu et al. 2016); pays while q is broad
+    asks = ("from_samples", "credits")
 
     def __post_init__(self):
         _check_count("n_samples", self.n_samples, 3)
         if self.batch_size is not None: _check_count("batch_size", self.batch_size, 2)
+    def lacks(self, distribution, objective):
+        return super().lacks(distribution, objective) or _lacks_log_prob(distribution, "ScoreFunction()")
     def check(self, distribution, objective):
-        _check_objective(distribution, objective)
-        _require_explicit(distribution, "ScoreFunction()", "use ParameterShift() or SPSA()")
-        if self.analytic and not (hasattr(distribution, "means") and hasattr(objective, "known")):
-            raise TypeError(f"analytic=True needs a distribution with means and an objective with known, got {type(distribution).__name__} and {type(objective).__name__}; use analytic=False")
-        if self.slope and not hasattr(distribution, "means"): raise TypeError(f"slope=True needs a distribution with means, got {type(distribution).__name__}; use slope=False")
+        super().check(distribution, objective)
+        able, name = abilities(distribution) | {"samples"}, type(distribution).__name__
+        if self.analytic and getattr(objective, "known_needs", None) not in able:
+            needs = getattr(objective, "known_needs", "an objective with known")
+            raise TypeError(f"analytic=True needs {needs} for {type(objective).__name__}, got {name}; use analytic=False")
+        if self.slope and "means" not in able: raise TypeError(f"slope=True needs a distribution with means, got {name}; use slope=False")
     def prepare(self, target):
         if self.batch_size is not None: _check_batch(target.data, self.batch_size)
         if self.slope: _check_differentiable(_model(target), "slope=False")
@@ -156,7 +193,7 @@ class ScoreFunction:
 # %% ../nbs/06_gradients.ipynb #abc28109
 def _draw(distribution, params, key, n_samples):
     "Samples, their log q, and what turns their credits into a gradient."
-    if hasattr(distribution, "sample_and_log_prob"):
+    if "sample_and_log_prob" in abilities(distribution):
         (weights, log_q), pull_back = jax.vjp(lambda p: distribution.sample_and_log_prob(p, key, n_samples), params)
         return _shard(weights, "samples"), _shard(log_q, "samples"), lambda credits: pull_back((jnp.zeros_like(weights), credits.astype(log_q.dtype)))[0]
     weights = _shard(distribution.sample(params, key, n_samples), "samples")
@@ -175,7 +212,7 @@ def _costs(target, weights, key, batch_size):
 def _spread_of_points(by_point):
     "Variance over points of their mean cost, without what the samples' own noise adds to it."
     n_samples = by_point.shape[1]
-    noise = (by_point - by_point.mean(1, keepdims=True)).var(0, ddof=1).sum() / (n_samples * (n_samples - 1))
+    noise = (by_point - by_point.mean(1, keepdims=True)).var(0, ddof=1).sum() / (n_samples * (n_samples - 1.))    # float: 32 bits do not count the pairs of 50,000
     return jnp.maximum(by_point.mean(1).var(ddof=1) - noise, 0)
 
 def _check_batch(data, batch_size):
@@ -198,14 +235,17 @@ def _jackknife(credits):
 
 # %% ../nbs/06_gradients.ipynb #107cc8bd
 @dataclass(frozen=True)
-class ParameterShift:
+class ParameterShift(_Estimator):
     "Two-term parameter shift of the witness; unbiased, from samples alone. With KL, a shifted sample of zero probability makes it infinite: use ScoreFunction()."
     n_samples: int | Schedule = 128    # samples per shifted circuit, and for the reference at the unshifted angles, ≥ 3; a schedule needs `sample_batch`
     circuits_at_once: int = 64         # shifted circuits simulated together; bounds memory
+    asks = ("from_samples", "credits", "witness")
 
     def __post_init__(self): _check_shots(self.n_samples); _check_count("circuits_at_once", self.circuits_at_once, 1)
-    def check(self, distribution, objective): _check_objective(distribution, objective); _check_schedule(distribution, self.n_samples)
-    def prepare(self, target): return target
+    def lacks(self, distribution, objective): return super().lacks(distribution, objective) or _lacks_shift_rule(distribution)
+    def check(self, distribution, objective):
+        super().check(distribution, objective)
+        _check_schedule(distribution, self.n_samples)
     def settings(self, distribution, params, key, step=0):    # -> (1 + 2 × angles that can be seen, *param_shape)
         "The unshifted angles, then each a quarter turn forward, then each backward."
         return jax.vmap(lambda k: _shifted(params, _seen(distribution), k))(jnp.arange(1 + 2 * len(_seen(distribution))))
@@ -234,16 +274,22 @@ class ParameterShift:
 
 # %% ../nbs/06_gradients.ipynb #9e33485a
 def _seen(distribution):
-    "Flat numbers of the angles that a measured bit can see."
-    numbers = np.arange(math.prod(distribution.param_shape)).reshape(distribution.param_shape)
-    ansatz = getattr(distribution, "ansatz", None)
-    seen = numbers if ansatz is None else np.delete(numbers, ansatz.unseen_rows, 0)
-    return (seen if seen.size else numbers).reshape(-1)
+    "Flat numbers of the angles that a measured bit can see; all if it sees none."
+    seen = np.flatnonzero([len(f) > 0 for f in distribution.frequencies])
+    return seen if seen.size else np.arange(len(distribution.frequencies))
 
 def _shifted(params, seen, k):
     "Angles of circuit k: 0 is the reference, then the seen angles a quarter turn forward, then backward."
     turn = jnp.where(k == 0, 0., jnp.where(k <= len(seen), jnp.pi / 2, -jnp.pi / 2))
     return params.reshape(-1).at[jnp.asarray(seen)[(k - 1) % len(seen)]].add(turn).reshape(params.shape)
+
+def _lacks_shift_rule(distribution):
+    "What is wrong with the frequencies for a shift rule of two terms, or None."
+    name = type(distribution).__name__
+    if "frequencies" not in abilities(distribution):
+        return f"ParameterShift() needs parameters that are angles of Pauli rotations, got {name}, which does not say that its own are (frequencies)"
+    others = sorted(set(distribution.frequencies) - {(), (1.0,)})
+    if others: return f"ParameterShift() needs parameters of frequency 1, got {name} with frequencies {others[0]}"
 
 # %% ../nbs/06_gradients.ipynb #50983c7b
 def _loss(objective, distribution, target, prior, params, weights, step):
@@ -253,21 +299,22 @@ def _loss(objective, distribution, target, prior, params, weights, step):
 
 # %% ../nbs/06_gradients.ipynb #7412aabc
 @dataclass(frozen=True)
-class SPSA:
+class SPSA(_Estimator):
     "Simultaneous perturbation (Spall 1992); two circuits per direction, from samples alone."
     n_samples: int | Schedule = 128          # samples per circuit, ≥ 3; a schedule needs `sample_batch`
     perturbation: float | Schedule = 0.15    # c > 0 in radians, or an optax schedule
     n_directions: int = 1                    # random directions averaged, ≥ 1
     common: bool = False                     # simulate both circuits of a direction from the same random numbers
+    asks = ("from_samples", "credits")
 
     def __post_init__(self):
         _check_shots(self.n_samples); _check_count("n_directions", self.n_directions, 1)
         if not callable(self.perturbation) and not 0 < self.perturbation < math.inf:
             raise ValueError(f"perturbation must be positive and finite, in radians, or an optax schedule, got perturbation={self.perturbation}")
     def check(self, distribution, objective):
-        _check_objective(distribution, objective); _check_schedule(distribution, self.n_samples)
-        if self.common and hasattr(distribution, "sample_batch"): raise TypeError(f"common=True needs a simulation, got {type(distribution).__name__}, whose random numbers are its own; use common=False")
-    def prepare(self, target): return target
+        super().check(distribution, objective)
+        _check_schedule(distribution, self.n_samples)
+        if self.common and "sample_batch" in abilities(distribution): raise TypeError(f"common=True needs a simulation, got {type(distribution).__name__}, whose random numbers are its own; use common=False")
     def settings(self, distribution, params, key, step=0):    # -> (2 × n_directions, *param_shape)
         "Angles moved forward along each direction, then backward."
         c, signs = self._moves(params, key, step)
@@ -299,12 +346,22 @@ def choose_estimator(
     target: Target,         # model and data, not yet prepared
     n_seeds: int = 1,       # trained side by side
     n_steps: int = 300,     # over which the table of costs pays off; counted as at least 300, so that a short trial chooses alike
+    objective: Any = NoDivergence(),    # what will be minimised; maximum likelihood asks for least
 ) -> tuple[Any, dict]:      # estimator, and what it was chosen by
-    "`Exact` or `ScoreFunction` by estimated operations per step, and memory; `ParameterShift` where only samples exist, `SPSA` where they come from outside JAX."
-    if hasattr(distribution, "sample_batch"): return SPSA(), {"reason": "each circuit costs time on a device, and two make a gradient"}
-    if not isinstance(distribution, Explicit): return ParameterShift(), {"reason": "the distribution gives samples only"}
-    n, sampled = distribution.n_qubits, ScoreFunction()
-    network, (table, string) = _network_cost(target, n), _circuit_cost(distribution)
+    "`Exact` or `ScoreFunction` by estimated operations per step, and memory; where only samples exist, `ParameterShift` for Pauli angles, else `SPSA`."
+    fits = [e for e in (Exact(), ScoreFunction(), ParameterShift(), SPSA()) if not e.lacks(distribution, objective)]
+    if not fits: SPSA().check(distribution, objective)    # says what is missing
+    if "sample_batch" in abilities(distribution) and SPSA() in fits:
+        return SPSA(), {"reason": "each circuit costs time on a device, and two make a gradient"}
+    if Exact() in fits and ScoreFunction() in fits: return _cheaper(distribution, target, n_seeds, n_steps)
+    reasons = {Exact: "the objective needs all probabilities", ScoreFunction: "the distribution has no table of probabilities",
+               ParameterShift: "the distribution gives samples only", SPSA: "the distribution gives samples only, and no rule for shifts"}
+    return fits[0], {"reason": reasons[type(fits[0])]}
+
+def _cheaper(distribution, target, n_seeds, n_steps):
+    "`Exact` or `ScoreFunction`, and what they cost."
+    n, sampled, network = distribution.n_qubits, ScoreFunction(), _network_cost(target, distribution.n_qubits)
+    table, string = cost_of(distribution, "probs"), cost_of(distribution, "log_prob")
     exact = n_seeds * (3 * table + 10 * 2**n) + network * 2**n // max(int(n_steps), 300)    # int: numpy's would overflow
     costs = {"exact_operations": float(exact) if n < 900 else math.inf,    # beyond any float
              "sampled_operations": float(n_seeds * sampled.n_samples * (network + 3 * string))}
@@ -318,21 +375,12 @@ def exact_bytes(
     n_seeds: int = 1,      # at a time
     n_parts: int = 1,      # memories that share the states
 ) -> int:
-    "Memory of `Exact`: a table of costs; for each seed states and derivatives, 5 tables by cores and 10 by the dense engine, as XLA's own account has it."
-    ansatz, engine = getattr(distribution, "ansatz", None), getattr(distribution, "engine", None)
-    dense = engine == "dense" or engine is None and ansatz is not None and engine_cost(ansatz).cheaper == "dense"
-    return (1 + (10 if dense else 5) * n_seeds // n_parts) * 2**distribution.n_qubits * jnp.result_type(float).itemsize
+    "Memory of `Exact`: a table of costs, and for each seed what its distribution says of a gradient of all probabilities."
+    one_table = 2**distribution.n_qubits * jnp.result_type(float).itemsize
+    return one_table + gradient_bytes(distribution) * n_seeds // n_parts
 
 # %% ../nbs/06_gradients.ipynb #b71589fa
 def _network_cost(target, n):
     "Operations of one network's likelihood, as XLA counts them."
     analysis = jax.jit(lambda target, w: target.costs(w)).lower(target, jnp.ones(n)).cost_analysis() or {}
     return int(max(analysis.get("flops", 0), n))
-
-def _circuit_cost(distribution):
-    "Operations of all probabilities and of one string."
-    n, ansatz = distribution.n_qubits, getattr(distribution, "ansatz", None)
-    if ansatz is None: return 8 * 2**n, 8 * n
-    cost, chi = engine_cost(ansatz), _chi(ansatz)
-    if getattr(distribution, "engine", None) == "dense" or cost.cheaper_per_string == "dense": return cost.dense, cost.dense
-    return min(cost.mps, cost.dense), 16 * n * chi**2

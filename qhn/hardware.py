@@ -12,6 +12,7 @@ __all__ = ['JOB_SECONDS', 'SHOT_SECONDS', 'DEFAULT_BUDGET', 'qiskit_circuit', 'C
 import json, math, tempfile
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from socket import gaierror
 from typing import Any, NamedTuple
@@ -19,11 +20,6 @@ from typing import Any, NamedTuple
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax import Array
 from tqdm import tqdm
-from qiskit import QuantumCircuit, QuantumRegister
-from qiskit.circuit import ParameterVector
-from qiskit.exceptions import QiskitError
-from qiskit.providers import QiskitBackendNotFoundError
-from qiskit.transpiler import Target, generate_preset_pass_manager
 
 from .ansatz import Ansatz, brickwork, check_params
 from .binn import BiNN, all_weights, check_weights, index_from_weights
@@ -39,8 +35,9 @@ from .posterior import accuracy, log_loss
 # %% ../nbs/09_hardware.ipynb #0f6e9795
 def qiskit_circuit(
     ansatz: Ansatz,
-) -> QuantumCircuit:    # angles θ[k] open, k as in `params.reshape(-1)`
+) -> Any:    # qiskit.QuantumCircuit; its angles θ[k] are open, k as in `params.reshape(-1)`
     "The ansatz as a Qiskit circuit with every wire measured; gates that no bit can notice are left out."
+    from qiskit.circuit import ParameterVector, QuantumCircuit
     n, angles, live = ansatz.n_qubits, ParameterVector("θ", math.prod(ansatz.param_shape)), _live_gates(ansatz)
     circuit = QuantumCircuit(n)
     for row in range(-1, len(ansatz.rotations)):
@@ -54,7 +51,7 @@ def qiskit_circuit(
 # %% ../nbs/09_hardware.ipynb #fadcbe0d
 class Compiled(NamedTuple):
     "A circuit in a device's gates, on its qubits."
-    circuit: QuantumCircuit     # angles open
+    circuit: Any                # qiskit.QuantumCircuit, angles open
     columns: np.ndarray         # of the circuit's own parameters, the places of their angles in `params.reshape(-1)`
     calibration: tuple          # the circuits that measure |0…0⟩ and |1…1⟩
     layout: tuple[int, ...]     # qubit of each wire at the start
@@ -63,12 +60,13 @@ class Compiled(NamedTuple):
         "The circuits that a job asks for."
         if payload["circuit"] == "calibration": return [(circuit,) for circuit in self.calibration]
         params = np.asarray(payload["params"])
+        if not len(self.columns): return [(self.circuit,)] * len(params)    # no bit can notice an angle
         return [(self.circuit, params.reshape(len(params), -1)[:, self.columns])]
 
 # %% ../nbs/09_hardware.ipynb #34744916
 def compile_circuit(
     ansatz: Ansatz,
-    target: Target | None = None,             # the device's gates and qubits; None compiles nothing
+    target: Any = None,                       # qiskit.transpiler.Target, the device's gates and qubits; None compiles nothing
     layout: tuple[int, ...] | None = None,    # qubit of each wire; None lets the compiler choose
     seed: int = 0,                            # of the compiler's random choices
 ) -> Compiled:
@@ -79,7 +77,7 @@ def compile_circuit(
     if target is not None: circuit = _compile(circuit, target, layout, seed)
     if circuit.layout is not None:    # a device that joins all its qubits leaves the wires where they are
         start, end = (tuple(which(filter_ancillas=True)) for which in (circuit.layout.initial_index_layout, circuit.layout.final_index_layout))
-    columns = np.array([angle.index for angle in circuit.parameters])
+    columns = np.array([angle.index for angle in circuit.parameters], int)
     return Compiled(circuit, columns, tuple(_flat(n, bit, target, end, seed) for bit in (0, 1)), start)
 
 # %% ../nbs/09_hardware.ipynb #bfd8400a
@@ -92,10 +90,12 @@ def _check_layout(layout, n, target):
     if idle: raise ValueError(f"layout must be qubits that work, got {layout=} with {idle}, which the device does not measure; leave them out, or leave layout to the compiler")
 
 def _compile(circuit, target, layout, seed, level=3):
+    from qiskit.transpiler import generate_preset_pass_manager
     return generate_preset_pass_manager(level, target=target, initial_layout=layout, seed_transpiler=seed).run(circuit)
 
 def _flat(n, bit, target, qubits, seed):
     "All wires in |0⟩ or all in |1⟩, measured on the given qubits."
+    from qiskit.circuit import QuantumCircuit
     circuit = QuantumCircuit(n)
     if bit: circuit.x(range(n))
     circuit.measure_all()
@@ -104,8 +104,8 @@ def _flat(n, bit, target, qubits, seed):
 # %% ../nbs/09_hardware.ipynb #312a0eed
 def used_part(
     compiled: Compiled,           # on the device's qubits
-    target: Target,               # the device's gates and qubits
-) -> tuple[Compiled, Target]:     # the same on the qubits that it uses, numbered anew
+    target: Any,                  # qiskit.transpiler.Target, the device's gates and qubits
+) -> tuple[Compiled, Any]:     # the same on the qubits that it uses, numbered anew
     "Cut a compiled circuit and its device to the qubits that take part."
     circuits = (compiled.circuit, *compiled.calibration)
     used = sorted({circuit.find_bit(q).index for circuit in circuits for step in circuit if step.name != "barrier" for q in step.qubits})
@@ -115,6 +115,7 @@ def used_part(
 
 # %% ../nbs/09_hardware.ipynb #bb18e0d7
 def _renumbered(circuit, number):
+    from qiskit.circuit import QuantumCircuit, QuantumRegister
     small = QuantumCircuit(QuantumRegister(len(number), "q"), *circuit.cregs)
     for step in circuit:
         if step.name != "barrier": small.append(step.operation, [number[circuit.find_bit(q).index] for q in step.qubits], step.clbits)
@@ -122,6 +123,7 @@ def _renumbered(circuit, number):
 
 def _cut_target(target, number, gates):
     "The target's gates of these names, on these qubits."
+    from qiskit.transpiler import Target
     small = Target(num_qubits=len(number), dt=target.dt, qubit_properties=[target.qubit_properties[q] for q in number])
     for name in sorted(gates & set(target.operation_names)):
         places = {tuple(number[q] for q in qubits): errors for qubits, errors in target[name].items() if qubits and number.keys() >= set(qubits)}
@@ -130,7 +132,7 @@ def _cut_target(target, number, gates):
 
 # %% ../nbs/09_hardware.ipynb #2bf9e3c5
 def noise_model(
-    target: Target,    # gates with errors and durations, qubits with relaxation times
+    target: Any,    # qiskit.transpiler.Target: gates with errors and durations, qubits with relaxation times
 ):                     # qiskit_aer.noise.NoiseModel
     "Aer's noise model of a device description."
     from qiskit_aer.noise import NoiseModel
@@ -185,6 +187,8 @@ def _words(error):
 
 def _reach(call, *args, **kwargs):
     "The answer of IBM's client, network failures as `ConnectionError`, refusals as `JobError`."
+    from qiskit.exceptions import QiskitError
+    from qiskit.providers import QiskitBackendNotFoundError
     try: return call(*args, **kwargs)
     except Exception as error:
         if _is_network(error): raise ConnectionError(f"IBM Quantum cannot be reached: {_words(error)}") from error
@@ -194,6 +198,7 @@ def _reach(call, *args, **kwargs):
 # %% ../nbs/09_hardware.ipynb #30f18dd9
 def _ibm(name, n_qubits, instance=None):
     "A device of IBM's, by name or the one with the shortest queue."
+    from qiskit.providers import QiskitBackendNotFoundError
     service = _account(instance)
     try:
         if name != "least_busy": return _reach(service.backend, name)
@@ -292,6 +297,13 @@ def _sampler(device, options):
         raise ValueError("options must be options of IBM's SamplerV2, such as {'dynamical_decoupling': {'enable': True}, 'twirling': {'enable_gates': True}}, "
                          f"got {options!r}: {' '.join(str(error).split())}") from error
 
+def _check_client():
+    "Refuses the release of IBM's client that turns the bits of a shot around."
+    installed = version("qiskit-ibm-runtime")
+    if installed.startswith("0.47."):
+        raise RuntimeError(f"qiskit-ibm-runtime {installed} returns the bits of each shot in reverse, so that every weight would come from the wrong wire; "
+                           'nothing was submitted. Install another release: pip install "qiskit-ibm-runtime>=0.45,!=0.47.*"')
+
 _STATES = {"INITIALIZING": "queued", "QUEUED": "queued", "RUNNING": "running", "DONE": "done", "ERROR": "failed", "CANCELLED": "cancelled"}
 
 def _state(job):
@@ -316,6 +328,7 @@ class RuntimeService:
         options,    # of its SamplerV2
         seconds,    # payload -> QPU seconds
     ):
+        _check_client()
         self.device, self.compiled, self.options, self.estimate = device, compiled, options or {}, seconds
         if self.options.get("environment", {}).get("private"): raise ValueError("options must leave results where they can be read again after a crash, got environment.private=True; leave it out")
         self.instance = getattr(device, "_instance", None) or device.service.active_instance()    # listing devices moves the active one
@@ -370,6 +383,7 @@ def _open_service(ansatz, device, layout, options, seed):
 
 def _duration(circuit, target):
     "Seconds of a circuit's gates; 0 where the device does not tell how long they take."
+    from qiskit.exceptions import QiskitError
     try: return circuit.estimate_duration(target)
     except QiskitError: return 0.
 
@@ -398,6 +412,7 @@ class HardwareSampler:
         options: dict | None = None,              # of IBM's SamplerV2; without effect on a simulator
         folder: str | Path | None = None,         # of the run's journal; None keeps it in a temporary one
         max_qpu_seconds: float | None = None,     # budget of the run, jobs before a crash included; None: 60 on a device of IBM's, no limit elsewhere
+        settings: dict | None = None,             # plain data that names the run beside the above; a folder refuses others
         **waiting,                                # `timeout`, `max_queue`, `poll`, `retries`, `report` of `run_job`
     ):
         _check_count("shots", shots, 1)
@@ -411,15 +426,18 @@ class HardwareSampler:
         self.service, self.compiled = _open_service(ansatz, device, layout, options, seed)    # `Compiled`, None for PennyLane
         self.layout = self.compiled and self.compiled.layout
         self.backend = backend if isinstance(backend, str) and backend != "least_busy" else device.name
-        settings = {"ansatz": repr(ansatz), "backend": self.backend, "instance": getattr(self.service, "instance", None), "layout": self.layout, "options": options, "seed": seed}
+        own = {"ansatz": repr(ansatz), "backend": self.backend, "instance": getattr(self.service, "instance", None),
+               "layout": self.layout, "options": options, "seed": seed}
         if max_qpu_seconds is None: max_qpu_seconds = DEFAULT_BUDGET if isinstance(self.service, RuntimeService) else math.inf
         self.budget = Budget(max_qpu_seconds)
-        self.journal = Journal(folder, settings)
+        self.journal = Journal(folder, {**(settings or {}), **own})
 
     @property
     def n_qubits(self) -> int: return self.ansatz.n_qubits
     @property
     def param_shape(self) -> tuple[int, int]: return self.ansatz.param_shape
+    @property
+    def frequencies(self) -> tuple: return self.ansatz.frequencies
 
     def init(self, key, noise=None): return self.ansatz.init(key, noise)
     def sample(self, params, key, n_samples):    # -> (n_samples, n)
@@ -503,7 +521,7 @@ def invert_readout_m3(
 ) -> SignedSamples:    # of the networks that were seen
     "Undo readout errors among the networks that were seen (Nation et al., PRX Quantum 2, 040326)."
     try: import mthree
-    except ImportError: raise ImportError('invert_readout_m3 needs mthree: pip install "qhn[mitigation]"') from None
+    except ImportError: raise ImportError('invert_readout_m3 needs mthree: pip install "qhn[mitigation]", which compiles it for some minutes on Python 3.13 and later') from None
     n, matrices = _checked_readout(weights, wrong)
     strings, counts = np.unique(np.asarray(weights) < 0, axis=0, return_counts=True)
     mitigation = mthree.M3Mitigation(None)
@@ -548,12 +566,14 @@ def _shares(weights, wrong):
 
 def _means(binn, data, networks, shares):
     "Expected NLL (R,) and votes (R, N, n_classes) under shares (R, m), some thousand networks at a time."
-    nll, votes, train = 0., 0., tuple(map(jnp.asarray, data.train))
+    nll, votes, low, high, train = 0., 0., np.inf, -np.inf, tuple(map(jnp.asarray, data.train))
     for part in np.array_split(np.arange(len(networks)), -(-len(networks) // 4096)):
         some = jnp.asarray(networks[part])
         nll = nll - shares[:, part] @ np.asarray(binn.log_likelihood(some, *train), float)
-        votes = votes + np.tensordot(shares[:, part], np.exp(np.asarray(binn.log_probs(some, data.x_test), float)), 1)
-    votes = np.clip(votes, 0, None)
+        answers = np.exp(np.asarray(binn.log_probs(some, data.x_test), float))
+        low, high = np.minimum(low, answers.min(0)), np.maximum(high, answers.max(0))
+        votes = votes + np.tensordot(shares[:, part], answers, 1)
+    votes = np.clip(votes, low, high)    # where every mean of the networks' answers lies
     return nll, votes / votes.sum(-1, keepdims=True)
 
 # %% ../nbs/09_hardware.ipynb #038e74e2
@@ -601,18 +621,36 @@ def stored_plan(
     if values is None: raise ValueError(f"folder {str(folder)!r} holds no run; give the folder that `qhn hardware run` was started with")
     return Plan(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
-def _open_run(plan, folder, **kwargs):
+# %% ../nbs/09_hardware.ipynb #d0259513
+def _check_plan(plan, folder):
+    "Refuses a plan other than the one in the folder."
+    if not (folder / "plan.json").exists(): return
+    stored, given = asdict(stored_plan(folder)), asdict(plan)
+    changed = [f"{name} was {stored[name]!r}, got {given[name]!r}" for name in given if stored[name] != given[name]]
+    if changed: raise ValueError(f"folder {str(folder)!r} holds another run: {', '.join(changed)}; resume that one, or give a new folder")
+
+def _keep_data(journal, data):
+    "The data, beside the journal; others are refused."
+    for name in ("x_train", "y_train", "x_test", "y_test"): journal.keep(name, getattr(data, name))
+
+def _open_run(plan, problem, folder, **kwargs):
     "The plan's device, with the journal in the folder; the plan is stored once the device has been found."
-    if (folder / "plan.json").exists() and stored_plan(folder) != plan: raise ValueError(f"folder {str(folder)!r} holds another run; resume that one, or give a new folder")
-    device = HardwareSampler(plan.problem()[2], plan.backend, shots=plan.shots, layout=plan.layout, options=plan.options, seed=plan.seed, folder=folder, **kwargs)
-    _write(folder / "plan.json", asdict(plan))
+    _check_plan(plan, folder)
+    device = HardwareSampler(problem[2], plan.backend, shots=plan.shots, layout=plan.layout, options=plan.options,
+                             seed=plan.seed, folder=folder, settings=asdict(plan), **kwargs)
+    try:
+        _keep_data(device.journal, problem[0])
+        _write(folder / "plan.json", asdict(plan))
+    except BaseException:
+        device.close()
+        raise
     return device
 
-def _simulated(plan, folder, progress):
+def _simulated(plan, problem, folder, progress):
     "Angles trained in simulation, only once: a resumed run must ask for the same circuits."
     path = folder / "simulated.json"
     if not path.exists():
-        data, binn, ansatz, objective = plan.problem()
+        data, binn, ansatz, objective = problem
         result = fit(BornMachine(ansatz), binn, data.train, objective=objective, n_steps=plan.simulation_steps, key=jax.random.key(plan.seed),
                      n_seeds=5, noise=0.1, progress=progress and "in simulation")
         _write(path, np.asarray(result.params[result.best_seed(last=10)], float).tolist())
@@ -630,18 +668,18 @@ def _say_costs(plan, device):
     total = (1 + (plan.steps > 0)) * _final_seconds(plan, device) + plan.steps * step
     print(f"{device.backend}: the whole run needs about {total:.0f} QPU seconds; {device.budget.report(device.journal)}")
 
-def _final(plan, device, stage, params):
+def _final(plan, problem, device, stage, params):
     "Scores of the angles' shots."
-    data, binn, *_ = plan.problem()
+    data, binn, *_ = problem
     shots = device.sample_batch(params[None], plan.final_shots)[0]
     scores = {stage: score(binn, data, shots)}
     if plan.readout: scores[f"{stage}, readout inverted"] = score(binn, data, shots, device.calibrate(plan.final_shots))
     return scores
 
 # %% ../nbs/09_hardware.ipynb #949f33ea
-def _fine_tune(plan, folder, device, params, progress):
+def _fine_tune(plan, problem, folder, device, params, progress):
     "Results of training on the device, after each number of steps at which a budget ended it, and at the end."
-    data, binn, _, objective = plan.problem()
+    data, binn, _, objective = problem
     optimizer = optax.adam(optax.cosine_decay_schedule(plan.learning_rate, max(plan.steps, 1), 0.1), b2=0.99)
     start, done, budget = {"params": params, "key": jax.random.key(plan.seed + 1)}, 0, device.budget
     stops = _read(folder / "stops.json", [])
@@ -675,20 +713,21 @@ def hardware_run(
     **waiting,                           # `timeout`, `max_queue`, `poll`, `retries`, `report` of `run_job`
 ) -> Report:
     "Train in simulation, sample on the device; fine-tune there and sample again, if the plan has steps."
-    folder, (data, binn, ansatz, _) = Path(folder), plan.problem()
+    folder, problem = Path(folder), plan.problem()
+    data, binn, ansatz, _ = problem
     if max_qpu_seconds is None: max_qpu_seconds = _read(folder / "budget.json", None)
     if progress: waiting = {"report": tqdm.write, **waiting}
-    with _open_run(plan, folder, max_qpu_seconds=max_qpu_seconds, **waiting) as device:
+    with _open_run(plan, problem, folder, max_qpu_seconds=max_qpu_seconds, **waiting) as device:
         budget, stopped = device.budget, None
         _write(folder / "budget.json", budget.max_qpu_seconds)
         if progress: _say_costs(plan, device)
-        params = _simulated(plan, folder, progress)
+        params = _simulated(plan, problem, folder, progress)
         scores = {"simulation": score(binn, data, BornMachine(ansatz).sample(jnp.asarray(params), jax.random.key(plan.seed), plan.final_shots))}
         try:
-            scores |= _final(plan, device, "device", params)
-            for tuned in _fine_tune(plan, folder, device, params, progress):
+            scores |= _final(plan, problem, device, "device", params)
+            for tuned in _fine_tune(plan, problem, folder, device, params, progress):
                 params = np.asarray(tuned.params[0])
-                scores |= _final(plan, device, "device, fine-tuned", params)
+                scores |= _final(plan, problem, device, "device, fine-tuned", params)
         except StopTraining as stop: stopped = str(stop)
         return Report(scores, params, stopped, budget.report(device.journal))
 
@@ -705,4 +744,5 @@ def hardware_fetch(
     folder: str | Path,    # of a run that is not going on
 ) -> list[int]:            # numbers of the jobs whose shots are new on disk
     "Store what the device has finished; submit nothing."
-    with _open_run(stored_plan(folder), Path(folder)) as device: return fetch(device.service, device.journal)
+    plan = stored_plan(folder)
+    with _open_run(plan, plan.problem(), Path(folder)) as device: return fetch(device.service, device.journal)

@@ -21,10 +21,10 @@ from jax.experimental.multihost_utils import broadcast_one_to_all, process_allga
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, get_abstract_mesh
 from tqdm import tqdm
 from .binn import check_memory, check_weights
-from .born import _check_split, _memories
+from .born import _check_split, _memories, abilities, cost_of
 from .elbo import BernoulliPrior, KL, at_step
 from .ansatz import check_key
-from .gradients import Exact, Target, _check_count, _shard, as_target, choose_estimator, exact_bytes
+from .gradients import Exact, ParameterShift, ScoreFunction, SPSA, Target, _check_count, _shard, as_target, choose_estimator, exact_bytes
 
 # %% ../nbs/07_inference.ipynb #c6a92ec2
 class TrainState(NamedTuple):
@@ -86,7 +86,10 @@ def step(
         key, now = _next_key(key)
         if weights is None: loss, gradient, info = estimator(objective, distribution, target, prior, params, now, state.step)
         else: loss, gradient, info = estimator.estimate(objective, distribution, target, prior, params, weights, now, state.step)
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        exact = {} if not isinstance(estimator, Exact) else {
+            "value": loss.loss, "grad": gradient,
+            "value_fn": lambda p: estimator.loss(objective, distribution, target, prior, p, state.step).loss}
+        updates, opt_state = optax.with_extra_args_support(optimizer).update(gradient, opt_state, params, **exact)
         report = Info(*loss, info["loss_error"], jnp.sqrt((gradient**2).sum()))
         return optax.apply_updates(params, updates), opt_state, key, report
     spread = "seeds" if "seeds" in get_abstract_mesh().auto_axes else None
@@ -156,18 +159,22 @@ class TrainingDiverged(FloatingPointError):
     def __str__(self): return self.args[0]
 
 # %% ../nbs/07_inference.ipynb #22039bc2
+def _spoilt(state):
+    "(n_seeds,) whether a seed has a parameter that is not finite; parameters may have any shape."
+    return ~np.isfinite(np.asarray(state.params)).reshape(len(state.params), -1).all(1)
+
 def _first_bad(infos, state):
     "(step, seed) of the first value in this chunk that is not finite, or None."
     bad = ~np.isfinite(np.stack([infos["loss"], infos["loss_error"], infos["grad_norm"]])).all(0)
     if bad.any(): return tuple(int(i) for i in np.argwhere(bad)[0])
-    seeds = ~np.isfinite(np.asarray(state.params)).all((1, 2))
+    seeds = _spoilt(state)
     return (len(bad) - 1, int(np.flatnonzero(seeds)[0])) if seeds.any() else None
 
 def _last_good(problem, target, prior, before, step, seed):
     "First bad (step, seed) of a chunk and the state before it, by doing the good steps again; an update that spoils the angles is the bad step."
     if step == 0: return step, seed, before
     again = lambda k: _run_chunk(problem, target, prior, before, k)[0]
-    spoilt = ~np.isfinite(np.asarray(again(step).params)).all((1, 2))
+    spoilt = _spoilt(again(step))
     if spoilt.any(): step, seed = step - 1, int(np.flatnonzero(spoilt)[0])
     return step, seed, again(step)
 
@@ -196,7 +203,7 @@ class StopTraining(Exception):
 # %% ../nbs/07_inference.ipynb #dd8ea30d
 _angles, _step = jax.jit(angles_to_sample, static_argnums=0), jax.jit(step, static_argnums=0)
 
-def _is_outside(distribution, estimator): return hasattr(distribution, "sample_batch") and hasattr(estimator, "settings")
+def _is_outside(distribution, estimator): return "sample_batch" in abilities(distribution) and isinstance(estimator, ParameterShift | SPSA)
 
 def _host_steps(problem, target, prior, state, n_steps):
     "Like `_chunks`, for samples from outside: one step at a time."
@@ -240,10 +247,11 @@ def fit(
     target = _checked_target(distribution, model, data)
     if state is None: _check_n_seeds(n_seeds)
     else: n_seeds = _checked_state(state, distribution, optimizer, key is None and n_seeds == 1 and params is None and noise is None)
-    estimator, info = (estimator, {"reason": "given"}) if estimator is not None else choose_estimator(distribution, target, n_seeds, n_steps)
+    estimator, info = (estimator, {"reason": "given"}) if estimator is not None else choose_estimator(distribution, target, n_seeds, n_steps, objective)
     estimator.check(distribution, objective)
+    _check_optimizer(optimizer, estimator, distribution.param_shape)
     mesh = _checked_mesh(mesh, distribution, estimator, n_seeds, target.data)
-    _check_table(distribution, estimator, n_seeds, mesh)
+    _check_table(distribution, objective, estimator, n_seeds, mesh)
     if state is None: state = init(distribution, optimizer, _checked_key(key), n_seeds, params, noise)
     problem, together = (distribution, objective, estimator, optimizer), mesh is not None and mesh.is_multi_process
     if together: _check_alike(mesh, problem, target, prior, state, n_steps)
@@ -262,6 +270,16 @@ def _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps):
     if not hasattr(prior, "cross_entropy"): raise TypeError(f"prior must be a BernoulliPrior, got {prior!r}")
     if not hasattr(optimizer, "update"): raise TypeError(f"optimizer must be an optax optimiser such as optax.adam(0.05), got {optimizer!r}")
     if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)) or n_steps < 1: raise ValueError(f"n_steps must be an integer of at least 1, got {n_steps=}")
+
+def _check_optimizer(optimizer, estimator, shape):
+    if isinstance(estimator, Exact): return
+    plain = lambda x: optimizer.update(x, optimizer.init(x), x)
+    try: jax.eval_shape(plain, jnp.zeros(shape))
+    except TypeError as error:    # of a keyword that has no default
+        asked = [name for name in ("value_fn", "value", "grad") if f"'{name}'" in str(error)]
+        if not asked: raise
+        raise TypeError(f"optimizer asks for the loss itself ({', '.join(asked)}), as line searches do, which {type(estimator).__name__}() only estimates; "
+                        "use estimator=Exact(), or an optimiser that needs the gradient alone, such as optax.adam(0.05)") from None
 
 def _checked_key(key): return check_key(key, "it may only be left out with state=")
 
@@ -284,11 +302,13 @@ def _checked_target(distribution, model, data):
     return as_target(model, data)
 
 # %% ../nbs/07_inference.ipynb #c0ff4957
-def _check_table(distribution, estimator, n_seeds, mesh):
+def _check_table(distribution, objective, estimator, n_seeds, mesh):
     if not isinstance(estimator, Exact): return
     parts = {axis: 1 if mesh is None else _memories(mesh.shape.get(axis, 1)) for axis in ("seeds", "amplitudes")}
     n, n_seeds = distribution.n_qubits, -(-n_seeds // parts["seeds"])
-    instead = "estimator=ScoreFunction()" + (" and an ansatz of neighbouring pairs" if getattr(distribution, "engine", None) == "dense" else "")
+    if ScoreFunction().lacks(distribution, objective): instead = "objective=KL(), which estimator=ScoreFunction() can sample,"
+    else: instead = "estimator=ScoreFunction()"
+    if cost_of(distribution, "log_prob") >= 2**n: instead += " and an ansatz of neighbouring pairs"    # a string costs as much as all
     check_memory(exact_bytes(distribution, n_seeds, parts["amplitudes"]), f"Exact() on 2**{n} networks with n_seeds={n_seeds}", instead)
 
 def _check_step(problem, target, prior, state, mesh):
@@ -313,7 +333,7 @@ def _train(problem, target, prior, state, n_steps, progress, info, together=Fals
     info = {"estimator": problem[2], **info}
     parts, interrupted = [{k: np.zeros((0, len(state.params)), state.params.dtype) for k in Info._fields}], False
     history = lambda: {k: np.concatenate([p[k] for p in parts]).T for k in Info._fields}
-    label, usage = progress if isinstance(progress, str) else None, getattr(problem[0], "usage", dict)
+    label, usage = progress if isinstance(progress, str) else None, problem[0].usage if "usage" in abilities(problem[0]) else dict
     outside = _is_outside(problem[0], problem[2])
     steps = _host_steps(problem, target, prior, state, n_steps) if outside else _chunks(partial(_run_chunk, problem, target, prior), state, n_steps, together)
     with tqdm(total=n_steps, desc=label, disable=not progress or jax.process_index() > 0, unit="step") as bar:

@@ -7,7 +7,7 @@ __all__ = ['STATES', 'Status', 'Service', 'fingerprint', 'Attempt', 'read_journa
            'BudgetSpent', 'Budget', 'QueueTooLong', 'JobTimeout', 'JobFailed', 'JobCancelled', 'run_job', 'fetch']
 
 # %% ../nbs/08a_jobs.ipynb #99ab55c5
-import hashlib, json, math, os, secrets, time
+import errno, hashlib, json, math, os, secrets, time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,20 +93,21 @@ def read_journal(
     return header.run, header.settings, list(attempts.values())
 
 # %% ../nbs/08a_jobs.ipynb #29fa84b8
-def _sync_folder(folder):
-    "The names in a folder are on disk."
-    descriptor = os.open(folder, os.O_RDONLY)
-    try: os.fsync(descriptor)
-    finally: os.close(descriptor)
+_NO_SYNC = {errno.EINVAL, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
-def _write_at(path, offset, data):
-    "What stood behind the offset is replaced by the data, on disk."
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        file.truncate()
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+@contextmanager
+def _where_it_can_be():
+    "Goes on where a file system cannot sync what it was asked to; other failures are errors."
+    try: yield
+    except OSError as error:
+        if error.errno not in _NO_SYNC: raise
+
+def _sync_folder(folder):
+    "The names in a folder are on disk, where its file system can promise that."
+    with _where_it_can_be():
+        descriptor = os.open(folder, os.O_RDONLY)
+        try: os.fsync(descriptor)
+        finally: os.close(descriptor)
 
 @contextmanager
 def whole_file(
@@ -116,10 +117,20 @@ def whole_file(
     part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         yield part
-        with part.open("rb") as file: os.fsync(file.fileno())
+        with part.open("r+b") as file, _where_it_can_be(): os.fsync(file.fileno())    # Windows syncs only what can be written
         os.replace(part, path)
         _sync_folder(path.parent)
     finally: part.unlink(missing_ok=True)
+
+# %% ../nbs/08a_jobs.ipynb #9df38dec
+def _write_at(path, offset, data):
+    "What stood behind the offset is replaced by the data, on disk."
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.truncate()
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 def _write_array(path, array):
     with whole_file(path) as part, part.open("wb") as file: np.savez_compressed(file, array=array)
@@ -182,6 +193,18 @@ def _header(log, settings):
     else: log.append({"run": secrets.token_hex(4), "settings": given})
     return log.header or _load(log.path)[0]
 
+# %% ../nbs/08a_jobs.ipynb #e5af961f
+def _check_kept(name, kept, values, within, folder):
+    "Refuses numbers that are not those of the run."
+    way_out = f"Go on with the {name} that began the run, or start a new one in a new folder"
+    if kept.shape != values.shape:
+        raise ValueError(f"{name} differs from that of the run in {str(folder)!r}: shape was {kept.shape}, got {values.shape}. {way_out}")
+    apart = np.argwhere(~np.isclose(values, kept, rtol=0, atol=within * np.abs(kept).max(initial=0)))
+    if not len(apart): return
+    first = tuple(apart[0].tolist())
+    raise ValueError(f"{name} differs from that of the run in {str(folder)!r}, in {len(apart)} of {kept.size} numbers: "
+                     f"{name}[{', '.join(map(str, first))}] was {kept[first]}, got {values[first]}. {way_out}")
+
 # %% ../nbs/08a_jobs.ipynb #49f160f4
 class Journal:
     "The jobs of a run, on disk before anything happens to them: `with Journal(folder, settings) as journal:`."
@@ -235,6 +258,12 @@ class Journal:
             asked = _read_array(path)
             if asked.shape == values.shape and np.abs(asked - values).max(initial=0) <= within: return asked
         return values
+
+    def keep(self, name: str, values: np.ndarray, within: float = 1e-4):
+        "Numbers that the whole run rests on, such as its data; a run that goes on with others is refused."
+        path = self.path / f"{name}.npz"
+        if path.exists(): _check_kept(name, _read_array(path), np.asarray(values), within, self.path)
+        else: _write_array(path, np.asarray(values))
 
     def close(self):
         "Lets another program open the journal."

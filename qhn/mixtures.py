@@ -12,7 +12,7 @@ import jax, jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from .ansatz import _whole, check_key, check_params
 from .binn import check_memory
-from .born import BornMachine, _Derived, _chi, cores
+from .born import BornMachine, _Derived, _chi, cores, cost_of, gradient_bytes
 
 # %% ../nbs/07c_mixtures.ipynb #6d2c5c31
 def _tables_of_products(p):
@@ -26,17 +26,26 @@ class Mixture(_Derived):
     "Copies of a circuit with angles (K, *its `param_shape`) of their own, each drawn with probability 1/K. `ValueError`: `n_circuits` below 1, angles of another shape."
     source: BornMachine    # the circuit of every part
     n_circuits: int        # K ≥ 1
+    _passed_on = frozenset({"log_prob", "probs", "means", "frequencies"})
 
     def __post_init__(self):
         if not isinstance(self.source, BornMachine): raise TypeError(f"source must be a BornMachine, got {self.source!r}; a mixture may itself be symmetrised, but not the other way round")
         object.__setattr__(self, "n_circuits", _whole("n_circuits", self.n_circuits, 1))
     @property
     def param_shape(self) -> tuple: return (self.n_circuits, *self.source.param_shape)
+    @property
+    def frequencies(self) -> tuple: return self.source.frequencies * self.n_circuits
+    def cost(self, question):
+        "Operations: those of every part."
+        return self.n_circuits * cost_of(self.source, question)
+    def bytes(self, question):
+        "Memory: that of every part; products share one table."
+        return gradient_bytes(self.source) * (self.n_circuits if _chi(self.source.ansatz) > 1 else 1)
     def init(self, key, noise=None):
         "Starting angles of every part, shape `param_shape`."
         return jax.vmap(lambda key: self.source.init(key, noise))(jax.random.split(check_key(key), self.n_circuits))
     def probs(self, params):
-        "(2**n,) probabilities, wire 0 most significant. `ValueError`: more than memory holds."
+        "(2ⁿ,) probabilities, wire 0 most significant. `ValueError`: more than memory holds."
         params, n, bonds = jnp.asarray(check_params(self, params)), self.n_qubits, _chi(self.source.ansatz) > 1
         check_memory((self.n_circuits if bonds else 1) * 2**n * params.dtype.itemsize, f"the probabilities of 2^{n} bit strings", "log_prob or sample")
         if bonds: return jax.vmap(self.source.probs)(params).mean(0)

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from .ansatz import Ansatz, check_params
-from .binn import check_weights
+from .binn import check_memory, check_weights, index_from_weights
+from .datasets import as_float
 from .born import BornMachine, _einsum, _matmul, by_pairs, contract_pairs, pair_cores, pair_engine, probs, real_matrices
 from .elbo import BernoulliPrior, Loss, NoDivergence, Schedule, at_step, check_weight, mean_credits
 
@@ -47,11 +48,15 @@ def kernel(
     others: Array,            # (k, n) entries in {-1, +1}
     word_weights=(1, 2, 4),   # mean parity sizes of the mixture
 ) -> Array:                   # (m, k) entries in (0, 1]
-    "Mixture of Gaussian Hamming kernels between rows of `weights` and rows of `others`."
-    n = weights.shape[-1]
-    check_weights(weights, n); check_weights(others, n)
+    "Mixture of Gaussian Hamming kernels between rows of `weights` and rows of `others`. `ValueError`: a matrix that does not fit."
+    n = np.shape(weights)[-1]
+    check_weights(weights, n); check_weights(others, n)    # before JAX narrows what it is given
+    weights, others = jnp.asarray(weights), jnp.asarray(others)
+    check_memory(len(weights) * len(others) * jnp.result_type(float).itemsize,
+                 f"the kernel of {len(weights)} with {len(others)} networks", "mmd2_from_samples, which keeps no matrix,")
     distance = (n - weights @ others.T) / 2
-    return sum(jnp.exp(distance * math.log1p(-2 * p)) for p in word_probs(word_weights, n)) / len(word_probs(word_weights, n))
+    decays = [math.log1p(-2 * p) for p in word_probs(word_weights, n)]
+    return sum(jnp.exp(distance * decay) for decay in decays) / len(decays)
 
 # %% ../nbs/05_mmd.ipynb #034dda38
 def _hadamard(bits):
@@ -128,6 +133,24 @@ def prior_kernel(
     check_weights(weights, weights.shape[-1])
     return _mean_kernel(weights, prior.means(weights.shape[-1]), word_weights)
 
+# %% ../nbs/05_mmd.ipynb #e27bc622
+_BLOCK = 2**22    # entries of the kernel matrix at a time
+
+def _kernel_sums(weights, others, word_weights):
+    "Σ_v k(w, v) over the rows v of `others`, for each row w of `weights`."
+    n, m, k = weights.shape[-1], len(weights), len(others)
+    if n <= 24 and 4 * n * 2**n < m * k and m * k > _BLOCK: return _sums_by_table(weights, others, word_weights, n)
+    if m * k <= _BLOCK: return kernel(weights, others, word_weights).sum(1)
+    check_weights(weights, n); check_weights(others, n)    # here, where they can be looked at
+    row = lambda w: kernel(w[None], others, word_weights).sum()
+    return jax.lax.map(row, weights, batch_size=max(1, _BLOCK // k))
+
+def _sums_by_table(weights, others, word_weights, n):
+    counts = jnp.zeros(2**n, weights.dtype).at[index_from_weights(others)].add(1)
+    spectrum = _spectrum(word_weights, n, weights.dtype) * walsh_hadamard(counts)
+    return walsh_hadamard(spectrum)[index_from_weights(weights)]
+
+# %% ../nbs/05_mmd.ipynb #66605fce
 def mmd2_from_samples(
     weights: Array,                  # (m, n) samples of q in {-1, +1}, m ≥ 2
     other: Array | BernoulliPrior,   # (k, n) samples of the other distribution, or a factorised prior
@@ -135,11 +158,13 @@ def mmd2_from_samples(
     unbiased: bool = True,           # True: U-statistic, may be negative; False: V-statistic
 ) -> Array:                          # estimate of MMD²(q, other)
     "MMD² from samples (Gretton et al. 2012, JMLR 13); a factorised prior is never sampled."
+    weights = as_float(weights, "weights")
     within = _mean_pair(weights, "weights", word_weights, unbiased)
     if isinstance(other, BernoulliPrior):
         means = other.means(weights.shape[-1])
         return within - 2 * prior_kernel(weights, other, word_weights).mean() + _mean_kernel(means, means, word_weights)
-    return within - 2 * kernel(weights, other, word_weights).mean() + _mean_pair(other, "other", word_weights, unbiased)
+    other = as_float(other, "other")
+    return within - 2 * _kernel_sums(weights, other, word_weights).mean() / len(other) + _mean_pair(other, "other", word_weights, unbiased)
 
 # %% ../nbs/05_mmd.ipynb #0f2266a1
 def _mean_pair(weights, name, word_weights, unbiased):
@@ -147,8 +172,8 @@ def _mean_pair(weights, name, word_weights, unbiased):
     if jnp.ndim(weights) != 2: raise ValueError(f"{name} must have shape (samples, n), got shape {jnp.shape(weights)}")
     m = len(weights)
     if m < 2 and unbiased: raise ValueError(f"{name} must hold at least 2 samples for an unbiased estimate, got {m}; set unbiased=False")
-    total = kernel(weights, weights, word_weights).sum()
-    return (total - m) / (m * (m - 1)) if unbiased else total / m**2
+    mean = _kernel_sums(weights, weights, word_weights).mean() / m
+    return mean + (mean - 1) / (m - 1) if unbiased else mean    # a sample is at distance 0 from itself
 
 # %% ../nbs/05_mmd.ipynb #d90e0419
 _WALSH = np.kron([[1, 1], [1, -1]], [[1, 1], [1, -1]])    # rows: sets {}, {second}, {first}, both
@@ -214,7 +239,7 @@ class MMD:
     "Surrogate free energy (negative SELBO): expected cost plus `weight` × λ₀ × MMD²(q, prior)."
     word_weights: tuple = (1., 2., 4.)    # mean parity sizes of the kernel mixture; those of n/2 and more are dropped
     weight: float | Schedule = 1.0        # in units of `matched_weight`; ≥ 0, or an optax schedule
-    needs_log_prob = False                # samples suffice
+    needs, known_needs = "samples", "ansatz"
 
     def __post_init__(self):
         object.__setattr__(self, "word_weights", _as_word_weights(self.word_weights))
@@ -229,9 +254,9 @@ class MMD:
     def credits(self, costs, weights, log_q, prior, step=0):
         scale = self._scale(prior, weights.shape[-1], step)
         single = costs - 2 * scale * prior_kernel(weights, prior, self.word_weights)
-        return mean_credits(single) + scale * _pair_credits(kernel(weights, weights, self.word_weights))
+        return mean_credits(single) + scale * _pair_credits(_kernel_sums(weights, weights, self.word_weights) - 1)
     def witness(self, costs, weights, log_q, prior, step=0, reference=None):
-        near = kernel(weights, reference, self.word_weights).mean(1) - prior_kernel(weights, prior, self.word_weights)
+        near = _kernel_sums(weights, reference, self.word_weights) / len(reference) - prior_kernel(weights, prior, self.word_weights)
         return costs + 2 * self._scale(prior, weights.shape[-1], step) * near
     def known(self, distribution, params, prior, step=0):
         if not isinstance(distribution, BornMachine): raise TypeError(f"the exact MMD needs a circuit, a BornMachine, got {type(distribution).__name__}; use analytic=False")
@@ -240,7 +265,7 @@ class MMD:
     def unknown(self): return NoDivergence()
 
 # %% ../nbs/05_mmd.ipynb #8ece17af
-def _pair_credits(gram):
-    "What the mean over pairs loses without each sample; needs at least 3 samples."
-    n, rows = len(gram), gram.sum(1) - jnp.diagonal(gram)
-    return rows.sum() / (n * (n - 1)) - (rows.sum() - 2 * rows) / ((n - 1) * (n - 2))
+def _pair_credits(rows):
+    "What the mean over pairs loses without each sample, from its similarities to the others, summed; needs at least 3 samples."
+    n, mean = len(rows), rows.mean() / (len(rows) - 1)    # means, since 32 bits do not count the pairs of 50,000 samples
+    return mean - (mean * n - 2 * rows / (n - 1)) / (n - 2)

@@ -7,18 +7,18 @@ __all__ = ['posterior_predictive', 'log_loss', 'brier_score', 'accuracy', 'Relia
            'expected_calibration_error', 'calibration_errors_by_chance', 'SampledPredictive',
            'posterior_predictive_from_samples', 'Uncertainty', 'predictive_uncertainty',
            'predictive_uncertainty_from_samples', 'out_of_distribution_auroc', 'RiskCoverage', 'risk_coverage',
-           'to_arviz', 'success_probability']
+           'to_arviz', 'LeaveOneOut', 'loo', 'success_probability']
 
 # %% ../nbs/08_posterior.ipynb #622bda62
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
-from sklearn import metrics
 
-from .binn import BiNN, CostTable, _as_float, _batch_size, check_memory, check_weights, weights_from_index
-from .datasets import Dataset, check_data
+from .binn import BiNN, CostTable, _batch_size, all_weights, check_memory, check_weights, weights_from_index
+from .datasets import as_float, Dataset, check_data
 from .elbo import BernoulliPrior, _entropy, check_distribution
 
 # %% ../nbs/08_posterior.ipynb #1f6fa062
@@ -28,7 +28,7 @@ def _votes(binn, weights, x): return jnp.exp(binn.log_probs(weights, x))    # (S
 
 @partial(jax.jit, static_argnums=0)
 def _mixture(answers, binn, q, x, *more):
-    "Answers (S, N, K) of all networks at x (N, n_inputs), summed with each row of q (M, 2**n): (M, N, K)."
+    "Answers (S, N, K) of all networks at x (N, n_inputs), summed with each row of q (M, 2ⁿ): (M, N, K)."
     batch = _batch_size(binn, len(x), x.dtype.itemsize)
     def add(k, total):
         weights = weights_from_index(k * batch + jnp.arange(batch), binn.n_weights, x.dtype)
@@ -49,7 +49,7 @@ def _over_networks(answers, binn, q, x):
         raise ValueError(f"q must have 2**{binn.n_weights} entries along the last axis, one for each network, got shape {np.shape(q)}; "
                          "where only samples exist, use posterior_predictive_from_samples")
     check_distribution("q", q)
-    q, x = _as_float(q), _as_float(x)
+    q, x = as_float(q), as_float(x)
     return _mixture(answers, binn, q.reshape(-1, q.shape[-1]), x).reshape(*q.shape[:-1], len(x), -1)
 
 # %% ../nbs/08_posterior.ipynb #2e403840
@@ -81,41 +81,50 @@ def _checked_labels(predictive, y):
     if np.shape(y) != (n_points,): raise ValueError(f"y must hold one label for each of the {n_points} points of predictive, got shape {np.shape(y)}")
     check_data(np.zeros((n_points, 1)), y, n_classes)   # any features do: the labels are what is checked
     check_distribution("predictive", predictive)
-    return y
+    return y.astype(int)    # of truth values too
 
 # %% ../nbs/08_posterior.ipynb #4962391f
 def _normalised(predictive):
-    "Double precision, in which scikit-learn wants rows to sum to one."
+    "Double precision, each row over its sum."
     p = np.asarray(predictive, dtype=float)
     return p / p.sum(-1, keepdims=True)
 
-def _scores(score, predictive, y):
-    "One score for each (N, n_classes) table of probabilities."
-    y, p = _checked_labels(predictive, y), _normalised(predictive)
-    tables = p.reshape(-1, *p.shape[-2:])
-    return np.array([score(y, table) for table in tables]).reshape(p.shape[:-2])[()]   # [()]: one score is a number
+def _log_normalised(predictive, log):
+    "Log-probabilities in double precision; those of 0 are minus infinity."
+    if log: return np.asarray(predictive, float) - np.logaddexp.reduce(predictive, -1, float, keepdims=True)
+    with np.errstate(divide="ignore"): return np.log(_normalised(predictive))
+
+def _of_label(values, y):
+    "(..., N) of (..., N, n_classes)."
+    return np.take_along_axis(values, np.broadcast_to(y[:, None], (*values.shape[:-1], 1)), -1)[..., 0]
 
 # %% ../nbs/08_posterior.ipynb #11a2762a
 def log_loss(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
-) -> np.ndarray:           # (...) nats per point
-    "Mean negative log probability of the labels (scikit-learn's `log_loss`, all classes known)."
-    return _scores(lambda y, p: metrics.log_loss(y, p, labels=np.arange(p.shape[1])), predictive, y)
+    log: bool = False,     # `predictive` holds log-probabilities
+) -> np.ndarray:           # (...) nats per point, infinite where a label was given the probability 0
+    "Mean negative log probability of the labels."
+    y = _checked_labels(np.exp(predictive) if log else predictive, y)
+    return (0 - _of_label(_log_normalised(predictive, log), y)).mean(-1)
 
 def brier_score(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
 ) -> np.ndarray:           # (...) between 0 and 2, and up to 1 for two classes
-    "Mean squared distance of the probabilities from the labels, halved for two classes (scikit-learn's `brier_score_loss`)."
-    return _scores(lambda y, p: metrics.brier_score_loss(y, p, labels=np.arange(p.shape[1])), predictive, y)
+    "Mean squared distance of the probabilities from the labels, halved for two classes."
+    y, p = _checked_labels(predictive, y), _normalised(predictive)
+    n_classes = p.shape[-1]
+    squares = ((p - np.eye(n_classes)[y])**2).sum(-1).mean(-1)
+    return squares / 2 if n_classes == 2 else squares
 
 def accuracy(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
 ) -> np.ndarray:           # (...) between 0 and 1
     "Share of points whose most probable class is the label; of equal classes the first is taken."
-    return _scores(lambda y, p: metrics.accuracy_score(y, p.argmax(1)), predictive, y)
+    y = _checked_labels(predictive, y)
+    return (_normalised(predictive).argmax(-1) == y).mean(-1)
 
 # %% ../nbs/08_posterior.ipynb #ab0657f6
 def _claims(p, y, label):
@@ -130,7 +139,8 @@ def _bins(confidence, n_bins, adaptive):
 
 def _check_bins(p, n_bins, label):
     if isinstance(n_bins, bool) or not isinstance(n_bins, (int, np.integer)) or n_bins < 1: raise ValueError(f"n_bins must be an integer of at least 1, got {n_bins=}")
-    if label is not None and label not in range(np.shape(p)[-1]): raise ValueError(f"label must be None or a class from 0 to {np.shape(p)[-1] - 1}, got {label=}")
+    is_class = isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label < np.shape(p)[-1]
+    if label is not None and not is_class: raise ValueError(f"label must be None or a class from 0 to {np.shape(p)[-1] - 1}, got {label=}")
 
 # %% ../nbs/08_posterior.ipynb #5f28c074
 class Reliability(NamedTuple):
@@ -172,7 +182,9 @@ def expected_calibration_error(
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
 ) -> np.ndarray:                # (...) between 0 and 1
     "Mean distance between claimed probability and frequency; above 0 by chance even where calibration is perfect."
-    return _scores(lambda y, p: reliability(p, y, n_bins, adaptive, label).error, predictive, y)
+    y, p = _checked_labels(predictive, y), _normalised(predictive)
+    errors = [reliability(table, y, n_bins, adaptive, label).error for table in p.reshape(-1, *p.shape[-2:])]
+    return np.reshape(errors, p.shape[:-2])[()]    # [()]: one error is a number
 
 # %% ../nbs/08_posterior.ipynb #0a42183d
 def calibration_errors_by_chance(
@@ -218,7 +230,7 @@ def _over_samples(answers, binn, weights, x):
     if jnp.ndim(weights) != 2 or len(weights) < 2:
         raise ValueError(f"weights must have shape (S, n_weights), S at least 2 for a standard error, got shape {jnp.shape(weights)}")
     check_weights(weights, binn.n_weights)
-    mean, squares = _sampled(answers, binn, jnp.asarray(weights), _as_float(x))
+    mean, squares = _sampled(answers, binn, jnp.asarray(weights), as_float(x))
     return mean, jnp.sqrt(squares / (len(weights) - 1))
 
 # %% ../nbs/08_posterior.ipynb #ca44d9c3
@@ -247,7 +259,7 @@ def _distances(binn, weights, x, mean): return (_votes(binn, weights, x) - mean)
 
 @jax.jit
 def _variance(binn, q, x, means):
-    "Variance (M, N, n_classes) of the probabilities over the networks, for each row of q (M, 2**n) and its means."
+    "Variance (M, N, n_classes) of the probabilities over the networks, for each row of q (M, 2ⁿ) and its means."
     return jax.lax.map(lambda row: _mixture(_distances, binn, row[0][None], x, row[1])[0], (q, means))
 
 # %% ../nbs/08_posterior.ipynb #6dd116c8
@@ -268,7 +280,7 @@ def predictive_uncertainty(
     x: Array,     # (N, n_inputs)
 ) -> Uncertainty:
     "Entropy of the mixture of all networks, and what it is made of."
-    answers, q, x = _over_networks(_doubts, binn, q, x), _as_float(q), _as_float(x)
+    answers, q, x = _over_networks(_doubts, binn, q, x), as_float(q), as_float(x)
     p = answers[..., :-1]
     means = p / p.sum(-1, keepdims=True)    # q sums to one, but for rounding
     variance = _variance(binn, q.reshape(-1, q.shape[-1]), x, means.reshape(-1, *p.shape[-2:]))
@@ -289,10 +301,11 @@ def out_of_distribution_auroc(
     strange: Array,      # (M,) scores of other points
 ) -> float:              # between 0 and 1
     "Probability that a strange point scores higher than a familiar one, ties counted half (scikit-learn's `roc_auc_score`)."
+    from sklearn.metrics import roc_auc_score
     scores = [np.asarray(familiar, float), np.asarray(strange, float)]
     for name, score in zip(("familiar", "strange"), scores):
         if score.ndim != 1 or not len(score) or not np.isfinite(score).all(): raise ValueError(f"{name} must hold one finite score a point, got shape {score.shape}: {score}")
-    return float(metrics.roc_auc_score(np.repeat([0, 1], [len(s) for s in scores]), np.concatenate(scores)))
+    return float(roc_auc_score(np.repeat([0, 1], [len(s) for s in scores]), np.concatenate(scores)))
 
 # %% ../nbs/08_posterior.ipynb #cb844b88
 class RiskCoverage(NamedTuple):
@@ -320,12 +333,28 @@ def risk_coverage(
 
 # %% ../nbs/08_posterior.ipynb #645fb7fb
 @jax.jit
-def _pointwise(binn, weights, x, y, key):
-    "Log-likelihood of each point, and a label drawn at each point, for the rows of weights (S, n): (S, N) each."
-    def one(row):
-        log_p = binn.log_probs(row[0], x)
-        return jnp.take_along_axis(log_p, y[:, None], 1)[:, 0], jax.random.categorical(row[1], log_p)
+def _of_points(binn, weights, x, y):
+    "log p(y_i|x_i, w) for the rows of weights (S, n), some at a time: (S, N)."
+    one = lambda w: jnp.take_along_axis(binn.log_probs(w, x), y[:, None], 1)[:, 0]
+    return jax.lax.map(one, weights.astype(x.dtype), batch_size=_batch_size(binn, len(x), x.dtype.itemsize))
+
+@jax.jit
+def _drawn_labels(binn, weights, x, key):
+    "A label drawn at each point from each row of weights (S, n): (S, N)."
+    one = lambda row: jax.random.categorical(row[1], binn.log_probs(row[0], x))
     return jax.lax.map(one, (weights.astype(x.dtype), jax.random.split(key, len(weights))))
+
+def _checked_draws(binn, weights, x, y, log_q):
+    "Networks (chains, S, n) and points, after the checks."
+    if np.ndim(weights) not in (2, 3): raise ValueError(f"weights must have shape (S, n_weights) or (chains, S, n_weights), got shape {np.shape(weights)}")
+    if log_q is not None and np.shape(log_q) != np.shape(weights)[:-1]:
+        raise ValueError(f"log_q must have shape {np.shape(weights)[:-1]}, one number for each network, got shape {np.shape(log_q)}")
+    _check_inputs(binn, x); check_data(x, y, binn.n_classes); check_weights(weights, binn.n_weights)
+    weights, x = jnp.asarray(weights), as_float(x)
+    weights = weights.reshape(-1, *weights.shape[-2:])
+    n_networks = math.prod(weights.shape[:2])
+    check_memory(n_networks * len(x) * 16, f"log-likelihoods of {n_networks} networks at {len(x)} points", "fewer samples")
+    return weights, x, jnp.asarray(y)
 
 def _arviz_base():
     try: import arviz_base
@@ -343,20 +372,65 @@ def to_arviz(
     prior: BernoulliPrior = BernoulliPrior(),
 ) -> Any:    # xarray.DataTree
     "ArviZ data: posterior, log_likelihood, posterior_predictive, sample_stats, observed_data, constant_data."
-    if np.ndim(weights) not in (2, 3): raise ValueError(f"weights must have shape (S, n_weights) or (chains, S, n_weights), got shape {np.shape(weights)}")
-    if log_q is not None and np.shape(log_q) != np.shape(weights)[:-1]:
-        raise ValueError(f"log_q must have shape {np.shape(weights)[:-1]}, one number for each network, got shape {np.shape(log_q)}")
-    _check_inputs(binn, x); check_data(x, y, binn.n_classes); check_weights(weights, binn.n_weights)
-    from_dict, weights, x = _arviz_base().from_dict, jnp.asarray(weights), _as_float(x)
-    chains = (1, *weights.shape[:-1])[-2:]
-    check_memory(chains[0] * chains[1] * len(x) * 16, f"log-likelihoods of {chains[0] * chains[1]} networks at {len(x)} points", "fewer samples")
+    weights, x, y = _checked_draws(binn, weights, x, y, log_q)
+    from_dict, chains, flat = _arviz_base().from_dict, weights.shape[:2], weights.reshape(-1, binn.n_weights)
     shaped = lambda values: np.asarray(values).reshape(*chains, *np.shape(values)[1:])
-    flat = weights.reshape(-1, binn.n_weights)
-    log_l, labels = _pointwise(binn, flat, x, jnp.asarray(y), key)
+    log_l, labels = _of_points(binn, flat, x, y), _drawn_labels(binn, flat, x, key)
     stats = {"lp": shaped(log_l.sum(1) + prior.log_prob(flat))} | ({} if log_q is None else {"log_q": shaped(np.reshape(log_q, -1))})
     groups = {"posterior": {"weights": shaped(flat)}, "log_likelihood": {"y": shaped(log_l)}, "posterior_predictive": {"y": shaped(labels)},
               "sample_stats": stats, "observed_data": {"y": np.asarray(y)}, "constant_data": {"x": np.asarray(x)}}
     return from_dict(groups, dims={"weights": ["weight"], "y": ["point"], "x": ["point", "feature"]}, attrs={"/": {"inference_library": "qhn"}})
+
+# %% ../nbs/08_posterior.ipynb #27eb2e46
+class LeaveOneOut(NamedTuple):
+    "How well the posterior of all other points predicts each training point, nats."
+    elpd: float                    # Σ_i log p(y_i | x_i, D without i)
+    error: float                   # of the sum, for independent draws; 0 where every network was asked
+    pointwise: np.ndarray          # (N,) terms of the sum
+    pointwise_error: np.ndarray    # (N,)
+    n_effective: np.ndarray        # (N,) draws that carry the weight; networks, where every one was asked
+
+def loo(
+    binn: BiNN,
+    weights: Array | None,           # (S, n_weights) or (chains, S, n_weights) draws, entries in {-1, +1}; None: every network, exact
+    x: Array,                        # (N, n_inputs) training points
+    y: Array,                        # (N,) integer labels
+    log_q: Array | None = None,      # (S,) or (chains, S) log q of the draws; None: they are from the posterior
+    prior: BernoulliPrior = BernoulliPrior(),
+) -> LeaveOneOut:
+    "Leave-one-out cross-validation, exact or by plain importance sampling, which draws may repeat."
+    every, log_q = weights is None, _checked_log_q(weights, log_q)
+    weights, x, y = _checked_draws(binn, _every_network(binn) if every else weights, x, y, log_q)
+    weights = weights.reshape(-1, binn.n_weights)
+    log_l = np.asarray(_of_points(binn, weights, x, y), float)    # (S, N)
+    log_v = np.zeros(len(log_l))
+    if every or log_q is not None: log_v = log_l.sum(1) + np.asarray(prior.log_prob(weights), float)
+    if log_q is not None: log_v -= log_q.reshape(-1)
+    return _left_out(log_l, log_v, every)
+
+# %% ../nbs/08_posterior.ipynb #3498205e
+def _left_out(log_l, log_v, every):
+    "The estimate from log-likelihoods (S, N), and the log weights (S,) of the draws for the posterior."
+    log_r, total = log_v[:, None] - log_l, partial(np.logaddexp.reduce, axis=0)
+    pointwise = total(log_v) - total(log_r)
+    v, r = np.exp(log_v - total(log_v))[:, None], np.exp(log_r - total(log_r))
+    spread = 0 * r if every else v - r
+    error, pointwise_error = np.linalg.norm(spread.sum(1)), np.linalg.norm(spread, axis=0)
+    return LeaveOneOut(float(pointwise.sum()), float(error), pointwise, pointwise_error, 1 / (r**2).sum(0))
+
+# %% ../nbs/08_posterior.ipynb #b00655db
+def _every_network(binn):
+    "(2ⁿ, n) networks."
+    if not isinstance(binn, BiNN): raise TypeError(f"binn must be a BiNN, which predicts classes, got {type(binn).__name__}")
+    if binn.n_weights > 24: raise ValueError(f"weights must be draws where a network has more than 24 weights, got weights=None and {binn.n_weights} weights")
+    return all_weights(binn.n_weights)
+
+def _checked_log_q(weights, log_q):
+    if log_q is None: return None
+    if weights is None: raise ValueError("log_q belongs to draws, got weights=None, which asks every network; leave log_q out, or give the draws")
+    log_q = np.asarray(log_q, float)
+    if not np.isfinite(log_q).all(): raise ValueError(f"log_q must be finite, got {log_q[~np.isfinite(log_q)][0]}")
+    return log_q
 
 # %% ../nbs/08_posterior.ipynb #f758df48
 def success_probability(

@@ -12,21 +12,20 @@ __all__ = ['TASKS', 'RANGES', 'WORDS', 'CIRCUITS', 'LINE_SEARCH_STEPS', 'METHODS
            'GradientStudy', 'gradient_study', 'run_apart', 'summary', 'tuning', 'study_claims']
 
 # %% ../nbs/12a_study.ipynb #4362ac7d
-import csv, json, os, signal
-from collections.abc import Callable
+import csv, dis, json, os, signal, sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from multiprocessing import active_children, get_context, parent_process
+from operator import attrgetter
 from pathlib import Path
 from threading import Thread
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax import Array
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 from .ansatz import _whole, brickwork, hardware_efficient, product, staircase
 from .baselines import bayes_binn, gibbs, simulated_annealing
@@ -35,10 +34,9 @@ from .born import BornMachine
 from .datasets import Dataset, load_dataset
 from .divergences import Renyi
 from .elbo import BernoulliPrior, KL, NoDivergence, _hidden_units, exact_posterior, posterior_divergence, total_variation
-from .jobs import whole_file
+from .jobs import fingerprint, whole_file
 from .mixtures import Mixture
 from .mmd import MMD
-from .plots import PALETTE, style
 from .posterior import _mixture, _votes, accuracy, expected_calibration_error, log_loss, success_probability
 from .symmetry import Symmetrised, _orbits
 
@@ -78,12 +76,15 @@ def _in_order(data):
 
 # %% ../nbs/12a_study.ipynb #2527ae5e
 @lru_cache
+def _read(task, file): return load_dataset(task.dataset, test_fraction=0.6, **dict(task.options))
+
 def _pool(task):
-    "Tuning points are the training part, test points the other."
-    return load_dataset(task.dataset, test_fraction=0.6, **dict(task.options))
+    "Tuning points are the training part, test points the other; a file is read again when it has changed."
+    return _read(task, Path(task.dataset).read_bytes() if Path(task.dataset).is_file() else None)
 
 def _drawn(task, number, tuning):
     "A split of one of the two pools."
+    from sklearn.model_selection import train_test_split
     whole = _pool(task)
     x, y = whole.train if tuning else whole.test
     x_train, x_test, y_train, y_test = train_test_split(x, y, train_size=task.n_train, stratify=y, random_state=number)
@@ -444,33 +445,110 @@ def run_unit(
     return {"chosen": chosen, "validation": validation} | {name: np.stack([row[name] for row in rows]) for name in MEASURES}
 
 # %% ../nbs/12a_study.ipynb #81bf8f6c
-def _plain(value):
-    "What a protocol consists of, as text that no memory address gets into."
-    if isinstance(value, (list, tuple)): return [_plain(v) for v in value]
-    if hasattr(value, "__dataclass_fields__"): return {type(value).__name__: {k: _plain(getattr(value, k)) for k in value.__dataclass_fields__}}
-    return value if isinstance(value, (int, float, str, type(None))) else value.__qualname__
+def _installed(module):
+    "Whether a module belongs to Python, to qhn or to an installed package, which nobody edits between two runs."
+    if module.partition(".")[0] in {"qhn", "builtins", *sys.stdlib_module_names}: return True
+    parts = Path(getattr(sys.modules.get(module), "__file__", None) or "").parts
+    return "site-packages" in parts or "dist-packages" in parts
+
+def _public_name(value):
+    "The name under which an installed package holds a function or a class, or None."
+    module, name = (str(getattr(value, key, "")) for key in ("__module__", "__qualname__"))
+    try: held = attrgetter(name)(sys.modules[module])
+    except (AttributeError, KeyError): return None
+    return f"{module}.{name}" if held is value and _installed(module) else None
+
+# %% ../nbs/12a_study.ipynb #cf2e0347
+def _global_names(code):
+    "Names of the globals that code, or code within it, may look up."
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return names.union(*(_global_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+
+def _of_code(code, seen):
+    sizes = code.co_flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
+    names, consts = code.co_names + code.co_varnames, _content(code.co_consts, seen)
+    return [code.co_code.hex(), code.co_exceptiontable.hex(), *sizes, *names, consts]
+
+def _of_function(function, seen):
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    used = {k: function.__globals__[k] for k in _global_names(function.__code__) & function.__globals__.keys()}
+    return [_of_code(function.__code__, seen), *_content([function.__defaults__, function.__kwdefaults__, held, used], seen)]
+
+def _of_class(cls, seen):
+    own = {k: v for k, v in vars(cls).items() if not k.startswith(("__", "_abc_")) or isinstance(v, FunctionType)}
+    return [cls.__qualname__, *_content([cls.__bases__, own], seen)]
+
+# %% ../nbs/12a_study.ipynb #ee538d25
+def _content(value, seen):
+    "What a value consists of, as plain data that is the same in every process; `seen` holds what is being told already."
+    if isinstance(value, (str, int, float, type(None))): return value
+    if isinstance(value, bytes): return {"bytes": value.hex()}
+    if isinstance(value, (list, tuple)): return [_content(part, seen) for part in value]
+    if isinstance(value, (set, frozenset)): return sorted((_content(part, seen) for part in value), key=json.dumps)
+    if isinstance(value, dict): return [_content(item, seen) for item in sorted(value.items(), key=_by_key)]
+    if isinstance(value, (np.ndarray, np.generic, Array)): return fingerprint(value)
+    if isinstance(value, CodeType): return _of_code(value, seen)
+    if isinstance(value, ModuleType): return value.__name__ if _installed(value.__name__) else _of_file(value)
+    if name := _public_name(value): return {"name": name}
+    return _of_object(value, seen)
+
+def _by_key(item): return f"{type(item[0]).__name__} {item[0]}"
+def _of_file(module): return fingerprint(Path(module.__file__).read_bytes())
+
+def _of_object(value, seen):
+    "Content of what may lead back to itself."
+    places = [k for k, other in enumerate(seen) if other is value]
+    if places: return {"again": places[0]}
+    seen.append(value)
+    if isinstance(value, FunctionType): return _of_function(value, seen)
+    if isinstance(value, type): return _of_class(value, seen)
+    if isinstance(value, property): return _content([value.fget, value.fset], seen)
+    inner = getattr(value, "__wrapped__", None)    # below `jax.jit` and its like, and a method of a class
+    return _content(inner, seen) if inner is not None else _of_copy(value, seen)
+
+def _of_copy(value, seen):
+    try: made = value.__reduce_ex__(4)
+    except Exception:
+        raise TypeError(f"protocol holds {value!r:.80}, and there is no telling whether a later run holds the same: "
+                        "hand it over as numbers, texts, arrays or a function that makes it") from None
+    if isinstance(made, str): return {"name": made}
+    return _content([list(part) if isinstance(part, Iterator) else part for part in made], seen)
+
+# %% ../nbs/12a_study.ipynb #73489dc8
+def _points(task, protocol):
+    "The points of the first test split and the first tuning split."
+    drawn = split(task, protocol.first_split), split(task, 0, tuning=True)
+    return [[np.round(x, 6) + 0., y] for data in drawn for x, y in (data.train, data.test)]    # + 0. makes -0. positive
 
 def _fingerprint(protocol, task, method):
-    sizes = replace(protocol, tasks=(), methods=())
-    return json.dumps(_plain([sizes, task, method, list(map(list, RANGES.values())), WORDS, jax.config.jax_enable_x64]))
+    "What a unit is made of: name of the part to its fingerprint."
+    circuits = {method.circuit} if getattr(method, "circuit", None) else protocol.circuits
+    parts = {"protocol": replace(protocol, tasks=(), methods=()), "task": task, "data": _points(task, protocol), "method": method,
+             "circuits": {name: CIRCUITS[name] for name in circuits}, "trials": (RANGES, WORDS), "precision": jax.config.jax_enable_x64}
+    return {name: fingerprint(_content(part, [])) for name, part in parts.items()}
 
 # %% ../nbs/12a_study.ipynb #57a5c95a
-def _unit_path(folder, task, method):
-    words = lambda name: "-".join("".join(c if c.isalnum() else " " for c in name).split())
-    return Path(folder) / f"{words(task.name)}--{words(method.label)}.npz"
+def _words(name): return "-".join("".join(c if c.isalnum() else " " for c in name).split())
+def _unit_path(folder, task, method): return Path(folder) / f"{_words(task.name)}--{_words(method.label)}.npz"
 
-def _stored(folder, protocol, task, method):
+def _check_parts(path, stored, wanted):
+    "Refuses a unit made of other parts."
+    parts = json.loads(stored)
+    other = [name for name in wanted if not isinstance(parts, dict) or parts.get(name) != wanted[name]]
+    if other: raise ValueError(f"{path.name} in the study's folder is of another protocol (not the same: {', '.join(other)}); "
+                               "choose another folder, or delete that file")
+
+def _stored(folder, task, method, parts):
     "A finished unit, or None."
     path = _unit_path(folder, task, method)
     if not path.is_file(): return None
     with np.load(path) as file:
-        if str(file["protocol"]) != _fingerprint(protocol, task, method):
-            raise ValueError(f"{path.name} in the study's folder is of another protocol; choose another folder, or delete that file")
+        _check_parts(path, str(file["protocol"]), parts)
         return {name: file[name] for name in file.files if name != "protocol"}
 
-def _store(folder, protocol, task, method, unit):
-    with whole_file(_unit_path(folder, task, method)) as part:
-        with part.open("wb") as file: np.savez(file, protocol=_fingerprint(protocol, task, method), **unit)
+def _store(folder, task, method, parts, unit):
+    with whole_file(_unit_path(folder, task, method)) as part, part.open("wb") as file:
+        np.savez(file, protocol=json.dumps(parts), **unit)
 
 # %% ../nbs/12a_study.ipynb #c1ff0e07
 def _n_ticks(protocol, method): return protocol.n_splits + (0 if method.tuned_as else protocol.n_trials)
@@ -488,11 +566,12 @@ def run_study(
     with nullcontext(bar) if bar is not None else tqdm(total=sum(_n_ticks(protocol, method) for _, method in pairs), unit="batch", disable=not progress) as bar:
         for task, method in pairs:
             bar.set_description(f"{task.name}, {method.label}")
-            unit = _stored(folder, protocol, task, method)
+            chosen = int(units[task.name, method.tuned_as]["chosen"]) if method.tuned_as else None
+            parts = _fingerprint(protocol, task, method) | {"trial": chosen}
+            unit = _stored(folder, task, method, parts)
             if unit is None:
-                chosen = int(units[task.name, method.tuned_as]["chosen"]) if method.tuned_as else None
                 unit = run_unit(protocol, task, method, chosen, tick=bar.update)
-                _store(folder, protocol, task, method, unit)
+                _store(folder, task, method, parts, unit)
             else: bar.update(_n_ticks(protocol, method))
             units[task.name, method.label] = unit
     return units
@@ -518,7 +597,7 @@ def write_splits(
     means: dict,    # of `split_means`
 ) -> None:
     "One row for each task, method and split, to five digits."
-    with whole_file(path) as part, part.open("w", newline="") as file:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["task", "method", "split", *MEASURES])
         for (task, label), unit in means.items():
@@ -529,7 +608,7 @@ def read_splits(
 ) -> dict:          # as `split_means`
     "What `write_splits` wrote."
     rows = {}
-    with Path(path).open(newline="") as file:
+    with Path(path).open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file): rows.setdefault((row["task"], row["method"]), []).append([float(row[name]) for name in MEASURES])
     return {pair: dict(zip(MEASURES, np.array(values).T)) for pair, values in rows.items()}
 
@@ -610,9 +689,12 @@ _PANELS = {"log_loss": "difference in test log loss\n(nats per point)", "success
 def claims_figure(
     comparisons: list[Comparison],
     baseline: str = BASELINE,
-    figure: Figure | None = None,    # to draw on; None makes one
-) -> Figure:
+    figure: "matplotlib.figure.Figure | None" = None,    # to draw on; None makes one
+) -> "matplotlib.figure.Figure":
     "Differences to the baseline, task by task; filled where they survive the correction."
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+    from qhn.plots import PALETTE
     tasks, methods = (list(dict.fromkeys(getattr(c, name) for c in comparisons)) for name in ("task", "method"))
     figure = figure or Figure(figsize=(7, 1.4 + 0.45 * len(tasks)), layout="constrained")
     for ax, outcome in zip(figure.subplots(1, 2, sharey=True), _PANELS):
@@ -674,7 +756,7 @@ class GradientStudy:
 def gradient_study(
     study: GradientStudy,
     progress: bool = True,
-) -> list[dict]:           # rows with qubits, depth, objective, variance
+) -> list[dict]:           # rows with qubits, depth, starts, objective, variance
     "Gradient variance of MLE, ELBO and SELBO at every width and depth."
     rows, keys = [], jax.random.split(jax.random.key(0), study.n_starts)
     for n in tqdm(study.widths, desc="gradients", unit="width", disable=not progress):
@@ -682,7 +764,8 @@ def gradient_study(
         for depth in study.depths:
             machine = BornMachine(staircase(n, depth, final_rz=False))
             variances = _variances(machine, (NoDivergence(), KL(), MMD()), costs, keys)
-            rows += [{"qubits": n, "depth": depth, "objective": label, "variance": variance} for label, variance in zip(("MLE", "ELBO", "SELBO"), variances)]
+            at = {"qubits": n, "depth": depth, "starts": study.n_starts}
+            rows += [at | {"objective": label, "variance": v} for label, v in zip(("MLE", "ELBO", "SELBO"), variances)]
     return rows
 
 # %% ../nbs/12a_study.ipynb #9a87ce5c
@@ -723,7 +806,7 @@ def run_apart(
     n_workers = _whole("n_workers", n_workers, 1)
     for folder, protocol in rounds.items():
         for task in protocol.tasks:
-            for method in protocol.methods: _stored(folder, protocol, task, method)
+            for method in protocol.methods: _stored(folder, task, method, _fingerprint(protocol, task, method))
     if n_workers > 1: _run_workers(rounds, n_workers, progress, beside)
     else:
         for work in beside: work()
@@ -751,7 +834,7 @@ def _run_workers(rounds, n_workers, progress, beside):
 
 # %% ../nbs/12a_study.ipynb #a0cb500f
 def _write_rows(path, rows):
-    with whole_file(path) as part, part.open("w", newline="") as file:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
@@ -778,9 +861,11 @@ def tuning(
 # %% ../nbs/12a_study.ipynb #13e3bff6
 def _write_gradients(path, gradients, progress):
     if not path.is_file(): return _write_rows(path, gradient_study(gradients, progress))
-    with path.open(newline="") as file: found = {(int(row["qubits"]), int(row["depth"])) for row in csv.DictReader(file)}
-    if found != {(n, depth) for n in gradients.widths for depth in gradients.depths}:
-        raise ValueError(f"{path.name} in the study's folder is of other widths or depths; choose another folder, or delete that file")
+    wanted = {(n, depth, gradients.n_starts) for n in gradients.widths for depth in gradients.depths}
+    with path.open(newline="", encoding="utf-8") as file:
+        found = {tuple(int(row.get(name) or 0) for name in ("qubits", "depth", "starts")) for row in csv.DictReader(file)}
+    if found != wanted: raise ValueError(f"{path.name} in the study's folder is of other widths, depths or numbers of starts; "
+                                         "choose another folder, or delete that file")
 
 def _challengers(protocol):
     labels = [method.label for method in protocol.methods]
@@ -795,6 +880,7 @@ def _write_round(folder, protocol, units):
     _write_rows(folder / "comparisons.csv", [asdict(c) for c in comparisons])
     _write_rows(folder / "summary.csv", summary(means))
     _write_rows(folder / "tuning.csv", tuning(protocol, units))
+    from qhn.plots import style
     with whole_file(folder / "claims.png") as part, style(): claims_figure(comparisons).savefig(part, dpi=150)
     return comparisons
 

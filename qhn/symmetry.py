@@ -6,20 +6,21 @@
 __all__ = ['average_copies', 'shuffle_copies', 'Symmetrised']
 
 # %% ../nbs/07a_symmetry.ipynb #3035cd1e
-import math
+import math, zlib
 from dataclasses import dataclass
 from functools import lru_cache, partial
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 from .binn import BiNN, _is_odd, check_memory, check_weights
-from .born import Implicit, _Derived
-from .elbo import _fold, _hidden_units, _moves, _n_bits, _wires
+from .datasets import as_float
+from .born import Implicit, _Derived, cost_of, gradient_bytes
+from .elbo import _fold, _hidden_units, _moves, _n_bits, _n_moves, _wires
 
 # %% ../nbs/07a_symmetry.ipynb #9c62b0f3
 @lru_cache
 def _orbits(binn):
-    "Indices of all moves of one network of each orbit (moves, orbits), and each network's orbit (2**n,)."
+    "Indices of all moves of one network of each orbit (moves, orbits), and each network's orbit (2ⁿ,)."
     n = binn.n_weights
     check_memory(2**n * (n + 40), f"the orbits of 2**{n} networks", "samples")
     place = 2**np.arange(n)[::-1]
@@ -55,7 +56,7 @@ def shuffle_copies(
 ) -> Array:            # (S, n_weights) a random copy of each
     "Flip each hidden unit by a fair coin, and put the units of each layer in a random order."
     check_weights(weights, binn.n_weights)
-    weights = jnp.asarray(weights)
+    weights = as_float(weights, "weights")
     for layer, width in _hidden_units(binn):
         wires, (key, key_signs, key_order) = _wires(binn, layer, width), jax.random.split(key, 3)
         order = jax.random.uniform(key_order, (len(weights), width)).argsort(1)[..., None]
@@ -69,12 +70,13 @@ class Symmetrised(_Derived):
     "A distribution averaged over the symmetries of a network."
     source: Implicit    # such as a BornMachine
     binn: BiNN          # whose hidden units are flipped, where the activation is odd, and exchanged
+    _passed_on = frozenset({"log_prob", "probs", "means", "frequencies", "sample_batch", "usage"})
 
     def __post_init__(self):
         if self.binn.n_weights != self.source.n_qubits:
             raise ValueError(f"binn must have one weight for each qubit of the source, got n_weights={self.binn.n_weights} and n_qubits={self.source.n_qubits}")
     def probs(self, params):
-        "(2**n,) probabilities, wire 0 most significant."
+        "(2ⁿ,) probabilities, wire 0 most significant."
         return average_copies(self.binn, self.source.probs(params))
     def log_prob(self, params, weights):
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}."
@@ -84,6 +86,18 @@ class Symmetrised(_Derived):
         "(n_samples, n) independent weights in {-1, +1}."
         key_draw, key_shuffle = jax.random.split(key)
         return shuffle_copies(self.binn, key_shuffle, self.source.sample(params, key_draw, n_samples))
+    def sample_batch(self, params, n_samples):
+        "(B, n_samples, n) weights from outside JAX, shuffled; the same weights are always shuffled alike, so that a journal can be read again."
+        weights = np.asarray(self.source.sample_batch(params, n_samples))
+        rows = weights.reshape(-1, weights.shape[-1])
+        return np.asarray(shuffle_copies(self.binn, jax.random.key(zlib.crc32(rows.tobytes())), rows)).reshape(weights.shape)
+    def cost(self, question):
+        "Operations: the source's, and two look-ups in the table; a string is looked up in all its copies."
+        price = cost_of(self.source, question)
+        return price * _n_moves(self.binn) if question == "log_prob" else price + 2 * 2**self.n_qubits
+    def bytes(self, question):
+        "Memory: the source's, and four tables more for the look-ups and their indices."
+        return gradient_bytes(self.source) + 4 * 2**self.n_qubits * jnp.result_type(float).itemsize
     def means(self, params):
         "(n,) E[w_j] of every weight, at any n: 0 for a unit's weights where it may be flipped, else the mean over the units of its layer."
         means = self.source.means(params)

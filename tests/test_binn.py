@@ -1,11 +1,16 @@
 """Binary networks against plain loops, scikit-learn and enumeration."""
+import copy
 import itertools
 import math
+import multiprocessing
 import os
+import pickle
 
 import jax
 import jax.numpy as jnp
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +19,7 @@ from sklearn.metrics import log_loss
 from qhn import binn as module
 from qhn.binn import (BiNN, CostTable, all_weights, check_memory, check_weights, flip_unit, index_from_weights, log_likelihood_table,
                       swap_units, unit_wires, weights_from_index)
+from qhn.gradients import as_target
 
 SIZES = [(3, 1), (2, 3), (2, 2, 1), (2, 1, 2, 2)]
 sizes = pytest.mark.parametrize("layer_sizes", SIZES, ids=str)
@@ -392,3 +398,131 @@ def test_memory_is_compared_with_the_machine(monkeypatch):
     monkeypatch.delattr(os, "sysconf")   # as on Windows
     check_memory(16 * 2**30, "an array", "a smaller one")
     with pytest.raises(ValueError, match="an array would take 32 GiB, more than the 16 GiB"): check_memory(32 * 2**30, "an array", "")
+
+
+# ---- numbers that JAX narrows: integers of 64 bits, floats beyond 32 bits, halves
+
+BIG = [2**40, 1, 2**32, 3]    # the lower 32 bits are 0, 1, 0, 3
+HUGE = [2**70, 1, 2**64, 3]   # more than NumPy's integers hold
+WAYS = {"int64": lambda v: np.array(v), "uint64": lambda v: np.array(v, np.uint64), "list": lambda v: v, "tuple": tuple,
+        "object": lambda v: np.array(v, object), "series": pd.Series, "longdouble": lambda v: np.array(v, np.longdouble)}
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("values, way", [*itertools.product([BIG], WAYS), (HUGE, "list"), (HUGE, "object")], ids=str)
+def test_costs_of_any_integer_keep_their_order(values, way, x64):
+    with jax.enable_x64(x64):
+        model = CostTable(WAYS[way](values))
+        assert model.costs.dtype == jnp.result_type(float)
+        np.testing.assert_array_equal(model.costs, np.array(values, float).astype(model.costs.dtype))
+        assert log_likelihood_table(model).argmax() == 1    # the least cost, not the one that wrapped to 0
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("way", ["int64", "object", "list", "frame"])
+def test_features_of_any_integer_are_the_same_as_floats(way, x64):
+    binn, (_, y) = BiNN((3, 1), logit_scale=1e-9), data(BINN)
+    x = np.random.default_rng(0).integers(-5 * 10**9, 5 * 10**9, (7, 3))
+    given = {"int64": x, "object": x.astype(object), "list": x.tolist(), "frame": pd.DataFrame(x)}[way]
+    w = signs(binn, 3)
+    expected = [loop_log_likelihood(binn, v, x.astype(float), y) for v in w]
+    with jax.enable_x64(x64):
+        target = as_target(binn, (given, y))
+        for found in (binn.log_likelihood(w, given, y), log_likelihood_table(binn, given, y)[index_from_weights(w)], -target.costs(w)):
+            np.testing.assert_allclose(found, expected, rtol=1e-12 if x64 else 1e-5)
+        assert target.data[1].dtype.kind == "i"    # labels stay integers
+
+
+def test_weights_of_64_bits_do_not_wrap():
+    binn = BiNN((3, 1))
+    with jax.enable_x64(False):
+        np.testing.assert_allclose(binn.logits(np.array([2**33, 1, 1, 1]), np.eye(3)), [[2**33 + 1], [2], [2]])
+        for wrapped in ([2**32 + 1, 1], [2**32 - 1, 1]):    # 1 and -1 in 32 bits
+            with pytest.raises(ValueError, match=r"weights must be -1 or \+1, got 4294967"): index_from_weights(np.array(wrapped))
+
+
+def test_data_of_other_models_do_not_wrap():
+    class Sum:
+        n_weights = 2
+        def log_likelihood(self, weights, x): return (weights * x).sum(-1)
+    with jax.enable_x64(False):
+        assert as_target(Sum(), (np.array([2**40, 3]),)).costs(jnp.array([1.0, -1.0])) == -(2.0**40 - 3)
+        assert as_target(Sum(), (np.array([2, 3]),)).data[0].dtype == jnp.int32
+        with pytest.raises(ValueError, match=r"data\[0\] must fit into float32, at most 3.4e\+38, got data\[0\]\[1\]=1e\+200"):
+            as_target(Sum(), (np.array([1, 1e200]),))
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_halves_are_summed_in_single_precision(half):
+    rng, binn = np.random.default_rng(0), BiNN((2, 1))
+    x, y, w = rng.normal(size=(100_000, 2)).astype(half), rng.integers(0, 2, 100_000), np.array([1.0, -1, 1])
+    x = np.asarray(x, half)
+    z = (2 * y - 1) * (x.astype(float) @ w[:2] + w[2])
+    expected = -np.logaddexp(0, -z).sum()
+    with jax.enable_x64(False):
+        for given in (x, jnp.asarray(x)):
+            found = (binn.log_likelihood(w, given, y), log_likelihood_table(binn, given, y)[2], jax.jit(binn.log_likelihood)(w, given, y),
+                     -as_target(binn, (given, y)).costs(w), binn.log_likelihood(w.astype(half), given, y))
+            for value in found: assert value.dtype == jnp.float32 and float(value) == pytest.approx(expected, rel=1e-5)
+        assert CostTable(x[:8, 0]).costs.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: BINN.logits(np.ones(4), np.array([[1, 2, 3], [1, -1e200, 3]])), r"x must fit into float32, at most 3.4e\+38, got x\[1, 1\]=-1e\+200; scale x"),
+    (lambda: BINN.log_likelihood(np.ones(4), X * 1e200, Y), r"x must fit into float32.*got x\[0, 0\]="),
+    (lambda: log_likelihood_table(BINN, X * 1e200, Y), "x must fit into float32"),
+    (lambda: as_target(BINN, (X * 1e200, Y)), "x must fit into float32"),
+    (lambda: BINN.logits(np.array([1, 1, 1e300, 1]), X), r"weights must fit into float32.*got weights\[2\]=1e\+300"),
+    (lambda: CostTable([0, 1e39]), r"costs must fit into float32.*got costs\[1\]=1e\+39"),
+    (lambda: CostTable([0, 10**400]), "costs must hold numbers below 1.8e308, got a larger integer"),
+    (lambda: CostTable([0, None]), r"costs must hold numbers, got costs\[1\]=None of type NoneType"),
+    (lambda: CostTable(["0", "1"]), "costs must hold numbers, got dtype <U1"),
+    (lambda: CostTable([0, 1j]), "costs must hold numbers, got dtype complex128"),
+    (lambda: BINN.logits(np.ones(4), jnp.ones((7, 3)) * 1j), "x must hold real numbers, got dtype complex64"),
+    (lambda: all_weights(3, np.uint8), "dtype must be a type of floats or of signed integers, which can hold -1, got dtype="),
+    (lambda: weights_from_index([1, 2], 3, bool), "dtype must be a type of floats or of signed integers"),
+])
+def test_what_32_bits_cannot_hold_is_refused_by_name(call, message):
+    with jax.enable_x64(False), pytest.raises((ValueError, TypeError), match=message): call()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int32, np.float16, jnp.bfloat16, np.float32])
+def test_all_weights_of_any_signed_type(dtype):
+    found = all_weights(3, dtype)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(np.asarray(found, float), [*itertools.product((1, -1), repeat=3)])
+
+
+# ---- networks travel to other processes
+
+@jax.jit
+def softsign(t): return t / (1 + jnp.abs(t))
+
+
+def cubic(t): return t**3
+
+
+ACTIVATIONS = [jnp.tanh, jnp.sin, jnp.sign, jax.nn.relu, jax.nn.silu, jax.nn.gelu, jax.nn.softplus, jax.nn.hard_tanh, jax.nn.leaky_relu,
+               jax.lax.tanh, softsign, cubic]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("carry", [copy.copy, copy.deepcopy, *(lambda b, p=p: pickle.loads(pickle.dumps(b, p)) for p in range(pickle.HIGHEST_PROTOCOL + 1))])
+def test_a_copy_is_the_same_network(activation, carry):
+    binn = BiNN((2, 2, 1), activation, logit_scale=0.5)
+    other = carry(binn)
+    assert type(other) is BiNN and other == binn and hash(other) == hash(binn) and repr(other) == repr(binn)
+    assert other.activation is activation    # so that compiled code is found again
+
+
+def test_a_lambda_can_be_copied_and_says_why_it_cannot_be_pickled():
+    binn = BiNN((2, 2, 1), lambda t: t)
+    assert copy.deepcopy(binn) == binn
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"): pickle.dumps(binn)
+
+
+def test_workers_of_joblib_and_multiprocessing_get_the_network():
+    binn = BiNN((3, 2, 1))
+    with multiprocessing.get_context("spawn").Pool(1) as pool: found = [pool.apply(copy.copy, (binn,))]
+    found += joblib.Parallel(n_jobs=2, backend="loky")([joblib.delayed(copy.copy)(binn)])
+    for network in found: assert network == binn and network.activation is jnp.tanh

@@ -1,6 +1,14 @@
 "The command as a user runs it: files, table, errors, interruption."
 import csv
+import io
 import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +16,13 @@ import pytest
 from typer.testing import CliRunner
 
 import qhn.cli
+import qhn.compare
 from qhn.ansatz import staircase
 from qhn.born import BornMachine
+from qhn.datasets import load_dataset
+from qhn.elbo import KL, NoDivergence
 from qhn.inference import TrainingDiverged
+from qhn.mmd import MMD
 
 SMALL = ["--dataset", "moons", "--n-train", "40", "--hidden", "1", "--ansatz", "staircase", "--layers", "1", "--seeds", "3", "--steps", "20"]
 
@@ -45,8 +57,8 @@ def test_measures_by_hand(finished):
     angles = np.load(folder / "angles.npz")
     settings = json.loads(str(angles["settings"]))
     assert settings["seed"] == 0 and settings["steps"] == 20
-    data = qhn.cli.load_dataset("moons", n_train=40, seed=0)
-    binn = qhn.cli.network_for(data, (1,))
+    data = load_dataset("moons", n_train=40, seed=0)
+    binn = qhn.compare.network_for(data, (1,))
     every = 1 - 2 * np.array(list(np.ndindex(*[2] * 5)))
     costs = -np.array([float(binn.log_likelihood(jnp.asarray(w, float), data.x_train, data.y_train)) for w in every])
     q = np.asarray(BornMachine(staircase(5, 1)).probs(jnp.asarray(angles["SELBO"][1])))
@@ -71,13 +83,15 @@ def test_same_seed_same_bytes(finished, tmp_path):
     assert (tmp_path / "compare.csv").read_bytes() == (finished[0] / "compare.csv").read_bytes()
 
 
-def test_own_csv(tmp_path):
+def test_own_csv(tmp_path, monkeypatch):
+    "With a name that the terminal cannot show."
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 2))
     lines = ["height,width,kind"] + [f"{a},{b},{'big' if a + b > 0 else 'small'}" for a, b in x]
-    (tmp_path / "own.csv").write_text("\n".join(lines))
-    status, text = qhn_compare("--dataset", tmp_path / "own.csv", "--objectives", "elbo", "--layers", 2, "--seeds", 3, "--steps", 5, "--out", tmp_path)
+    (tmp_path / "Größe.csv").write_text("\n".join(lines))
+    status, text = in_terminal(monkeypatch, "ascii", "compare", "--dataset", tmp_path / "Größe.csv", "--objectives", "elbo", "--layers", 2, "--seeds", 3, "--steps", 5, "--out", tmp_path)
     assert status == 0 and "MLE" not in text and {r["run"] for r in rows_of(tmp_path)} == {"ELBO", "mean field", "exact posterior"}
+    assert "Gro?e.csv: 3 weights" in text and "In short: " in text and "--------" in text
     (tmp_path / "own.csv").write_text("\n".join(lines[:5] + ["1.0,abc,big"] + lines[5:]))
     status, text = qhn_compare("--dataset", tmp_path / "own.csv", "--out", tmp_path)
     assert status == 2 and "line 6" in text and "column 2" in text
@@ -91,14 +105,14 @@ def test_own_csv(tmp_path):
     (["--logit-scale", "0"], "logit_scale"), (["--n-train", "100000"], "n_train"), (["--dataset", "absent.csv"], "absent.csv"),
 ])
 def test_refused_in_one_line_before_training(monkeypatch, tmp_path, arguments, message):
-    monkeypatch.setattr(qhn.cli, "fit", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr(qhn.compare, "fit", lambda *a, **k: pytest.fail("training began"))
     status, text = qhn_compare("--out", tmp_path, *arguments)
     assert status == 2 and text.startswith("qhn: ") and message in text
     assert "Traceback" not in text and list(tmp_path.iterdir()) == []
 
 
 def test_unwritable_folder_before_training(monkeypatch, tmp_path):
-    monkeypatch.setattr(qhn.cli, "fit", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr(qhn.compare, "fit", lambda *a, **k: pytest.fail("training began"))
     (tmp_path / "file").write_text("")
     status, text = qhn_compare("--out", tmp_path / "file")
     assert status == 2 and "out must be a folder" in text and str(tmp_path / "file") in text
@@ -106,13 +120,13 @@ def test_unwritable_folder_before_training(monkeypatch, tmp_path):
 
 def interrupt_at(monkeypatch, run, error):
     "Let the run number `run` (from 0) of a comparison be hit by `error`."
-    real, calls = qhn.cli.fit, []
+    real, calls = qhn.compare.fit, []
 
     def hit(*arguments, **options):
         calls.append(options)
         if len(calls) <= run: return real(*arguments, **options)
         raise error
-    monkeypatch.setattr(qhn.cli, "fit", hit)
+    monkeypatch.setattr(qhn.compare, "fit", hit)
 
 
 def test_ctrl_c_keeps_finished_runs(monkeypatch, tmp_path):
@@ -132,3 +146,130 @@ def test_divergence_says_step_and_seed(monkeypatch, tmp_path):
 def test_lists_datasets():
     done = CliRunner().invoke(qhn.cli.app, ["datasets"])
     assert done.exit_code == 0 and {"moons", "circles", "xor", "breast-cancer"} <= set(done.output.split())
+
+
+HEAVY = {"jax", "jaxlib", "numpy", "scipy", "sklearn", "matplotlib", "optax", "pandas", "pennylane", "qiskit", "qiskit_aer"}
+COMPLETE = {"_QHN_COMPLETE": "complete_bash", "COMP_CWORD": "3"}
+
+
+def loaded(code, **environment):
+    "Which of the heavy libraries a fresh process has loaded after this code."
+    code += f"\nimport sys\nprint('loaded', *sorted({HEAVY} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+COMMAND = """
+import sys
+from qhn.cli import main
+sys.argv = ["qhn", *{}]
+try: main()
+except SystemExit as done: assert not done.code, done.code
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["datasets"], ["compare", "--help"], ["hardware", "run", "--help"], ["study", "claims", "--help"]], ids=" ".join)
+def test_help_loads_no_library(arguments): assert loaded(COMMAND.format(arguments)) == set()
+
+
+def test_import_loads_no_library():
+    assert loaded("import qhn") == loaded("import qhn.cli") == set()
+    assert loaded("import qhn.study, qhn.restarts, qhn.compare") <= HEAVY - {"matplotlib", "pennylane", "qiskit"}
+
+
+def qhn_script(*arguments, **environment):
+    "The installed command in a process of its own: status, output and errors as bytes."
+    plain = {k: v for k, v in os.environ.items() if k not in ("PYTHONUTF8", "LC_ALL")}
+    script = shutil.which("qhn", path=sysconfig.get_path("scripts"))
+    done = subprocess.run([script, *map(str, arguments)], env=plain | {"COLUMNS": "80", "NO_COLOR": "1"} | environment, capture_output=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_version():
+    assert qhn_script("--version") == (0, f"qhn {qhn.__version__}".encode() + os.linesep.encode(), b"")
+
+
+@pytest.mark.parametrize("words, expected", [("--dataset m", ["moons"]), ("--dataset digits-", ["digits-01", "digits-38"]), ("--dataset o", ["own.csv"]), ("--ansatz s", ["staircase"]),
+                                             ("--objectives mle,", ["mle,elbo", "mle,selbo"])])
+def test_completion(tmp_path, monkeypatch, words, expected):
+    (tmp_path / "own.csv").write_text(""); (tmp_path / "other.txt").write_text("")
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = qhn_script(_QHN_COMPLETE="complete_bash", COMP_WORDS=f"qhn compare {words}", COMP_CWORD="3", PYTHONPATH=os.environ.get("PYTHONPATH") or str(Path(qhn.__file__).parents[1]))
+    assert (status, out.decode().split()) == (0, expected)
+    assert loaded(COMMAND.format([]), **COMPLETE, COMP_WORDS=f"qhn compare {words}", PYTHONPATH=str(Path(qhn.__file__).parents[1])) == set()
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_bash_installs_completion(tmp_path):
+    "As in a terminal: bash is found, its start file is extended, and a new bash has the completion."
+    script = shutil.which("qhn", path=sysconfig.get_path("scripts"))
+    run = lambda command: subprocess.run(["bash", "-c", command], env=os.environ | {"HOME": str(tmp_path), "NO_COLOR": "1"}, capture_output=True, text=True)
+    shown, installed = run(f"{script} --show-completion; true"), run(f"{script} --install-completion; true")
+    assert "_QHN_COMPLETE=complete_bash" in shown.stdout, shown
+    assert "bash completion installed" in installed.stdout, installed
+    assert "qhn" in run("source ~/.bashrc; complete -p qhn").stdout
+
+
+def in_terminal(monkeypatch, encoding, *arguments):
+    "`qhn` as the shell calls it, in a terminal of this encoding: status, and what was written to it."
+    for name in ("stdout", "stderr"): monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    for name, value in (("COLUMNS", "80"), ("NO_COLOR", "1")): monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["qhn", *map(str, arguments)])
+    with pytest.raises(SystemExit) as done: qhn.cli.main()
+    for stream in (sys.stdout, sys.stderr): stream.flush()
+    return done.value.code, b"".join(stream.buffer.getvalue() for stream in (sys.stdout, sys.stderr)).decode(encoding)
+
+
+@pytest.mark.parametrize("encoding, shown", [("ascii", "Gro?e ?.csv"), ("latin-1", "Größe ?.csv"), ("utf-8", "Größe 網.csv")])
+def test_what_a_terminal_cannot_show(monkeypatch, encoding, shown):
+    "By the nearest characters; lines by dashes."
+    status, text = in_terminal(monkeypatch, encoding, "compare", "--dataset", "Größe 網.csv")
+    assert status == 2 and text.startswith("qhn: ") and shown in text and "\\" not in text
+    status, text = in_terminal(monkeypatch, encoding, "compare", "--help")
+    assert status == 0 and ("╭─ Options" in text) == (encoding == "utf-8") and "Options --" in text.replace("─", "-")
+
+
+def test_a_process_in_an_ascii_terminal():
+    status, out, err = qhn_script("--help", LANG="C", PYTHONIOENCODING="ascii")
+    assert (status, err) == (0, b"") and out.isascii() and b"Usage: qhn" in out
+
+
+def measures_of(gap, log_loss=None):
+    gap = np.array(gap)
+    return qhn.compare.Measures(gap, gap, -gap, gap, gap, gap, gap if log_loss is None else np.array(log_loss))
+
+
+def test_table_has_median_and_best_start():
+    "Two of twenty starts are stuck: the mean says little, the median and the best start say what the run can do."
+    from rich.console import Console
+    gap = np.r_[np.full(18, 0.006), 22.6, 22.8]
+    console = Console(width=80, file=io.StringIO())
+    qhn.compare.show_table({"mean field": measures_of(gap), "one": measures_of([0.25])}, {"mean field": 3}, "title", console)
+    lines = [line.split() for line in console.file.getvalue().splitlines()]
+    at = {words[-8]: words[-4] for words in lines if len(words) >= 8 and words[-8] in ("mean", "error", "median", "best")}
+    assert at == {"mean": "2.28", "error": f"{gap.std(ddof=1) / np.sqrt(20):.2f}", "median": "0.01", "best": "0.01"}
+    assert max(map(len, console.file.getvalue().splitlines())) <= 80
+    assert ["one", "0.25", "0.25", "-0.25", "0.25", "0.25", "0.250", "0.250"] in lines
+
+
+@pytest.mark.parametrize("gaps, stuck", [({"A": [0., 0.2], "B": [3.]}, "none"), ({"A": [1., 2.1, 2.], "B": [9., 0., 9.]}, "1 of 3 of A, 2 of 3 of B"), ({"B": [1e-9]}, "none")])
+def test_the_sentence_below_the_table(gaps, stuck):
+    "Order by the median gap, ties and single starts included; what is said of stuck starts can be counted."
+    measures = {label: measures_of(gap) for label, gap in gaps.items()} | {"exact posterior": measures_of([-1e-7], [0.5])}
+    text = qhn.compare.conclusion(measures)
+    order = sorted(gaps, key=lambda label: np.median(gaps[label]))
+    assert "nearest first: " + ", ".join(f"{label} {np.median(gaps[label]):.2f}" for label in order) + " nats" in text
+    assert f"above the least gap of their run: {stuck};" in text and f"log loss: {order[0]} " in text and "posterior 0.500." in text
+
+
+def test_only_the_elbo_stands_beside_the_evidence():
+    "Axes of their own for losses that cannot be compared."
+    loss = lambda level: SimpleNamespace(history={"loss": np.linspace(level + 5, level, 30) + np.zeros((3, 1))})
+    objectives = {"MLE": NoDivergence(), "ELBO": KL(), "tempered": KL(0.5), "SELBO": MMD(), "mean field": KL()}
+    measures = {label: measures_of([0.1, 0.2, 0.3]) for label in objectives} | {"exact posterior": measures_of([0.])}
+    figure = qhn.compare.comparison_figure({label: loss(30.) for label in objectives}, objectives, measures, -28., "title")
+    found = [[text.get_text() for text in ax.get_legend().get_texts()] for ax in figure.axes if ax.get_legend()]
+    assert found == [["MLE"], ["ELBO", "mean field", "−log evidence"], ["tempered"], ["SELBO"], ["exact posterior"]]
+    low, high = figure.axes[1].get_ylim()
+    assert low < 28 < 30 < high

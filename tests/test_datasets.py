@@ -1,13 +1,18 @@
 "qhn.datasets against scikit-learn's own arrays, closed-form moments, and files with one thing wrong."
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
+from jax.experimental.sparse import BCOO
 from sklearn.datasets import load_breast_cancer, load_digits, make_moons
 
-from qhn.datasets import DATASETS, Dataset, breast_cancer, check_data, circles, digits, from_csv, gaussian_mixture, load_dataset, moons, xor
+from qhn.datasets import DATASETS, Dataset, as_float, breast_cancer, check_data, circles, digits, from_csv, gaussian_mixture, load_dataset, moons, xor
 
 NAMES = [*DATASETS, "digits-01", "digits-38", "digits-147"]
 
@@ -179,6 +184,74 @@ def test_check_data_accepts_good_data(array):
     assert check_data(array(X), array(Y)) is None
     assert check_data(array(X), array(Y * 0), n_classes=2) is None
     assert check_data(array(X), array(Y.astype(bool)), n_classes=2) is None
+
+
+@pytest.mark.parametrize("x, message", [
+    *[(make(X), rf"x must be a dense array, got a sparse {make.__name__}; write x.toarray\(\)")
+      for make in (scipy.sparse.csr_matrix, scipy.sparse.csr_array, scipy.sparse.coo_array)],
+    (BCOO.fromdense(jnp.asarray(X)), r"got a sparse BCOO; write x.todense\(\)"),
+    (np.ma.masked_greater(X, 1.2), "x must have a value everywhere, got 2 masked entries; drop or fill in"),
+    ([[1, 2], [3]] + [[4, 5]], "x must be an array, got rows of different lengths or shapes"),
+    (X * 1j, "x must hold numbers, got dtype complex128"),
+    (X.astype("datetime64[s]"), "x must hold numbers, got dtype datetime64"),
+    (X.astype(str), "x must hold numbers, got dtype <U"),
+    (X.astype(str).astype(object), r"got x\[0, 0\]=0.5 of type str; convert them with np.asarray\(x, float\)"),
+    (pd.DataFrame(X, columns=["a", "b"]).assign(b=["red", "blue", "red"]), r"x must hold numbers, got x\[0, 1\]=red of type str"),
+    (pd.DataFrame(X).replace(1.5, None).astype(object), r"got x\[1, 0\]=(None|nan)"),
+    (None, r"\(n_points, n_features\), got shape \(\)"),
+])
+def test_features_that_are_not_plain_numbers(x, message):
+    with pytest.raises(ValueError, match=message): check_data(x, Y)
+
+
+@pytest.mark.parametrize("x", [X.tolist(), X.astype(object), pd.DataFrame(X), X.astype(np.float16), X.astype(np.longdouble), X > 1,
+                               np.ma.masked_greater(X, 9), (10**25 * X.astype(object)).tolist(), jnp.asarray(X, jnp.bfloat16)], ids=lambda x: type(x).__name__)
+def test_features_that_are(x):
+    check_data(x, Y)
+    found = as_float(x)
+    assert found.dtype in (np.float32, np.float64)
+    np.testing.assert_array_equal(found, np.asarray(x, float).astype(found.dtype))
+
+
+@pytest.mark.parametrize("y, message, repair", [
+    (["no", "yes", "yes"], r"got dtype <U3; number them with np.unique\(y, return_inverse=True\)\[1\]", True),
+    (np.array(["no", "yes", "yes"], object), r"got dtype object; number them with np.unique\(y, return_inverse=True\)\[1\]", True),
+    (pd.Series(["no", "yes", "yes"], dtype="category"), r"number them with np.unique\(y, return_inverse=True\)\[1\]", True),
+    ([b"no", b"yes", b"yes"], r"number them with np.unique\(y, return_inverse=True\)\[1\]", True),
+    ([0.0, 1.0, 1.0], r"got dtype float64; convert them with np.asarray\(y, int\)", True),
+    (np.array([0, 1, 1], object), r"got dtype object; convert them with np.asarray\(y, int\)", True),
+    (pd.Series([0.0, 1.0, 1.0]), r"convert them with np.asarray\(y, int\)", True),
+    ([0.0, 0.5, 1.0], r"got dtype float64; y\[1\]=0.5 is no class; drop such points or label them first", False),
+    ([0.0, np.nan, 1.0], r"y\[1\]=nan is no class", False),
+    ([0.0, 1.0, np.inf], r"y\[2\]=inf is no class", False),
+    (np.array(["no", None, "yes"], object), r"y\[1\]=None is no class", False),
+    (np.array([0, None, 1], object), r"y\[1\]=None is no class", False),
+    (np.ma.masked_equal([0, 1, 2], 2), "y must have a value everywhere, got 1 masked entries", False),
+    ([[0, 1], [1], [1]], "y must be an array, got rows of different lengths", False),
+])
+def test_advice_for_labels_works(y, message, repair):
+    with pytest.raises(ValueError, match="y must .*" + message.removeprefix("y must ")): check_data(X, y)
+    if repair:    # do as the message says
+        advice = message.split(" with ")[1].replace("\\", "")
+        repaired = eval(advice, {"np": np, "y": y})
+        check_data(X, repaired)
+        np.testing.assert_array_equal(repaired, Y)
+
+
+def test_data_sets_store_floats_whatever_they_are_given():
+    whole = np.array([[3 * 10**9, 1], [0, 2], [5, 2**40]])
+    for x in (whole, whole.tolist(), whole.astype(object), pd.DataFrame(whole)):
+        data = Dataset(x, Y.tolist(), x, Y, "whole", ("a", "b"), ("no", "yes"))
+        assert data.x_train.dtype == data.x_test.dtype == np.float64 and isinstance(data.y_train, np.ndarray)
+        np.testing.assert_array_equal(data.x_train, whole)
+    halves = X.astype(np.float16)
+    assert Dataset(halves, Y, halves, Y, "halves", ("a", "b"), ("no", "yes")).x_train.dtype == np.float16
+
+
+def test_heavy_libraries_are_loaded_where_they_are_used():
+    code = "import sys, qhn.binn, qhn.datasets; print(sorted({name.split('.')[0] for name in sys.modules} & {'pandas', 'sklearn', 'joblib', 'matplotlib'}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_check_data_under_jit_looks_at_shapes_only():

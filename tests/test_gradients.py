@@ -14,11 +14,15 @@ from scipy.stats import chi2, entropy
 from qhn import gradients
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
 from qhn.binn import BiNN, CostTable
-from qhn.born import BornMachine, SampleOnly
-from qhn.elbo import KL, BernoulliPrior, NoDivergence
+from qhn.born import BornMachine, SampleOnly, abilities, cost_of, gradient_bytes
+from qhn.baselines import Bernoulli, Ensemble
+from qhn.divergences import Renyi, Stein
+from qhn.elbo import KL, BernoulliPrior, Loss, NoDivergence
 from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target, choose_estimator, exact_bytes, tabulate
-from qhn.inference import init, step
+from qhn.inference import fit, init, step
+from qhn.mixtures import Mixture
 from qhn.mmd import MMD
+from qhn.symmetry import Symmetrised
 
 KEY = jax.random.key(0)
 SAMPLED = (ScoreFunction(4), ParameterShift(4), SPSA(4))
@@ -260,10 +264,15 @@ def test_the_estimator_is_chosen_by_what_there_is_and_what_it_costs(monkeypatch)
     assert estimator == ScoreFunction() and info["reason"] == "all probabilities would not fit in memory"
 
 
-@pytest.mark.parametrize("engine", ["mps", "dense"])
-def test_the_memory_of_an_exact_step_is_what_the_compiler_plans(engine):
-    machine, n, optimizer = BornMachine(staircase(17, 2), engine), 17, optax.adam(0.05)
-    for n_seeds in (1, 3):
+PLANNED = {"mps": (BornMachine(staircase(17, 2), "mps"), (1, 3)), "dense": (BornMachine(staircase(17, 2), "dense"), (1, 3)),
+           "mixture": (Mixture(BornMachine(staircase(16, 1)), 3), (1,)), "products": (Mixture(BornMachine(product(17)), 8), (1,)),
+           "symmetrised": (Symmetrised(BornMachine(staircase(16, 1)), BiNN((3, 3, 1))), (1,))}
+
+
+@pytest.mark.parametrize("machine, seeds", PLANNED.values(), ids=PLANNED)
+def test_the_memory_of_an_exact_step_is_what_the_compiler_plans(machine, seeds):
+    n, optimizer = machine.n_qubits, optax.adam(0.05)
+    for n_seeds in seeds:
         state = init(machine, optimizer, KEY, n_seeds, params=jnp.zeros(machine.param_shape))
         target = as_target(jnp.zeros(2**n))
         account = jax.jit(step, static_argnums=0).lower((machine, KL(), Exact(), optimizer), target, BernoulliPrior(), state).compile().memory_analysis()
@@ -374,13 +383,31 @@ def test_a_single_qubit_and_single_precision(estimator):
 
 # ---------------------------------------------------------------- what is refused
 
+@dataclass(frozen=True)
+class Controlled(BornMachine):
+    "As if its rotations had a control, whose angles have two frequencies."
+    @property
+    def frequencies(self): return ((0.5, 1.0),) * self.n_qubits
+
+
+@dataclass(frozen=True)
+class NoMeans(BornMachine):
+    abilities = frozenset({"log_prob", "probs"})
+
+
 machine = BornMachine(product(2))
 device = SampleOnly(machine)
 x, y = np.zeros((3, 2)), np.array([0, 1, 1])
 WRONG_KIND = {
     "ELBO of a device": (lambda: ParameterShift().check(device, KL()), "KL needs an explicit distribution with log_prob, got SampleOnly, which only gives samples; use MMD()"),
-    "ELBO of a device, SPSA": (lambda: SPSA().check(device, KL()), "use MMD(), the surrogate that samples suffice for, or NoDivergence()"),
-    "exact from a device": (lambda: Exact().check(device, MMD()), "Exact() needs an explicit distribution with log_prob, got SampleOnly, which only gives samples; use ParameterShift() or SPSA()"),
+    "ELBO of a device, SPSA": (lambda: SPSA().check(device, KL()), "use MMD() or NoDivergence(), for which samples suffice"),
+    "exact from a device": (lambda: Exact().check(device, MMD()), "Exact() needs the probabilities of all networks, got SampleOnly, which only gives samples; use ParameterShift() or SPSA()"),
+    "Rényi's bound from samples": (lambda: ScoreFunction().check(machine, Renyi()), "Renyi needs the probabilities of all networks, which ScoreFunction() does not ask for; use Exact()"),
+    "Stein's discrepancy of a device": (lambda: SPSA().check(device, Stein()), "use MMD() or NoDivergence(), for which samples suffice"),
+    "shifts of log odds": (lambda: ParameterShift().check(SampleOnly(Bernoulli(2)), MMD()), "got SampleOnly, which does not say that its own are (frequencies); use SPSA()"),
+    "shifts of two frequencies": (lambda: ParameterShift().check(Controlled(product(2)), MMD()), "ParameterShift() needs parameters of frequency 1, got Controlled with frequencies (0.5, 1.0); use Exact() or ScoreFunction() or SPSA()"),
+    "the exact MMD of a mixture": (lambda: ScoreFunction(analytic=True).check(Mixture(machine, 2), MMD()), "analytic=True needs ansatz for MMD, got Mixture; use analytic=False"),
+    "a slope without means": (lambda: ScoreFunction(slope=True).check(NoMeans(product(2)), KL()), "slope=True needs a distribution with means, got NoMeans; use slope=False"),
     "score of a device": (lambda: ScoreFunction().check(device, NoDivergence()), "ScoreFunction() needs an explicit distribution with log_prob, got SampleOnly"),
     "objective by name": (lambda: SPSA().check(machine, "ELBO"), "objective must be NoDivergence(), KL(), MMD() or alike, got 'ELBO'"),
     "a schedule without a device": (lambda: SPSA(lambda step: 100).check(device, MMD()), "n_samples may be a schedule only where the distribution has sample_batch, as a device has, got SampleOnly; give an integer"),
@@ -421,3 +448,100 @@ def test_a_device_feeds_what_samples_suffice_for():
     params, (costs, coins) = angles(machine.ansatz), problem(machine.ansatz)
     hidden, seen = quick_jit(lambda p: [call(ParameterShift(8), MMD(), d, costs, coins, p).gradient for d in (device, machine)])(params)
     np.testing.assert_array_equal(hidden, seen)
+
+
+# ---------------------------------------------------------------- which distribution, objective and estimator go together
+
+class Remote:
+    "Samples from outside JAX, of a circuit that says what its angles are."
+    n_qubits, param_shape, frequencies = 4, (1, 4), product(4).frequencies
+    def init(self, key, noise=None): return jnp.zeros((1, 4))
+    def sample_batch(self, params, n_samples): return np.ones((len(params), n_samples, 4))
+
+
+@dataclass(frozen=True)
+class Own:
+    "An objective of the user's that is made for tables."
+    needs = "probs"
+    def from_probs(self, q, costs, prior, step=0): return Loss(q @ costs, q @ costs, 0 * costs[0])
+
+
+NET = BiNN((1, 1, 1))
+BORN = BornMachine(product(4))
+DISTRIBUTIONS = {"circuit": BORN, "dense": BornMachine(staircase(4, 1), "dense"), "mixture": Mixture(BORN, 2), "symmetrised": Symmetrised(BORN, NET),
+                 "symmetrised mixture": Symmetrised(Mixture(BORN, 2), NET), "coins": Bernoulli(4), "ensemble": Ensemble(4, 2), "samples of a circuit": SampleOnly(BORN),
+                 "symmetrised samples": Symmetrised(SampleOnly(BORN), NET), "samples of coins": SampleOnly(Bernoulli(4)), "device": Remote(),
+                 "symmetrised device": Symmetrised(Remote(), NET), "samples of a device": SampleOnly(Remote())}
+CUBE_OBJECTIVES = (NoDivergence(), KL(), MMD(), Renyi(), Stein(), Own())
+CUBE_ESTIMATORS = (Exact(), ScoreFunction(4), ScoreFunction(4, analytic=True), ScoreFunction(4, slope=True), ParameterShift(4), SPSA(4), SPSA(4, common=True))
+
+
+def assert_way_out(text, distribution, objective):
+    "What a refusal advises exists and is accepted."
+    advice = text.rpartition("use ")[2]
+    if "=False" in advice: return
+    named = [getattr(gradients, name)() for name in ("Exact", "ScoreFunction", "ParameterShift", "SPSA", "KL", "MMD", "NoDivergence") if f"{name}()" in advice]
+    assert named, text
+    for way in named:
+        if hasattr(way, "lacks"): assert not way.lacks(distribution, objective), text
+        else: assert any(not e.lacks(distribution, way) for e in CUBE_ESTIMATORS), text
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+def test_every_triple_runs_or_is_refused_before_it_is_traced(distribution):
+    "Each distribution with each objective and estimator: a check that passes means a step that can be traced, on NET's own data."
+    params, prior, target, outside = jnp.zeros(distribution.param_shape), BernoulliPrior(), as_target(NET, (x[:, :1], y)), "sample_batch" in abilities(distribution)
+    prepared = {}
+    for objective, estimator in itertools.product(CUBE_OBJECTIVES, CUBE_ESTIMATORS):
+        try: estimator.check(distribution, objective)
+        except TypeError as error: assert_way_out(str(error), distribution, objective); continue
+        ready = prepared.setdefault(type(estimator), estimator.prepare(target))
+        def run(params, key):
+            if not outside: return estimator(objective, distribution, ready, prior, params, key)
+            settings = estimator.settings(distribution, params, key)
+            return estimator.estimate(objective, distribution, ready, prior, params, jnp.ones((len(settings), 4, 4)), key)
+        assert jax.eval_shape(run, params, KEY).gradient.shape == distribution.param_shape, (objective, estimator)
+    for objective in CUBE_OBJECTIVES:
+        try: estimator, _ = choose_estimator(distribution, target, objective=objective)
+        except TypeError as error: assert_way_out(str(error), distribution, objective)
+        else: estimator.check(distribution, objective)
+
+
+def test_every_distribution_of_the_cube_has_something_that_trains_it():
+    for name, distribution in DISTRIBUTIONS.items():
+        trained = [o for o in CUBE_OBJECTIVES for e in CUBE_ESTIMATORS[:-1] if not e.lacks(distribution, o)]
+        assert NoDivergence() in trained and MMD() in trained, name
+        assert (KL() in trained) == ("log_prob" in abilities(distribution) or "probs" in abilities(distribution)), name
+
+
+def test_a_wrapper_answers_for_its_source():
+    deep, net = BornMachine(staircase(9, 3)), BiNN((2, 2, 1))
+    for wrapper, copies in ((SampleOnly(deep), 1), (Mixture(deep, 3), 3), (Symmetrised(deep, net), 8), (Symmetrised(Mixture(deep, 3), net), 24)):
+        parts = 3 if copies % 3 == 0 else 1
+        assert cost_of(wrapper, "probs") >= parts * cost_of(deep, "probs") and cost_of(wrapper, "log_prob") == copies * cost_of(deep, "log_prob")
+        assert gradient_bytes(wrapper) >= parts * gradient_bytes(deep)
+    settings = lambda d: ParameterShift().settings(d, jnp.zeros(d.param_shape), KEY).shape
+    assert settings(Symmetrised(deep, net)) == settings(SampleOnly(deep)) == settings(deep) == (127, 8, 9)    # not 145: the last RZ row is never seen
+    assert settings(Mixture(deep, 2)) == (253, 2, 8, 9)
+    both = BornMachine(staircase(9, 3), "dense")
+    assert gradient_bytes(Symmetrised(both, net)) > gradient_bytes(both) == 2 * gradient_bytes(deep)
+
+
+def test_parameter_shift_is_the_gradient_of_mixtures_and_symmetrised_circuits():
+    "The rule with exact means in the place of sampled ones, against autodiff."
+    costs = jnp.asarray(problem(product(4))[0])
+    for distribution in (Mixture(BornMachine(staircase(4, 1)), 2), Symmetrised(BornMachine(staircase(4, 1)), NET)):
+        params = distribution.init(KEY)
+        value = lambda p: distribution.probs(p) @ costs
+        forward, backward = quick_jit(jax.vmap(value))(ParameterShift().settings(distribution, params, KEY)[1:]).reshape(2, -1)
+        seen = np.array([len(f) > 0 for f in distribution.frequencies])
+        exact = np.asarray(quick_jit(jax.grad(value))(params)).ravel()
+        np.testing.assert_allclose((forward - backward) / 2, exact[seen], atol=1e-12)
+        np.testing.assert_allclose(exact[~seen], 0, atol=1e-12)
+
+
+def test_an_objective_of_tables_at_a_width_without_tables_has_a_way_out():
+    wide = BornMachine(staircase(40, 1))
+    assert choose_estimator(wide, as_target(Ising(40), (np.ones(40),)), objective=Renyi())[0] == Exact()
+    with pytest.raises(ValueError, match=r"Exact\(\) on 2\*\*40 networks .* use objective=KL\(\), which estimator=ScoreFunction\(\) can sample, instead"):
+        fit(wide, Ising(40), (np.ones(40),), objective=Renyi(), key=KEY, n_steps=1, progress=False)

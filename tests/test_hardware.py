@@ -3,7 +3,11 @@ import dataclasses
 import json
 import math
 import re
+import shutil
+import subprocess
+import sys
 from configparser import ConfigParser
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,9 +24,11 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError, IBMRuntimeError
 
+from packaging.requirements import Requirement
+
 import qhn.hardware as hardware
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.binn import all_weights, index_from_weights
+from qhn.binn import BiNN, all_weights, index_from_weights
 from qhn.born import BornMachine
 from qhn.elbo import KL, BernoulliPrior, NoDivergence
 from qhn.gradients import SPSA, Exact, ParameterShift, as_target
@@ -152,6 +158,27 @@ def test_noise_is_the_same_when_the_device_is_cut(manila):
         np.testing.assert_array_equal(cut._local_readout_errors[(k,)].probabilities, full._local_readout_errors[(qubit,)].probabilities)
 
 
+@pytest.mark.parametrize("backend", ["aer", "fake:manila", "pennylane:default.qubit"])
+@pytest.mark.parametrize("n, moments", [(1, (Rotation("RZ"),)), (3, (Rotation("RZ"),)), (3, (Entangler("CNOT", ((0, 1),)),)), (1, ()), (3, ())], ids=str)
+def test_circuits_without_an_angle_that_a_bit_can_notice(backend, n, moments):
+    "Each setting of no angles is a circuit of its own, and every bit is 0, but for noise."
+    ansatz = Ansatz(n, moments)
+    with HardwareSampler(ansatz, backend) as sampler:
+        weights = sampler.sample_batch(np.full((4, *ansatz.param_shape), 0.3), 60)
+        wrong = sampler.calibrate(60)
+    assert weights.shape == (4, 60, n) and wrong.shape == (n, 2)
+    assert weights.mean() == 1 if backend != "fake:manila" else weights.mean() > 0.8
+
+
+def test_the_compiler_may_leave_no_angle_and_the_service_still_gets_every_circuit(manila):
+    "An RZ at the end is no angle for a bit; IBM's sampler is handed one circuit for each setting."
+    compiled = compile_circuit(Ansatz(2, (Rotation("RZ"),)), manila.target)
+    assert compiled.columns.dtype.kind == "i" and not len(compiled.columns)
+    pubs = compiled.pubs({"circuit": "ansatz", "params": np.zeros((3, 1, 2))})
+    assert [len(pub) for pub in pubs] == [1] * 3
+    assert hardware._bits(hardware._sampler(manila, None).run(pubs, shots=20).result()).shape == (3, 20, 2)
+
+
 # --- gradients --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("objective", [NoDivergence(), MMD()])
@@ -229,7 +256,10 @@ def test_a_folder_belongs_to_one_run(tmp_path):
 
 # --- readout ----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("invert", [hardware.invert_readout, hardware.invert_readout_m3])
+NO_WHEEL = sys.version_info >= (3, 13) and find_spec("mthree") is None    # there it has to be compiled
+
+
+@pytest.mark.parametrize("invert", [hardware.invert_readout, pytest.param(hardware.invert_readout_m3, marks=pytest.mark.skipif(NO_WHEEL, reason="mthree has wheels up to Python 3.12"))])
 def test_readout_inversion_against_the_full_matrix(invert):
     rng, n = np.random.default_rng(0), 3
     wrong, seen = rng.uniform(0, 0.2, (n, 2)), np.asarray(all_weights(n))[np.repeat(np.arange(8), rng.integers(1, 60, 8))]
@@ -434,6 +464,27 @@ def test_results_that_are_read_only_once_are_refused(stand_in):
     with pytest.raises(ValueError, match="environment.private=True; leave it out"): quick(stand_in(), options={"environment": {"private": True}})
 
 
+@pytest.mark.parametrize("installed, refused", [("0.47.0", True), ("0.47.1", True), ("0.46.1", False), ("0.48.0", False), ("0.51.0", False)])
+def test_a_client_that_turns_the_bits_around_is_refused_before_anything_is_submitted(stand_in, monkeypatch, tmp_path, installed, refused):
+    device = stand_in()
+    if not refused: quick(device, folder=tmp_path).sample_batch([ANGLES], 50)
+    monkeypatch.setattr(hardware, "version", lambda name: installed)
+    submitted = len(device.submitted)
+    if refused:
+        with pytest.raises(RuntimeError, match=rf"^qiskit-ibm-runtime {installed} returns the bits of each shot in reverse.*pip install \"qiskit-ibm-runtime>=0.45,!=0.47"):
+            quick(device, folder=tmp_path)
+        assert not list(tmp_path.iterdir()) and len(device.submitted) == submitted
+        with HardwareSampler(product(5), "aer") as sampler: sampler.sample_batch([ANGLES], 20)    # what runs here is read right
+    else: quick(device).sample_batch([ANGLES], 50)
+
+
+def test_the_client_that_is_refused_is_not_installed():
+    parser = ConfigParser(delimiters=["="], interpolation=None)
+    parser.read(Path(__file__).parent.parent / "settings.ini")
+    wanted, = (Requirement(word) for word in parser["DEFAULT"]["requirements"].split() if word.startswith("qiskit-ibm-runtime"))
+    assert not wanted.specifier.contains("0.47.0") and wanted.specifier.contains("0.46.1") and wanted.specifier.contains("0.51.0")
+
+
 def test_a_layout_with_a_faulty_qubit_is_refused():
     target = Target(num_qubits=3)
     target.add_instruction(XGate(), {(q,): None for q in range(3)})
@@ -592,6 +643,45 @@ def test_run_resumes_to_the_same_report(tmp_path):
     assert hardware.hardware_fetch(tmp_path / "a") == []
 
 
+PLAIN = dataclasses.replace(TINY, steps=0)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    "A run that has ended, made once: its folder and its report."
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    return folder, run(PLAIN, folder)
+
+
+@pytest.mark.parametrize("part", ["x_train", "y_train", "x_test", "y_test"])
+def test_a_run_goes_on_with_its_own_data_alone(part, monkeypatch, tmp_path, finished):
+    "Other numbers under the same name are refused before a job, in a run that goes on and in one that only fetches; the last digits may differ."
+    plan, given, first = PLAIN, PLAIN.problem()[0], finished[1]
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    jobs = read_journal(tmp_path)[2]
+    def become(values): monkeypatch.setattr(hardware, "load_dataset", lambda *args, **kwargs: dataclasses.replace(given, **{part: values}))
+    values = getattr(given, part)
+    become(1 - values if part[0] == "y" else values[::-1])
+    for go_on in (lambda: run(plan, tmp_path), lambda: hardware.hardware_fetch(tmp_path)):
+        with pytest.raises(ValueError, match=rf"^{part} differs from that of the run in .* numbers: {part}\[0.*Go on with the {part} that began the run, or start a new one in a new folder"): go_on()
+    assert read_journal(tmp_path)[2] == jobs
+    become(values if part[0] == "y" else values + 1e-12)
+    for one, other in zip(run(plan, tmp_path).scores["device"], first.scores["device"], strict=True): assert one == pytest.approx(other)
+
+
+@pytest.mark.parametrize("change", [{"mle": True}, {"simulation_steps": 21}, {"learning_rate": 0.1}, {"n_train": 30}, {"final_shots": 50}, {"steps": 4}])
+def test_a_run_goes_on_with_its_own_plan_alone(change, tmp_path, finished):
+    "Also where somebody has written the plan in the folder anew: the journal knows."
+    (name, value), = change.items()
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    other, was = dataclasses.replace(PLAIN, **change), getattr(PLAIN, name)
+    with pytest.raises(ValueError, match=f"holds another run: {name} was {was}, got {value}; resume that one, or give a new folder"): run(other, tmp_path)
+    stored = json.loads((tmp_path / "plan.json").read_text())
+    for edit in (lambda: (tmp_path / "plan.json").write_text(json.dumps(stored | change)), (tmp_path / "plan.json").unlink):
+        edit()
+        with pytest.raises(ValueError, match=f"settings differ.*{name} was {was}, got {value}.*start a new one in a new folder"): run(other, tmp_path)
+
+
 def on_stand_in(stand_in, monkeypatch, *args):
     device = stand_in(*args)
     monkeypatch.setattr(hardware, "_ibm", lambda name, n_qubits, instance: device)
@@ -690,11 +780,33 @@ def test_score_with_readout_inverted_is_that_of_the_signed_shares():
     found, inverted = hardware.score(binn, data, weights, wrong), hardware.invert_readout(weights, wrong)
     costs = -np.asarray(binn.log_likelihood(jnp.asarray(inverted.weights), data.x_train, data.y_train))
     votes = inverted.shares @ np.exp(np.asarray(binn.log_probs(jnp.asarray(inverted.weights), data.x_test))).reshape(len(costs), -1)
-    votes = votes.reshape(len(data.y_test), -1).clip(0)
+    answers = np.exp(np.asarray(binn.log_probs(jnp.asarray(inverted.weights), data.x_test)))
+    votes = votes.reshape(len(data.y_test), -1).clip(answers.min(0), answers.max(0))
     assert found.expected_nll.value == pytest.approx(inverted.shares @ costs)
     assert found.log_loss.value == pytest.approx(-np.log((votes / votes.sum(1, keepdims=True))[np.arange(len(votes)), data.y_test]).mean())
     free = hardware.score(binn, data, weights, np.zeros((binn.n_weights, 2)))    # nothing to undo: shots as they are
     for one, other in zip(free, hardware.score(binn, data, weights)): assert one == pytest.approx(other)
+
+
+def test_a_vote_that_shares_below_zero_have_spoilt_costs_no_more_than_the_worst_network():
+    "Readout so bad that its inverse turns votes negative: the log loss is finite, and within that of the networks."
+    data, binn, *_ = TINY.problem()
+    binn = BiNN(binn.layer_sizes, logit_scale=20.)
+    weights = np.where(np.random.default_rng(0).uniform(size=(60, binn.n_weights)) < 0.3, -1., 1.)
+    wrong = np.full((binn.n_weights, 2), 0.4)
+    inverted = hardware.invert_readout(weights, wrong)
+    own = np.exp(np.asarray(binn.log_probs(jnp.asarray(inverted.weights), data.x_test)))[:, np.arange(len(data.y_test)), data.y_test]
+    assert ((inverted.shares @ own) < 0).any()
+    found = hardware.score(binn, data, weights, wrong).log_loss
+    assert np.isfinite(found).all() and 0 < found.value <= -np.log(own.min(0)).mean()
+
+
+@pytest.mark.parametrize("module", ["qhn.hardware", "qhn.posterior", "qhn.jobs", "qhn.baselines"])
+def test_heavy_libraries_are_imported_where_they_are_used(module):
+    heavy = "sklearn", "qiskit", "qiskit_aer", "qiskit_ibm_runtime", "pennylane", "arviz_base", "arviz_stats", "matplotlib", "pandas", "mthree"
+    code = f"import sys, qhn.inference; before = set(sys.modules); import {module}; print(sorted(set({heavy}) & sys.modules.keys() - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_newest_set_lacks_the_plugin_alone():

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from circuits import bits, directional_derivative, numpy_state
+from circuits import bits, directional_derivative, numpy_state, quick_jit
 from qhn import inference
 from qhn.ansatz import product, staircase
 from qhn.binn import BiNN, CostTable
@@ -335,11 +335,79 @@ def test_a_distribution_of_the_user_trains_from_its_samples():
     assert (losses[:, -20:].mean(1) < losses[:, :5].mean(1) - 0.5).all()
 
 
+# ---- optimisers that ask for the loss itself
+
+def by_hand(optimizer, n_steps, seed):
+    "The history of one seed by optax's own recipe, with the loss written out in numpy's terms."
+    costs, prior = jnp.asarray(COSTS), jnp.asarray(prior_table())
+    def value(p):
+        q = MACHINE.probs(p)
+        return q @ costs + (q * jnp.log(q / prior)).sum()
+    @quick_jit
+    def update(params, state):
+        loss, gradient = jax.value_and_grad(value)(params)
+        updates, state = optimizer.update(gradient, state, params, value=loss, grad=gradient, value_fn=value)
+        return optax.apply_updates(params, updates), state, loss
+    params, losses = init(MACHINE, optimizer, KEY, 3).params[seed], []
+    state = optimizer.init(params)
+    for _ in range(n_steps):
+        params, state, loss = update(params, state)
+        losses.append(float(loss))
+    return losses
+
+
+ASKING = {"lbfgs": optax.lbfgs(), "plateau": optax.chain(optax.adam(0.3), optax.contrib.reduce_on_plateau(factor=0.5, patience=2))}
+
+
+@pytest.mark.parametrize("optimizer", ASKING.values(), ids=ASKING)
+def test_optimisers_that_ask_for_the_loss_are_given_it(optimizer):
+    result = train(12, optimizer=optimizer)
+    np.testing.assert_allclose(result.history["loss"][1], by_hand(optimizer, 12, seed=1), rtol=1e-8)
+    resumed = train(6, optimizer=optimizer, state=train(6, optimizer=optimizer).state)
+    np.testing.assert_allclose(resumed.history["loss"], result.history["loss"][:, 6:], rtol=1e-8)
+
+
+def test_lbfgs_ends_at_a_stationary_point():
+    assert train(60, optimizer=optax.lbfgs()).history["grad_norm"][:, -1].max() < 1e-6
+
+
+@pytest.mark.parametrize("optimizer, asks", [(optax.lbfgs(), r"value_fn, value, grad"), (optax.contrib.reduce_on_plateau(), "value")], ids=["lbfgs", "plateau"])
+@pytest.mark.parametrize("estimator", [ScoreFunction(4), SPSA(4)], ids=lambda e: type(e).__name__)
+def test_estimates_do_not_feed_a_line_search(optimizer, asks, estimator):
+    with pytest.raises(TypeError, match=rf"optimizer asks for the loss itself \({asks}\), as line searches do, which {type(estimator).__name__}\(\) only estimates; use estimator=Exact\(\)"):
+        train(1, optimizer=optimizer, estimator=estimator)
+
+
+# ---- parameters of any shape
+
+@dataclass(frozen=True)
+class Shaped:
+    "Coins whose log odds come in an array of any shape."
+    param_shape: tuple
+    n_qubits = 3
+    def init(self, key, noise=None): return jax.random.normal(key, self.param_shape)
+    def probs(self, params): return jnp.exp(BernoulliPrior(log_odds=params.reshape(-1)[:3]).table(3))
+    def sample(self, params, key, n_samples): raise AssertionError("Exact() needs no samples")
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (2, 1, 3), (1, 1, 2, 3)], ids=len)
+def test_a_seed_that_turns_non_finite_is_named_whatever_the_shape(shape):
+    "Updates of seed 2 of four turn NaN at step 5, in the last parameter alone."
+    def update(gradient, state, params=None):
+        spoil = (state == 5) & (params.reshape(-1)[0] > 100)
+        return -0.1 * gradient + jnp.zeros(params.size).at[-1].set(jnp.where(spoil, jnp.nan, 0.0)).reshape(params.shape), state + 1
+    start = jnp.zeros((4, *shape)).at[2].set(jnp.zeros(shape).reshape(-1).at[0].set(200.0).reshape(shape))
+    optimizer = optax.GradientTransformation(lambda params: jnp.zeros((), int), update)
+    with pytest.raises(FloatingPointError, match="non-finite at step 5, seed 2") as error:
+        fit(Shaped(shape), COSTS, None, PRIOR, optimizer=optimizer, estimator=Exact(), n_steps=20, n_seeds=4, params=start, key=KEY, progress=False)
+    assert error.value.result.params.shape == (4, *shape) and np.isfinite(error.value.result.params).all()
+
+
 # ---- samples from outside JAX
 
 class Outside:
     "Samples of MACHINE drawn in numpy, with a book of what was asked for."
-    n_qubits, param_shape, ansatz = 3, MACHINE.param_shape, MACHINE.ansatz
+    n_qubits, param_shape, frequencies = 3, MACHINE.param_shape, MACHINE.frequencies
     def __init__(self, limit=np.inf): self.random, self.asked, self.limit = np.random.default_rng(0), [], limit
     def init(self, key, noise=None): return MACHINE.init(key, noise)
     def usage(self): return {"QPU": f"{len(self.asked)} s"}

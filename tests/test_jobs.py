@@ -1,8 +1,10 @@
 """Jobs on a service that crashes its client, fails, delays and loses replies at every point: nothing is paid twice, and the bits are the same."""
 import copy
+import errno
 import json
 import math
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qhn.jobs import (Budget, BudgetSpent, JobCancelled, JobFailed, JobTimeout, Journal, QueueTooLong, Status, fetch, fingerprint,
-                      read_journal, run_job)
+                      read_journal, run_job, whole_file)
 
 RUN = {"circuit": "product", "shots": 7}
 
@@ -638,3 +640,74 @@ def test_only_plain_data_has_a_fingerprint(value):
 def test_the_module_needs_neither_jax_nor_qiskit():
     code = "import sys, qhn.jobs; sys.exit(bool({'jax', 'qiskit', 'pennylane'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- folders that cannot be synced, as on some network drives and on Windows ------------------------------------------
+
+@pytest.fixture(params=["open", "sync"])
+def refusing(request, monkeypatch):
+    "Makes every folder answer a wish to sync it with the error of a given number, when it is opened or when it is synced."
+    real = os.open
+    def opened(path, flags, *rest):
+        if request.param == "open" and os.path.isdir(path): refuse()
+        return real(path, flags, *rest)
+    def synced(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode): refuse()
+    def refuse(): raise OSError(number, os.strerror(number))
+    def with_error(given):
+        nonlocal number
+        number = given
+        monkeypatch.setattr(os, "open", opened); monkeypatch.setattr(os, "fsync", synced)
+    number = None
+    return with_error
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR, errno.ENOSYS, errno.ENOTSUP])
+def test_a_folder_that_cannot_be_synced_still_gets_whole_files(number, refusing, tmp_path):
+    refusing(number)
+    for text in ("first", "second"):
+        with whole_file(tmp_path / "it.txt") as part: part.write_text(text)
+        assert [path.name for path in tmp_path.iterdir()] == ["it.txt"] and (tmp_path / "it.txt").read_text() == text
+    device = Device()
+    np.testing.assert_array_equal(program(device, tmp_path / "run", 2), program(None, tmp_path / "run", 2))
+    assert len(device.jobs) == 2
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_disk_that_fails_is_not_taken_for_one_that_cannot(number, refusing, tmp_path):
+    refusing(number)
+    with pytest.raises(OSError, match=os.strerror(number)), whole_file(tmp_path / "it.txt") as part: part.write_text("text")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_that_cannot_be_synced_is_still_renamed_whole(tmp_path, monkeypatch):
+    def refuse(descriptor): raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    monkeypatch.setattr(os, "fsync", refuse)
+    with whole_file(tmp_path / "it.txt") as part: part.write_text("text")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["text"]
+    with pytest.raises(OSError, match="Invalid argument"): Journal(tmp_path / "run", RUN)    # its lines are what a payment hangs on
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path):
+    (tmp_path / "it.txt").write_text("before")
+    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "it.txt") as part:
+        part.write_text("half")
+        1 / 0
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+
+
+# --- data of the run --------------------------------------------------------------------------------------------------
+
+def test_data_are_the_runs_own(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(5, 2)), np.array([0, 1, 1, 0, 1])
+    with Journal(tmp_path, RUN) as journal:
+        for name, values in (("x", x), ("y", y)): journal.keep(name, values)
+    other = x.copy()
+    other[3, 1] += 0.01
+    with Journal(tmp_path, RUN) as journal:
+        journal.keep("x", x.astype(np.float32))     # as another machine might compute it
+        journal.keep("y", y.astype(np.int8))
+        with pytest.raises(ValueError, match=rf"^x differs from that of the run in .*, in 1 of 10 numbers: x\[3, 1\] was {x[3, 1]}, got {other[3, 1]}. Go on with the x"): journal.keep("x", other)
+        with pytest.raises(ValueError, match=r"in 5 of 5 numbers: y\[0\] was 0, got 1.*or start a new one in a new folder"): journal.keep("y", 1 - y)
+        with pytest.raises(ValueError, match=r"shape was \(5, 2\), got \(4, 2\)"): journal.keep("x", x[:4])
+        with pytest.raises(ValueError, match="in 1 of 10 numbers"): journal.keep("x", np.where(x == x[2, 0], np.nan, x))

@@ -1,5 +1,6 @@
 """The installed package holds qhn and nothing else, imports only what it declares, and is what the notebooks export."""
 import ast
+import html
 import re
 import runpy
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
+from nbconvert.filters import markdown2html
 
 import qhn
 
@@ -63,11 +66,43 @@ def test_only_qhn_is_packaged(setup):
     assert not [p for p in (ROOT / "qhn").rglob("*") if p.is_dir() and p.name != "__pycache__"], "a sub-package would be left out"
 
 
+def test_types_are_for_users_too(setup):
+    "PEP 561: the marker is there, and goes with the package."
+    assert setup["package_data"] == {"qhn": ["py.typed"]} and (ROOT / "qhn" / "py.typed").is_file()
+
+
 def test_setup_provides_what_pyproject_calls_dynamic(setup):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(project["dynamic"]) == PROVIDES.keys()
     assert all(setup[field] for field in PROVIDES.values())
     assert setup["entry_points"]["console_scripts"] == ["qhn=qhn.cli:main"]
+
+
+def test_readme_of_the_package_points_into_the_repository(setup, settings):
+    "Every link and picture, as a Markdown renderer sees them, leads to a file that this version has; code is left alone."
+    text = setup["long_description"]
+    shown = html.unescape(markdown2html(text))
+    links = re.findall(r'(?:href|src)="([^"]+)"', shown)
+    mine = [link for link in links if link.startswith(settings["git_url"] + "/")]
+    assert all(re.match(r"https?://|#|mailto:", link) for link in links) and len(mine) > 20
+    for link in mine:
+        kind, tag, path = link.removeprefix(settings["git_url"] + "/").split("/", 2)
+        assert (kind, tag) == ("raw" if path.endswith(".png") else "blob", f"v{settings['version']}") and (ROOT / path.partition("#")[0]).is_file(), link
+    assert re.findall(r"^```.*?^```", text, re.M | re.S) == re.findall(r"^```.*?^```", (ROOT / "README.md").read_text(), re.M | re.S)
+
+
+def test_source_archive_holds_what_setup_reads():
+    assert "settings.ini" in (ROOT / "MANIFEST.in").read_text()
+
+
+def test_citation_is_of_this_version(settings):
+    "The keys that the Citation File Format 1.2.0 requires, and what settings.ini says as well."
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    assert cited["cff-version"] == "1.2.0" and cited["title"] == f"{settings['lib_name']}: {settings['description']}"
+    assert [author["name"] for author in cited["authors"]] == [settings["author"]]
+    assert (cited["version"], cited["license"], cited["repository-code"]) == (settings["version"], settings["license"], settings["git_url"])
+    assert cited["keywords"] == settings["keywords"].split() and cited["url"] == settings["doc_host"] + settings["doc_baseurl"]
 
 
 def test_one_version(setup, settings):

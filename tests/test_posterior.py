@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
+from scipy.special import logsumexp
 from scipy.stats import entropy
 from sklearn.calibration import calibration_curve
 
@@ -18,7 +19,7 @@ from qhn import posterior as module
 from qhn.binn import BiNN, CostTable
 from qhn.datasets import Dataset
 from qhn.elbo import BernoulliPrior
-from qhn.posterior import (SampledPredictive, accuracy, brier_score, calibration_errors_by_chance, expected_calibration_error, log_loss,
+from qhn.posterior import (SampledPredictive, accuracy, brier_score, calibration_errors_by_chance, expected_calibration_error, log_loss, loo,
                            out_of_distribution_auroc, posterior_predictive, posterior_predictive_from_samples, predictive_uncertainty,
                            predictive_uncertainty_from_samples, reliability, risk_coverage, success_probability, to_arviz)
 
@@ -200,8 +201,53 @@ def test_single_precision_scores_without_a_warning():
     assert got == pytest.approx(-np.log(own).mean(), rel=1e-4)
 
 
-def test_a_certain_mistake_costs_36_nats():
-    assert log_loss([[1.0, 0.0]], [1]) == pytest.approx(-np.log(np.finfo(float).eps), rel=1e-9)
+MARGINS = [1e-3, 1, 36, 60, 87]    # nats; single precision has no normal number below exp(-87.33)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_log_loss_of_a_network_is_minus_its_log_likelihood(dtype, n_classes):
+    "However wrong the network is; other classes are a margin less probable than the first, and the label is one of them."
+    binn, x, y = BiNN((1, 1 if n_classes == 2 else n_classes)), np.ones((1, 1), dtype), np.array([n_classes - 1])
+    w = np.ones((1, binn.n_weights), dtype)
+    w[0] = 1 if n_classes == 2 else np.where(np.arange(binn.n_weights) % n_classes < n_classes - 1, 1, -1)
+    for margin in MARGINS:
+        stubborn = BiNN(binn.layer_sizes, logit_scale=margin / (2 if n_classes == 2 else 4))
+        if n_classes == 2: y, expected = np.array([0]), np.logaddexp(0, margin)
+        log_p = np.asarray(stubborn.log_probs(w, x)[0])
+        assert log_p.dtype == dtype
+        cost = -float(stubborn.log_likelihood(w, x, y)[0])
+        assert log_loss(np.exp(log_p), y) == pytest.approx(cost, rel=1e-5) and log_loss(log_p, y, log=True) == pytest.approx(cost, rel=1e-5)
+        if n_classes == 2: assert cost == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_smallest_normal_probability_still_counts():
+    tiny = np.finfo(np.float32).tiny
+    p = np.array([[1, tiny]], np.float32)
+    assert log_loss(p, [1]) == pytest.approx(-np.log(float(tiny)), rel=1e-12) and log_loss(p, [1]) > 87.3
+    assert log_loss(jnp.asarray(p), [1]) == log_loss(p, [1]) and log_loss(p, [0]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert log_loss([[1.0, 0.0]], [1]) == np.inf and log_loss([[[1.0, 0.0]], [[0.5, 0.5]]], [1]).tolist() == [np.inf, np.log(2)]
+
+
+def test_log_probabilities_have_no_end():
+    logits = np.array([[0, -1000, -3], [-2000, 0, -1]])
+    log_p = logits - logsumexp(logits, axis=1, keepdims=True)
+    assert log_loss(log_p, [1, 0], log=True) == pytest.approx((1000 + 2000 + logsumexp(logits, axis=1).sum()) / 2, rel=1e-12)
+    p = distribution(2, 20, 3)
+    np.testing.assert_allclose(log_loss(np.log(p), np.arange(20) % 3, log=True), log_loss(p, np.arange(20) % 3), rtol=1e-9)
+    with pytest.raises(ValueError, match="predictive must sum to one"): log_loss(np.log(p) + 0.1, np.arange(20) % 3, log=True)
+
+
+def test_labels_may_be_truth_values():
+    p, y = distribution(30, 2), RNG.integers(0, 2, 30)
+    for score in (log_loss, brier_score, accuracy, expected_calibration_error): assert score(p, y.astype(bool)) == score(p, y) == score(p, y.astype(np.uint8))
+
+
+def test_a_certain_mistake_has_the_largest_brier_score():
+    assert brier_score([[1.0, 0.0]], [1]) == 1 and brier_score([[1.0, 0.0, 0.0]], [2]) == 2
+    assert expected_calibration_error([[1.0, 0.0]], [1]) == 1
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
@@ -440,6 +486,70 @@ def test_arviz_diagnostics_and_loo_run_on_it():
     assert float(rhat(tree)["weights"].max()) < 1.03
 
 
+def left_out(own, log_prior):
+    "log p(y_i | D without i) by leaving it out: own (2**n, N), log p(w) (2**n,)."
+    def evidence(log_l): return logsumexp(log_l + log_prior)
+    return np.array([evidence(own.sum(1)) - evidence(np.delete(own, i, 1).sum(1)) for i in range(own.shape[1])])
+
+
+@pytest.mark.parametrize("layer_sizes, prior", [((2, 2, 1), BernoulliPrior()), ((3, 1), BernoulliPrior(0.8)), ((2, 3), BernoulliPrior(0.3))], ids=str)
+def test_loo_over_every_network_is_leaving_one_out(layer_sizes, prior):
+    binn, rng = BiNN(layer_sizes), np.random.default_rng(4)
+    x, y = rng.normal(size=(9, layer_sizes[0])), rng.integers(0, binn.n_classes, 9)
+    every = networks(binn.n_weights)
+    own, plus = np.log(answers(binn, every, x)[:, np.arange(9), y]), (every > 0).sum(1)
+    log_prior = plus * np.log(prior.prob_plus) + (binn.n_weights - plus) * np.log1p(-prior.prob_plus)
+    expected = left_out(own, log_prior)
+    exact = loo(binn, None, x, y, prior=prior)
+    np.testing.assert_allclose(exact.pointwise, expected, rtol=1e-10)
+    assert exact.elpd == pytest.approx(expected.sum(), rel=1e-10) and exact.error == 0 and not exact.pointwise_error.any()
+    rest = np.array([np.exp(own.sum(1) - own[:, i] + log_prior) for i in range(9)])
+    rest /= rest.sum(1, keepdims=True)
+    np.testing.assert_allclose(exact.n_effective, 1 / (rest**2).sum(1), rtol=1e-9)
+    uniform = loo(binn, np.concatenate([every, every]), x, y, np.zeros(2 * len(every)), prior)    # every network as draws of a uniform q
+    np.testing.assert_allclose(uniform.pointwise, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("from_posterior", [True, False])
+def test_loo_from_draws_is_off_by_what_it_says(from_posterior):
+    "Over 300 sets of draws, with many copies among them: unbiased to within its error, and the error is the spread of the sets."
+    rng = np.random.default_rng(5)
+    x, y, every = rng.normal(size=(6, 2)), np.array([0, 1, 1, 0, 1, 0]), networks(9)
+    own = np.log(answers(BINN, every, x)[:, np.arange(6), y])
+    posterior = np.exp(own.sum(1) - logsumexp(own.sum(1)))
+    q = posterior if from_posterior else (posterior**0.5 + 0.02) / (posterior**0.5 + 0.02).sum()
+    chosen = rng.choice(512, (300, 400), p=q)
+    runs = [loo(BINN, every[rows], x, y, None if from_posterior else np.log(q[rows])) for rows in chosen]
+    truth, found = left_out(own, np.zeros(512)), np.array([run.pointwise for run in runs])
+    totals, errors = np.array([(run.elpd, run.error) for run in runs]).T
+    assert abs(totals.mean() - truth.sum()) < 4 * totals.std() / 300**0.5 + errors.mean()**2    # a logarithm of means is off in second order
+    assert errors.mean() == pytest.approx(totals.std(), rel=0.15)
+    np.testing.assert_allclose(np.mean([run.pointwise_error for run in runs], 0), found.std(0), rtol=0.15)
+    assert all((run.n_effective > 50).all() and (run.n_effective <= 400 + 1e-9).all() for run in runs)
+
+
+def test_loo_takes_chains_as_one_set_of_draws():
+    w, y = RNG.choice([-1.0, 1.0], (2, 50, 9)), np.arange(7) % 2
+    for log_q in (None, np.arange(100.0).reshape(2, 50) / 50):
+        for one, other in zip(loo(BINN, w, X, y, log_q), loo(BINN, w.reshape(100, 9), X, y, None if log_q is None else log_q.ravel()), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+    few = loo(BINN, np.repeat(w[0, :1], 30, 0), X, y)
+    np.testing.assert_allclose(few.pointwise, np.log(answers(BINN, w[0, :1], X)[0, np.arange(7), y]), rtol=1e-12)
+    np.testing.assert_allclose(few.n_effective, 30, rtol=1e-12)
+
+
+def test_loo_agrees_with_arviz_where_draws_differ():
+    "Without ties, and with mild weights, smoothing changes little."
+    from arviz_stats import loo as smoothed
+    binn, rng = BiNN((14, 1), logit_scale=0.3), np.random.default_rng(3)
+    x = rng.normal(size=(10, 14))
+    y = (x[:, 0] > 0).astype(int)
+    own = np.log(answers(binn, networks(15), x)[:, np.arange(10), y])
+    draws = networks(15)[rng.choice(2**15, (4, 500), p=np.exp(own.sum(1) - logsumexp(own.sum(1))))]
+    plain = loo(binn, draws, x, y)
+    assert plain.elpd == pytest.approx(smoothed(to_arviz(binn, draws, x, y, jax.random.key(0))).elpd, abs=2 * plain.error)
+
+
 def test_without_arviz_the_way_to_get_it_is_named(monkeypatch):
     real = builtins.__import__
     def absent(name, *rest):
@@ -534,6 +644,10 @@ ERRORS = [
     (lambda: calibration_errors_by_chance([HALVES], jax.random.key(0)), ValueError, "predictive must have shape (N, n_classes), got shape (1, 2, 2)"),
     (lambda: calibration_errors_by_chance(HALVES, jax.random.key(0), 0), ValueError, "n_draws must be at least 1, got n_draws=0"),
     (lambda: calibration_errors_by_chance(HALVES, jax.random.key(0), label=-1), ValueError, "label must be None or a class from 0 to 1, got label=-1"),
+    (lambda: expected_calibration_error(HALVES, [0, 1], label=True), ValueError, "label must be None or a class from 0 to 1, got label=True"),
+    (lambda: reliability(HALVES, [0, 1], label=1.0), ValueError, "label must be None or a class from 0 to 1, got label=1.0"),
+    (lambda: reliability(HALVES, [0, 1], label=np.array([0, 1])), ValueError, "label must be None or a class from 0 to 1, got label=array"),
+    (lambda: calibration_errors_by_chance(HALVES, jax.random.key(0), label="yes"), ValueError, "label must be None or a class from 0 to 1, got label='yes'"),
     (lambda: predictive_uncertainty(BINN, 2 * Q, X), ValueError, "q must sum to one along the last axis, got a sum of 2"),
     (lambda: predictive_uncertainty(BINN, Q[:8], X), ValueError, "q must have 2**9 entries along the last axis"),
     (lambda: predictive_uncertainty_from_samples(BINN, W[:1], X), ValueError, "S at least 2"),
@@ -544,6 +658,10 @@ ERRORS = [
     (lambda: risk_coverage([HALVES], [0, 1]), ValueError, "predictive must have shape (N, n_classes), got shape (1, 2, 2)"),
     (lambda: to_arviz(BINN, W[0], X, np.zeros(7, int), jax.random.key(0)), ValueError, "weights must have shape (S, n_weights) or (chains, S, n_weights), got shape (9,)"),
     (lambda: to_arviz(BINN, W, X, np.zeros(7, int), jax.random.key(0), log_q=[0.0]), ValueError, "log_q must have shape (3,), one number for each network, got shape (1,)"),
+    (lambda: loo(BINN, W[0], X, np.zeros(7, int)), ValueError, "weights must have shape (S, n_weights) or (chains, S, n_weights), got shape (9,)"),
+    (lambda: loo(BINN, W, X, np.zeros(7, int), [0.0]), ValueError, "log_q must have shape (3,), one number for each network, got shape (1,)"),
+    (lambda: loo(BINN, 0 * W, X, np.zeros(7, int)), ValueError, "weights must be -1 or +1, got 0.0"),
+    (lambda: loo(CostTable(np.ones(512)), None, X, np.zeros(7, int)), TypeError, "binn must be a BiNN"),
     (lambda: to_arviz(BINN, 0 * W, X, np.zeros(7, int), jax.random.key(0)), ValueError, "weights must be -1 or +1, got 0.0"),
     (lambda: to_arviz(BINN, W, X, np.full(7, 2), jax.random.key(0)), ValueError, "y must hold labels 0 to 1 (2 classes), got y[0]=2"),
     *((lambda score=score: score(np.full((2, 3), 1 / 3), PETS), ValueError,

@@ -1,5 +1,6 @@
 """The site and README.md hold together: every link, citation, figure and sidebar entry resolves, and what is shown was run."""
 import ast
+import base64
 import importlib.util
 import re
 from configparser import ConfigParser
@@ -70,8 +71,9 @@ def documented(path):
 
 def links(path):
     text = prose(markdown(path))
-    inline = re.findall(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)", text)
-    return inline + re.findall(r"^\[[^\]]+\]:\s*(\S+)", text, re.M) + re.findall(r"<(https?://[^>\s]+)>", text)
+    forms = (r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)", r"^\[[^\]]+\]:\s*(\S+)", r"<(https?://[^>\s]+)>", r"<img src=\"([^\"]+)\"")
+    return [link for form in forms for link in re.findall(form, text, re.M)]
+
 
 
 def test_sidebar_lists_the_notebooks_in_reading_order():
@@ -79,6 +81,12 @@ def test_sidebar_lists_the_notebooks_in_reading_order():
     experiments = [p.relative_to(NBS).as_posix() for p in NOTEBOOKS if p.parent == NBS / "experiments"]
     expected = ["index.ipynb", *chapters, *([{"section": "Experiments", "contents": experiments}] if experiments else [])]
     assert yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"] == expected
+
+
+@notebooks
+def test_pages_are_named_as_their_notebooks(path):
+    "nbdev drops the number of a chapter from its page's name, and any other number at the beginning as well."
+    assert re.fullmatch(r"(\d\d[a-z]?_)?[a-z][a-z0-9_]*", path.stem)
 
 
 def test_site_configuration_agrees_with_settings():
@@ -141,7 +149,7 @@ def test_notebook_was_run(path):
 
 def shows_something(source):
     "Whether a cell prints, outside of functions, or ends in an expression that is surely not None."
-    if source.strip()[:1] in "%!": return False
+    if re.match(r"(?:#.*\n|\s)*[%!]", source): return False
     statements = list(ast.parse(source).body)
     last = statements[-1].value if statements and isinstance(statements[-1], ast.Expr) and source.strip()[-1:] != ";" else None
     while statements:
@@ -162,6 +170,41 @@ def test_no_control_characters(path):
 def test_figures_have_captions_and_descriptions(path):
     for cell in filter(drawn, code_cells(path)):
         for name in ("fig-cap", "fig-alt"): assert directives(cell).get(name), f"a figure lacks {name}:\n{cell.source}"
+
+
+@notebooks
+def test_figures_have_double_resolution(path):
+    "And say how wide they are: a screen of today has two pixels where a figure of 100 dots an inch has one. Slow cells keep their pictures."
+    for cell in (c for c in code_cells(path) if "slow" not in directives(c)):
+        for output in (o for o in cell.outputs if "image/png" in o.get("data", {})):
+            pixels = int.from_bytes(base64.b64decode(output.data["image/png"])[16:20], "big")
+            assert pixels / 2 == pytest.approx(output.metadata.get("image/png", {}).get("width"), abs=1), cell.source
+
+
+@notebooks
+def test_results_fit_the_column(path):
+    "A line of more than 85 characters is a table that was printed. Slow cells keep their outputs until they are run again."
+    for cell in (c for c in code_cells(path) if "slow" not in directives(c)):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            text = output.get("text", "" if data.keys() - {"text/plain"} else data.get("text/plain", ""))
+            wide = [line for line in text.splitlines() if len(line) > 85]
+            assert not wide, wide
+
+
+@notebooks
+def test_imports_are_folded(path):
+    "Cells of imports alone that are not exported; exported ones are not shown at all."
+    for cell in code_cells(path):
+        if re.match(r"(?:#.*\n|\s)*[%!]", cell.source) or directives(cell).keys() & {"export", "exports", "exporti", "hide"}: continue
+        kinds = {type(node) for node in ast.parse(cell.source).body}
+        if kinds and kinds <= {ast.Import, ast.ImportFrom}: assert directives(cell).get("code-fold") == "true", cell.source
+
+
+@notebooks
+def test_no_link_around_a_name_in_code(path):
+    "nbdev links a name in backticks by itself, and of a link around it shows the raw Markdown."
+    assert not re.findall(r"\[`[^`\n]*`\]\([^)\n]*\)", markdown(path))
 
 
 @notebooks

@@ -1,5 +1,6 @@
 "The study's statistics against hand-worked values and scipy, its splits, its resumption, and restarts against brute force."
 import csv
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import qhn.cli
+import qhn.compare
 import qhn.datasets
 import qhn.study
 from qhn.ansatz import staircase
@@ -28,7 +30,7 @@ from qhn.inference import fit
 from qhn.mmd import MMD
 from qhn.posterior import posterior_predictive
 from qhn.restarts import read_costs, restarts, shares
-from qhn.study import (_shares, GradientStudy, METHODS, METHODS_THREE, METHODS_TWO, RANGES, ROUNDS, ROUND_TWO, TASKS, Baseline, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
+from qhn.study import (_shares, GradientStudy, METHODS, METHODS_THREE, METHODS_TWO, RANGES, ROUNDS, ROUND_TWO, TASKS, Baseline, Enumerated, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
                        compare_methods, cooling, distributions, gradient_variance, holm, measure_runs, network, paired, read_splits, run_apart, run_study,
                        split, split_means, study_claims, trials, vanishing, write_splits)
 from qhn.symmetry import Symmetrised
@@ -137,7 +139,7 @@ def test_training_is_that_of_fit(label, objective):
     table = Scaled(network(SMALL, data), jnp.asarray(TRIAL.logit_scale)).table(*data.train)
     keys, machine = jax.random.split(jax.random.key(5), 2), BornMachine(staircase(5, 3, final_rz=False))
     ours = distributions(method, TRIAL, network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40)
-    reference = fit(machine, CostTable(-table), objective=objective, optimizer=qhn.cli._adam(TRIAL.learning_rate), n_steps=40, key=jax.random.key(0),
+    reference = fit(machine, CostTable(-table), objective=objective, optimizer=qhn.compare._adam(TRIAL.learning_rate), n_steps=40, key=jax.random.key(0),
                     n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
     np.testing.assert_allclose(ours.q, jnp.stack([machine.probs(p) for p in reference.params]), atol=1e-5)
 
@@ -156,7 +158,7 @@ def test_a_schedule_is_that_of_fit():
     table = log_likelihood_table(binn, *data.train)
     ours = distributions(method, replace(TRIAL, weight=1.), binn, jnp.tile(table, (2, 1)), keys, 40)
     machine = Symmetrised(BornMachine(staircase(5, 3, final_rz=False)), binn)
-    reference = fit(machine, CostTable(-table), objective=KL(lambda step: jnp.maximum(1., 4 - 6 * step / 40)), optimizer=qhn.cli._adam(TRIAL.learning_rate), n_steps=40,
+    reference = fit(machine, CostTable(-table), objective=KL(lambda step: jnp.maximum(1., 4 - 6 * step / 40)), optimizer=qhn.compare._adam(TRIAL.learning_rate), n_steps=40,
                     key=jax.random.key(0), n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
     np.testing.assert_allclose(ours.q, jnp.stack([machine.probs(p) for p in reference.params]), atol=1e-5)
     np.testing.assert_allclose(ours.loss, [KL().from_probs(machine.probs(p), -table, BernoulliPrior()).loss for p in reference.params], atol=1e-4)
@@ -299,13 +301,13 @@ def test_no_worker_outlives_its_parent(tmp_path, sent):
     assert not list(tmp_path.glob("*.slept"))    # they were ended, and did not end by themselves
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
-def test_gradients_of_another_study_are_refused(tmp_path, n_workers):
+@pytest.mark.parametrize("n_workers, other", [(1, GradientStudy((4, 5), (1,), 3)), (2, GradientStudy((4,), (1,), 4))])
+def test_gradients_of_another_study_are_refused(tmp_path, n_workers, other):
     tiny = replace(TINY, methods=METHODS[:2], n_splits=2)
     study_claims((tiny,), GradientStudy((4,), (1,), 3), tmp_path, progress=False)
     before = (tmp_path / "gradients.csv").read_text()
     study_claims((tiny,), GradientStudy((4,), (1,), 3), tmp_path, progress=False)
-    with pytest.raises(ValueError, match="gradients.csv in the study's folder is of other widths or depths"): study_claims((tiny,), GradientStudy((4, 5), (1,), 3), tmp_path, progress=False, n_workers=n_workers)
+    with pytest.raises(ValueError, match="gradients.csv in the study's folder is of other widths, depths or numbers of starts"): study_claims((tiny,), other, tmp_path, progress=False, n_workers=n_workers)
     assert (tmp_path / "gradients.csv").read_text() == before
     with pytest.raises(ValueError, match="rounds must be one protocol or more"): study_claims((), None, tmp_path / "none")
 
@@ -355,6 +357,140 @@ def test_a_killed_study_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(qhn.study, "run_unit", lambda *a, **k: pytest.fail("computed again"))
     run_study(TINY, tmp_path / "killed", progress=False)
     with pytest.raises(ValueError, match="another protocol"): run_study(replace(TINY, n_steps=40), tmp_path / "killed", progress=False)
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    "Import a module from its text, as from a file that somebody edits between two runs."
+    def write(text):
+        path = tmp_path / "mine" / "own_module.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        spec = importlib.util.spec_from_file_location("own_module", path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "own_module", module)
+        exec(compile(text, path, "exec"), module.__dict__)
+        return module
+    return write
+
+
+_OWN = """
+import jax, jax.numpy as jnp, optax
+from dataclasses import dataclass
+from functools import partial
+import qhn.elbo
+POWER = 1.
+POWERS = jnp.ones(3)
+def helper(table): return POWER * table
+def calls(table, weight): return jax.nn.softmax(helper(table))
+def arrays(table, weight): return jax.nn.softmax(POWERS[0] * table)
+def defaults(table, weight, *, power=1.): return jax.nn.softmax(power * table)
+def within(table, weight): return (lambda t: jax.nn.softmax(1. * t))(table)
+@jax.jit
+def jitted(table, weight): return jax.nn.softmax(helper(table))
+plain = lambda table, weight: jax.nn.softmax(table * 1.)
+def closed(power): return lambda table, weight: jax.nn.softmax(power * table)
+bound = closed(1.)
+def powered(table, weight, power): return jax.nn.softmax(power * table)
+part = partial(powered, power=1.)
+class Called:
+    power = 1.
+    def __call__(self, table, weight): return jax.nn.softmax(self.power * table)
+called = Called()
+class Better(Called): pass
+inherited = Better()
+def optimizer(rate): return optax.adam(rate, b1=0.9)
+@dataclass(frozen=True)
+class Objective(qhn.elbo.KL):
+    def from_probs(self, q, costs, prior, step=0): return super().from_probs(q, 1. * costs, prior, step)
+def falling(done): return 1. + done
+"""
+_ENUMERATED = ("calls", "arrays", "defaults", "within", "jitted", "plain", "bound", "part", "called", "inherited")
+_EDITS = [("POWER = 1.", "POWER = 2.", {"calls", "jitted"}), ("jnp.ones", "jnp.zeros", {"arrays"}), ("power=1.): return", "power=2.): return", {"defaults"}), ("1. * t))", "2. * t))", {"within"}),
+          ("table * 1.", "table + 1.", {"plain"}), ("closed(1.)", "closed(2.)", {"bound"}), ("powered, power=1.", "powered, power=2.", {"part"}), ("    power = 1.", "    power = 2.", {"called", "inherited"}),
+          ("b1=0.9", "b1=0.8", {"optimizer"}), ("1. * costs", "2. * costs", {"objective"}), ("1. + done", "2. + done", {"schedule"}),
+          ("POWER * table", "POWER + table", {"calls", "jitted"}), ("def falling", "# a comment, and lines further down\n\ndef falling", set())]
+
+
+@pytest.mark.parametrize("old, new, changed", _EDITS, ids=[new.strip() for _, new, _ in _EDITS])
+def test_a_method_is_known_by_its_content(own_module, old, new, changed):
+    "Under the same label and the same name, whatever it is that was edited."
+    def marks(text):
+        module = own_module(text)
+        methods = {name: Enumerated("own", getattr(module, name)) for name in _ENUMERATED}
+        methods |= {"optimizer": Trained("own", KL, optimizer=module.optimizer), "objective": Trained("own", module.Objective), "schedule": Trained("own", KL, schedule=module.falling)}
+        return {name: qhn.study._fingerprint(TINY, SMALL, method) for name, method in methods.items()}
+    assert old in _OWN
+    before, after = marks(_OWN), marks(_OWN.replace(old, new))
+    assert {name for name in before if before[name] != after[name]} == changed
+    assert all({part for part in before[name] if before[name][part] != after[name][part]} == {"method"} for name in changed)
+
+
+_ELSEWHERE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import jax, own_module
+from qhn.study import *
+from qhn.study import _fingerprint
+jax.config.update("jax_enable_x64", True)
+"""
+_MARKS = """
+methods = Enumerated("own", own_module.among), Trained("own", own_module.Objective, optimizer=own_module.optimizer), *METHODS_TWO
+marks = json.dumps([_fingerprint(Protocol(), TASKS[k], method) for method in methods for k in (0, 4)])
+"""
+
+
+def test_another_process_knows_the_same_content(own_module, tmp_path):
+    "Texts are hashed differently in every process, and sets come in another order."
+    module = own_module(_OWN + 'def among(table, weight): return table if weight in {"one", "two", "three", "four", "five"} else -table')
+    here = vars(qhn.study) | {"own_module": module}
+    exec(_MARKS, here)
+    command = [sys.executable, "-c", _ELSEWHERE + _MARKS + "print(marks)", tmp_path / "mine"]
+    there = subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "1"}, capture_output=True, text=True, check=True).stdout
+    assert there.strip() == here["marks"]
+
+
+def test_what_cannot_be_known_is_refused(tmp_path):
+    with (tmp_path / "file").open("w") as file, pytest.raises(TypeError, match="protocol holds <_io.TextIOWrapper.*hand it over as numbers"):
+        run_study(replace(TINY, methods=(Enumerated("own", lambda table, weight: file),)), tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_data_are_known_by_their_points(tmp_path, pool):
+    "A file under the same name with other numbers, with other labels, with the same numbers written otherwise."
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 2)), np.arange(60) % 2
+    write = lambda x, y, form="{}": (tmp_path / "own.csv").write_text("\n".join(",".join(map(form.format, row)) + f",{'ab'[k]}" for row, k in zip(x, y)))
+    task = Task("own", str(tmp_path / "own.csv"), 20, pool=pool)
+    protocol = replace(TINY, tasks=(task,), methods=METHODS[3:4])
+    write(x, y)
+    before = run_study(protocol, tmp_path / "units", progress=False)["own", "exact posterior"]
+    write(x, y, "{:.17e}")
+    np.testing.assert_array_equal(run_study(protocol, tmp_path / "units", progress=False)["own", "exact posterior"]["log_loss"], before["log_loss"])
+    for other in ((x**3, y), (x, 1 - y), (np.vstack([x[:1] + 1, x[1:]]), y)):
+        write(*other)
+        with pytest.raises(ValueError, match=r"another protocol \(not the same: data\)"): run_study(protocol, tmp_path / "units", progress=False)
+    write(x**3, y)
+    after = run_study(protocol, tmp_path / "new", progress=False)["own", "exact posterior"]
+    assert not np.allclose(after["log_loss"], before["log_loss"])
+
+
+def test_a_circuit_is_known_by_its_content(tmp_path, monkeypatch):
+    protocol = replace(TINY, methods=(Trained("own", KL, "mine"), *METHODS[3:4]))
+    monkeypatch.setitem(qhn.study.CIRCUITS, "mine", partial(staircase, n_layers=1))
+    run_study(protocol, tmp_path, progress=False)
+    monkeypatch.setitem(qhn.study.CIRCUITS, "mine", partial(staircase, n_layers=2))
+    with pytest.raises(ValueError, match=r"small--own.npz .* \(not the same: circuits\)"): run_study(protocol, tmp_path, progress=False)
+
+
+def test_a_borrowed_trial_is_known(tmp_path):
+    "A unit that took over a trial is of another protocol once that trial is another."
+    protocol = replace(TINY, methods=METHODS[3:4] + (replace(METHODS[4], tuned_as="exact posterior"),), n_trials=3)
+    units = run_study(protocol, tmp_path, progress=False)
+    path = tmp_path / "small--exact-posterior.npz"
+    with np.load(path) as file: stored = dict(file)
+    np.savez(path, **stored | {"chosen": (int(units["small", "exact posterior"]["chosen"]) + 1) % 3})
+    with pytest.raises(ValueError, match=r"small--best-networks.npz .* \(not the same: trial\)"): run_study(protocol, tmp_path, progress=False)
 
 
 def test_test_points_do_not_choose(monkeypatch):
@@ -430,7 +566,7 @@ def test_commands(tmp_path, monkeypatch):
     done = CliRunner().invoke(qhn.cli.app, ["study", "restarts", str(tmp_path / "costs.txt"), "--restarts", "3", "--layers", "2"])
     assert done.exit_code == 0 and "within 1e-06 of the minimum: 100.0% of 3 runs" in done.output
     two = replace(TINY, methods=METHODS_TWO[:3], first_split=5, starts=(None, 0.1))
-    monkeypatch.setattr(qhn.cli, "QUICK_ROUNDS", (replace(TINY, methods=METHODS[:3]), two, replace(two, methods=METHODS_THREE[:2], first_split=9)))
+    monkeypatch.setattr(qhn.study, "QUICK_ROUNDS", (replace(TINY, methods=METHODS[:3]), two, replace(two, methods=METHODS_THREE[:2], first_split=9)))
     out = tmp_path / "study"
     done = CliRunner().invoke(qhn.cli.app, ["study", "claims", "--quick", "--out", str(out)], env={"COLUMNS": "200"})
     assert done.exit_code == 0 and "SELBO" in done.output and "success" in done.output

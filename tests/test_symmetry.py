@@ -8,8 +8,9 @@ import pytest
 
 from qhn.ansatz import product, staircase
 from qhn.binn import BiNN, CostTable, all_weights, index_from_weights, log_likelihood_table, unit_wires
-from qhn.born import BornMachine, Explicit, SampleOnly
-from qhn.elbo import KL, BernoulliPrior, free_energy
+from qhn.born import BornMachine, Explicit, SampleOnly, abilities
+from qhn.elbo import KL, BernoulliPrior, NoDivergence, copies, free_energy
+from qhn.gradients import SPSA
 from qhn.inference import fit
 from qhn.symmetry import Symmetrised, average_copies, shuffle_copies
 
@@ -74,6 +75,27 @@ def test_table_logarithm_means_and_samples_agree(binn):
     assert (np.abs(counts[likely] - 20_000 * q[likely]) < 5 * spread).all()
 
 
+class Remote:
+    "One network, again and again, from outside JAX."
+    n_qubits, param_shape, frequencies = 9, (1, 9), product(9).frequencies
+    def init(self, key, noise=None): return jnp.zeros((1, 9))
+    def sample_batch(self, params, n_samples): return np.broadcast_to([1., 1, 1, -1, -1, 1, 1, 1, -1], (len(params), n_samples, 9))
+    def usage(self): return {"QPU": "1 s"}
+
+
+def test_a_symmetrised_device_is_shuffled_outside_jax():
+    "Its shots are the copies of what the source measures, each as often as any other; the same again at the same shots."
+    binn, device = BiNN((2, 2, 1)), Symmetrised(Remote(), BiNN((2, 2, 1)))
+    assert abilities(device) == {"sample_batch", "usage", "frequencies", "cost", "bytes"} and device.usage() == {"QPU": "1 s"}
+    weights = device.sample_batch(np.zeros((2, 1, 9)), 4000)
+    assert weights.shape == (2, 4000, 9) and np.array_equal(weights, device.sample_batch(np.zeros((2, 1, 9)), 4000))
+    kinds, counts = np.unique(weights.reshape(-1, 9), axis=0, return_counts=True)
+    assert {tuple(k) for k in kinds} == {tuple(k) for k in copies(binn, Remote().sample_batch([0], 1)[0, 0])} and len(kinds) == 8
+    assert abs(counts - 1000).max() < 5 * np.sqrt(1000)
+    run = fit(device, CostTable(np.arange(512.)), objective=NoDivergence(), n_steps=2, key=jax.random.key(0), progress=False)
+    assert run.n_steps == 2 and run.info["estimator"] == SPSA()
+
+
 def test_shuffling_any_width():
     "A thousand weights: the logits stay, the copies differ, and every place of a unit is as likely as another."
     binn = BiNN((20, 40, 1))
@@ -96,4 +118,4 @@ def test_it_trains_where_a_product_cannot():
 def test_refusals():
     with pytest.raises(ValueError, match="n_weights=9 and n_qubits=4"): Symmetrised(BornMachine(product(4)), NETWORKS[0])
     with pytest.raises(ValueError, match=r"2\*\*9 entries"): average_copies(NETWORKS[0], np.ones(16) / 16)
-    assert not isinstance(Symmetrised(SampleOnly(BornMachine(product(9))), NETWORKS[0]).source, Explicit)
+    assert not abilities(Symmetrised(SampleOnly(BornMachine(product(9))), NETWORKS[0])) & {"log_prob", "probs", "means"}

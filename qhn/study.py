@@ -34,6 +34,8 @@ from .born import BornMachine
 from .datasets import Dataset, load_dataset
 from .divergences import Renyi
 from .elbo import BernoulliPrior, KL, NoDivergence, _hidden_units, exact_posterior, posterior_divergence, total_variation
+from .gradients import Exact, Target
+from .inference import state_from, step
 from .jobs import fingerprint, whole_file
 from .mixtures import Mixture
 from .mmd import MMD
@@ -286,7 +288,7 @@ METHODS_THREE = (
 
 # %% ../nbs/12a_study.ipynb #c6a9684a
 class _Outcome(NamedTuple):
-    q: Array          # (R, 2**n) probabilities after training
+    q: Array          # (R, 2ⁿ) probabilities after training
     loss: Array       # (R,) the objective
     success: Array    # (R, 20) success probability along the way
 
@@ -297,20 +299,16 @@ def _starts(machine, noise, keys): return jax.lax.map(lambda key: machine.init(k
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _train(machine, objective, optimizer, n_steps, costs, learning_rate, starts):
-    "Train from the given angles (R, ...), each on its own costs (R, 2**n)."
-    prior, method = BernoulliPrior(), optax.with_extra_args_support(optimizer(learning_rate))
-    def run(costs, params):
-        def step(carry, k):
-            params, state = carry
-            value = lambda params: objective.from_probs(machine.probs(params), costs, prior, k).loss
-            loss, gradient = jax.value_and_grad(value)(params)
-            updates, state = method.update(gradient, state, params, value=loss, grad=gradient, value_fn=value)
-            return (optax.apply_updates(params, updates), state), None
-        def stretch(carry, steps):
-            carry, _ = jax.lax.scan(step, carry, steps)
-            return carry, success_probability(machine.probs(carry[0]), costs)
-        (params, _), success = jax.lax.scan(stretch, (params, method.init(params)), jnp.arange(n_steps).reshape(_STOPS, -1))
-        q = machine.probs(params)
+    "Train from the given angles (R, ...), each on its own costs (R, 2ⁿ)."
+    prior, problem = BernoulliPrior(), (machine, objective, Exact(), optimizer(learning_rate))
+    def run(costs, start):
+        target = Target(CostTable(costs), ())
+        def advance(state, _): return step(problem, target, prior, state)[0], None
+        def stretch(state, _):
+            state, _ = jax.lax.scan(advance, state, length=n_steps // _STOPS)
+            return state, success_probability(machine.probs(state.params[0]), costs)
+        state, success = jax.lax.scan(stretch, state_from(problem[-1], start), length=_STOPS)
+        q = machine.probs(state.params[0])
         return _Outcome(q, objective.from_probs(q, costs, prior, n_steps).loss, success)
     return jax.vmap(run)(costs, starts)
 

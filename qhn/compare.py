@@ -11,6 +11,7 @@ import csv, json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 import jax, numpy as np, optax
 from .ansatz import Ansatz, brickwork, hardware_efficient, product, staircase
 from .binn import BiNN, CostTable, log_likelihood_table
@@ -120,7 +121,7 @@ def show_table(
     measures: dict,    # label to `Measures`
     best: dict,        # label to the number of the best start
     title: str,        # above the table
-    console: "rich.console.Console",
+    console: Any,      # of rich
 ) -> None:
     "Print mean, standard error, median and best start of every run."
     from rich import box
@@ -183,7 +184,7 @@ def comparison_figure(
     measures: dict,       # label to `Measures`, "exact posterior" among them
     evidence: float,      # log p(D), nats
     title: str,
-) -> "matplotlib.figure.Figure":
+) -> Any:                # a figure of matplotlib
     "Loss curves with seed bands, objective by objective, and the test log loss of every seed."
     from matplotlib.figure import Figure
     from qhn.plots import learning_curves
@@ -235,7 +236,7 @@ def compare(
     learning_rate: float,        # of Adam
     seed: int,                   # of all random numbers
     settings: dict,              # stored with the angles
-    console: "rich.console.Console",
+    console: Any,                # of rich, for the table
 ) -> bool:                       # False if it was interrupted
     "Train every objective and the mean-field twin, measure them beside the exact posterior, write table, figure and angles."
     from qhn.plots import style
@@ -256,7 +257,7 @@ def compare(
         _write_csv(folder / "compare.csv", measures)
         objectives = {label: objective for label, (_, objective) in planned.items()}
         with whole_file(folder / "compare.png") as part, style():
-            comparison_figure(results, objectives, measures, evidence, title).savefig(part, dpi=150)
+            comparison_figure(results, objectives, measures, evidence, title).savefig(part, dpi=200)
         show_table(measures, best, f"{title}; log evidence {evidence:.2f} nats", console)
         console.print(conclusion(measures), highlight=False)
         return True

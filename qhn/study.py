@@ -7,12 +7,12 @@ __all__ = ['TASKS', 'RANGES', 'WORDS', 'CIRCUITS', 'LINE_SEARCH_STEPS', 'METHODS
            'ROUND_TWO', 'ROUND_THREE', 'ROUNDS', 'QUICK_ROUNDS', 'BASELINE', 'CHALLENGERS', 'PRIMARY', 'Task', 'split',
            'network', 'Scaled', 'Trial', 'trials', 'lbfgs', 'Trained', 'Enumerated', 'Baseline', 'cooling', 'rising',
            'vanishing', 'best_networks', 'tempered_posterior', 'distributions', 'measure_runs', 'Protocol', 'validate',
-           'run_unit', 'run_study', 'best_start', 'split_means', 'write_splits', 'read_splits', 'Paired', 'paired',
+           'run_unit', 'run_study', 'best_start', 'split_means', 'write_splits', 'read_splits', 'Difference', 'paired',
            'holm', 'Comparison', 'compare_methods', 'claims_figure', 'gradient_variance', 'planted_costs',
            'GradientStudy', 'gradient_study', 'run_apart', 'summary', 'tuning', 'study_claims']
 
 # %% ../nbs/12a_study.ipynb #4362ac7d
-import csv, dis, json, os, signal, sys
+import csv, dis, json, os, signal, site, sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import nullcontext
@@ -129,10 +129,10 @@ class Scaled:
     def log_likelihood(self, weights, x, y): return _log_likelihood(self.logit_scale * self.binn.logits(weights, x), y)
 
     def table(self, x, y):
-        "(2**n,) log-likelihoods of all networks, nats."
+        "(2ⁿ,) log-likelihoods of all networks, nats."
         return _table(self, jnp.asarray(x, float), jnp.asarray(y))
     def predict(self, q, x):
-        "(R, N, n_classes) posterior predictive of distributions q (R, 2**n)."
+        "(R, N, n_classes) posterior predictive of distributions q (R, 2ⁿ)."
         return _predictive(self, q, jnp.asarray(x, float))
 
 @jax.jit
@@ -448,8 +448,9 @@ def run_unit(
 def _installed(module):
     "Whether a module belongs to Python, to qhn or to an installed package, which nobody edits between two runs."
     if module.partition(".")[0] in {"qhn", "builtins", *sys.stdlib_module_names}: return True
-    parts = Path(getattr(sys.modules.get(module), "__file__", None) or "").parts
-    return "site-packages" in parts or "dist-packages" in parts
+    file = getattr(sys.modules.get(module), "__file__", None)
+    folders = *site.getsitepackages(), site.getusersitepackages()
+    return file is not None and any(Path(file).is_relative_to(folder) for folder in folders)
 
 def _public_name(value):
     "The name under which an installed package holds a function or a class, or None."
@@ -613,7 +614,7 @@ def read_splits(
     return {pair: dict(zip(MEASURES, np.array(values).T)) for pair, values in rows.items()}
 
 # %% ../nbs/12a_study.ipynb #eaf9aa65
-class Paired(NamedTuple):
+class Difference(NamedTuple):
     "The difference of two methods over splits."
     mean: float
     low: float       # 95 % interval
@@ -629,7 +630,7 @@ def paired(
     differences: np.ndarray,     # (S,) one for each split
     n_resamples: int = 20_000,   # of the bootstrap, and of the signs
     seed: int = 0,
-) -> Paired:
+) -> Difference:
     "Mean of the differences, with its interval, its p-value and its size."
     d, rng = np.asarray(differences, float), np.random.default_rng(seed)
     if d.ndim != 1 or len(d) < 2: raise ValueError(f"differences must be one number for each of at least 2 splits, got shape {d.shape}")
@@ -637,7 +638,7 @@ def paired(
     interval = _interval(d, rng, n_resamples)
     flipped = np.abs((rng.choice((-1., 1.), size=(n_resamples, len(d))) * d).mean(1))
     extreme = (flipped >= np.abs(d.mean()) * (1 - 1e-12)).sum()
-    return Paired(d.mean(), *interval, (extreme + 1) / (n_resamples + 1), d.mean() / d.std(ddof=1) if d.std() > 0 else 0.)
+    return Difference(d.mean(), *interval, (extreme + 1) / (n_resamples + 1), d.mean() / d.std(ddof=1) if d.std() > 0 else 0.)
 
 # %% ../nbs/12a_study.ipynb #bf8308fb
 def holm(
@@ -689,8 +690,8 @@ _PANELS = {"log_loss": "difference in test log loss\n(nats per point)", "success
 def claims_figure(
     comparisons: list[Comparison],
     baseline: str = BASELINE,
-    figure: "matplotlib.figure.Figure | None" = None,    # to draw on; None makes one
-) -> "matplotlib.figure.Figure":
+    figure: Any = None,    # of matplotlib, to draw on; None makes one
+) -> Any:                  # the figure
     "Differences to the baseline, task by task; filled where they survive the correction."
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -77,24 +77,27 @@ def devices():
                         "no samples": refusal(mesh_of(samples=2), Exact()), "name": refusal(mesh_of(rows=2)), "no mesh": refusal(8), "no state": refusal(mesh_of(amplitudes=2)), "two": refusal(mesh_of(seeds=2, amplitudes=4), Exact(), machine=DENSE)}}
 
 
+def shared_mesh(): return mesh_of(samples=2, data=jax.device_count() // 2)
+
+
 def together():
     "The same run by all processes, with the whole result in each."
-    mesh = mesh_of(samples=2, data=jax.device_count() // 2)
-    result = run(mesh)
+    result = run(shared_mesh())
     return {"n_devices": jax.device_count(), "n_processes": jax.process_count(), "local": all(leaf.is_fully_addressable for leaf in jax.tree.leaves(result.state)), **numbers(result)}
 
 
 def different():
     "Both processes call `fit`, one time after the other with another argument in process 1."
-    mesh, second = mesh_of(samples=jax.device_count()), jax.process_index() == 1
+    mesh, second = shared_mesh(), jax.process_index() == 1
     return {"n_steps": refusal(mesh, n_steps=3 + second), "rate": refusal(mesh, n_steps=3, objective=KL(1 + second)), "data": refusal(mesh, n_steps=3, data=(DATA.x_train + second, DATA.y_train)),
             "key": refusal(mesh, n_steps=3, key=jax.random.key(second)), "mesh": refusal(mesh_of(data=jax.device_count()) if second else mesh, n_steps=3), "alike": refusal(mesh, n_steps=3)}
 
 
 def killed():
-    "The common run; then training for ever, in which process 1 is killed."
+    "Calls that differ; the common run; then training for ever, in which process 1 is killed."
+    print(json.dumps(different()), flush=True)
     print(json.dumps(together()), flush=True)
-    mesh = mesh_of(samples=2, data=jax.device_count() // 2)
+    mesh = shared_mesh()
     state = run(mesh).state
     while True:
         if jax.process_index() == 1 and state.step >= 36:
@@ -104,7 +107,7 @@ def killed():
 
 def failed():
     "Process 0 fails, and process 1 calls `fit` without it."
-    mesh = mesh_of(samples=jax.device_count())
+    mesh = shared_mesh()
     if jax.process_index() == 0:
         raise RuntimeError("a fault of its own")
     run(mesh)
@@ -112,7 +115,7 @@ def failed():
 
 def left():
     "The common run; then process 1 leaves early, and process 0 calls `fit` without it."
-    mesh = mesh_of(samples=jax.device_count())
+    mesh = shared_mesh()
     run(mesh)
     if jax.process_index() == 1: sys.exit(3)
     run(mesh)
@@ -123,7 +126,6 @@ if __name__ == "__main__":
     task, *where = sys.argv[1:]
     if where: join_processes(where[0], int(where[1]), int(where[2]), patience=6, shutdown_timeout_seconds=6)
     if task == "devices": print(json.dumps(devices()))
-    if task == "different": print(json.dumps(different()))
     if task == "killed": killed()
     if task == "failed": failed()
     if task == "left": left()

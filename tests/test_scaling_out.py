@@ -39,10 +39,10 @@ def free_port():
         return s.getsockname()[1]
 
 
-def pair(task, n_devices):
-    "Two processes over loopback."
+def pair(task):
+    "Two processes of two devices each, over loopback."
     where = f"127.0.0.1:{free_port()}"
-    return [start(task, n_devices, where, 2, process) for process in (0, 1)]
+    return [start(task, 2, where, 2, process) for process in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -99,21 +99,21 @@ def test_a_mesh_that_does_not_fit_is_refused(eight, what, text): assert eight["r
 
 @pytest.fixture(scope="module")
 def killed():
-    "Two processes of two devices each; after the common run the second is killed."
-    return finish(pair("killed", 2))
+    "After calls that differ and the common run the second of two processes is killed."
+    return finish(pair("killed"))
 
 
 def test_two_processes_give_the_numbers_of_one(eight, killed):
     for _, printed, errors in killed:
+        assert len(printed) == 2, errors
+        assert (printed[1]["n_processes"], printed[1]["n_devices"], printed[1]["local"]) == (2, 4, True)
+        assert_same(printed[1], eight["alone"])
+    assert killed[0][1][1] == killed[1][1][1]    # to the last bit in both
+
+
+def test_processes_that_want_different_trainings_are_told_so(killed):
+    for _, printed, errors in killed:
         assert printed, errors
-        assert (printed[0]["n_processes"], printed[0]["n_devices"], printed[0]["local"]) == (2, 4, True)
-        assert_same(printed[0], eight["alone"])
-    assert killed[0][1][0] == killed[1][1][0]    # to the last bit in both
-
-
-def test_processes_that_want_different_trainings_are_told_so():
-    for status, printed, errors in finish(pair("different", 1)):
-        assert status == 0, errors
         refused, text = printed[0], "ValueError: fit must be called alike in all processes that share a mesh, got another {} in some"
         assert refused.pop("alike") is None
         assert refused == {"n_steps": text.format("n_steps"), "rate": text.format("distribution, model, objective, estimator, optimizer, n_seeds or shape of the data"),
@@ -134,13 +134,13 @@ def test_a_killed_process_ends_the_other(killed):
 
 
 def test_a_failing_process_ends_the_other():
-    (victim, _, fault), (survivor, _, errors) = finish(pair("failed", 1))
+    (victim, _, fault), (survivor, _, errors) = finish(pair("failed"))
     assert victim == 1 and "RuntimeError: a fault of its own" in fault
     assert_ended_with_a_message(survivor, errors)
 
 
 def test_a_process_that_leaves_early_ends_the_other():
-    (survivor, _, errors), _ = finish(pair("left", 1))
+    (survivor, _, errors), _ = finish(pair("left"))
     assert_ended_with_a_message(survivor, errors, "Shutdown barrier has failed")
 
 

@@ -60,7 +60,7 @@ def signature(cls) -> str:
     made = [(part, lines) for node, lines, _ in parents(cls) for part in node.body if getattr(part, "name", "") == "__init__"]
     if made: return re.sub(r"^def __init__\(\s*self,? ?", f"class {cls.__name__}(", heading(*made[0])).rstrip(":")
     held = dict(field for node, lines, _ in reversed(parents(cls)) for field in fields(node, lines))
-    return "\n".join([f"class {cls.__name__}(", *held.values(), ")"]) if held else f"class {cls.__name__}"
+    return "\n".join([f"class {cls.__name__}(", *held.values(), ")"]) if held else f"class {cls.__name__}()"
 
 
 def methods(cls) -> str:
@@ -73,14 +73,15 @@ def methods(cls) -> str:
 
 def entry(cls, method, lines) -> str:
     "A method as a line of a list. The dot keeps nbdev from linking its name to a function of the same name."
-    comment = re.search(r"(?<=[:\s])#\s*(.*)$", heading(method, lines))    # of what it returns
+    last = lines[method.end_lineno - 1].encode()[method.end_col_offset:].decode()    # behind a body of one line
+    comment = re.search(r"(?<=[:\s])#\s*(.*)$", heading(method, lines)) or re.match(r"\s*#\s*(.*)$", last)    # of what it returns
     says = (ast.get_docstring(method) or (comment[1] if comment else "")).partition("\n")[0]
     parameters = deepcopy(method.args)
     for parameter in ast.walk(parameters):
         if isinstance(parameter, ast.arg): parameter.annotation = None
     given = "(" + re.sub(r"^(self|cls)(, )?", "", ast.unparse(parameters)) + ")"
     if any("property" in ast.unparse(decorator) for decorator in method.decorator_list): given = ""
-    shown = ("" if method.name == "__call__" else "." + method.name) + given
+    shown = (cls.__name__ + "()" if method.name == "__call__" else "." + method.name) + given
     return f"- [`{shown}`]{{#{cls.__name__.lower()}.{method.name}}}{says and ': ' + plain(says)}"
 
 

@@ -935,8 +935,8 @@ _OPTIONAL = ("log_prob", "probs", "sample_and_log_prob", "means", "pair_means", 
 
 def abilities(
     distribution: Implicit,    # any distribution
-) -> frozenset[str]:           # names out of `log_prob`, `probs`, `means`, `frequencies`, `sample_batch` and others
-    "What a distribution answers besides `sample`. One made from others says so itself, in `abilities`."
+) -> frozenset[str]:           # names of methods
+    "What a distribution answers besides `sample`, of the names above. One made from others says so itself, in `abilities`."
     found = (name for name in _OPTIONAL if hasattr(distribution, name))
     return frozenset(getattr(distribution, "abilities", found))
 

@@ -45,8 +45,8 @@ class BernoulliPrior:
     def means(self, n: int) -> Array: return jnp.tanh(_spread(self.log_odds, n) / 2)                     # (n,) E[w_j]
     def natural_params(self, n: int) -> Array: return _spread(self.log_odds, n) / 2                      # (n,) λ_j, P(w_j = ±1) ∝ exp(±λ_j)
     def log_prob(self, weights: Array) -> Array: return _prior_log_prob(self, weights)                   # (...) nats
-    def table(self, n: int) -> Array: return _prior_table(self, n)                                       # (2**n,) log p(w), basis order
-    def cross_entropy(self, q: Array) -> Array: return -_mean_log_prior(self, q)                         # -Σ q(w) log p(w) of (2**n,) q, nats
+    def table(self, n: int) -> Array: return _prior_table(self, n)                                       # (2ⁿ,) log p(w), basis order
+    def cross_entropy(self, q: Array) -> Array: return -_mean_log_prior(self, q)                         # -Σ q(w) log p(w) of (2ⁿ,) q, nats
     def cross_entropy_of_means(self, means: Array) -> Array: return -_mean_log_prior_of_means(self, means)   # the same from (n,) E_q[w_j], any n
     def entropy(self, n: int) -> Array: return -(jnp.exp(_log_coins(self, n)) * _log_coins(self, n)).sum()   # nats
 

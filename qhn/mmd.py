@@ -52,7 +52,7 @@ def kernel(
     n = np.shape(weights)[-1]
     check_weights(weights, n); check_weights(others, n)    # before JAX narrows what it is given
     weights, others = jnp.asarray(weights), jnp.asarray(others)
-    check_memory(len(weights) * len(others) * jnp.result_type(float).itemsize,
+    check_memory(4 * len(weights) * len(others) * jnp.result_type(float).itemsize,    # distances, a term, the sum of terms, and the next
                  f"the kernel of {len(weights)} with {len(others)} networks", "mmd2_from_samples, which keeps no matrix,")
     distance = (n - weights @ others.T) / 2
     decays = [math.log1p(-2 * p) for p in word_probs(word_weights, n)]

@@ -349,6 +349,7 @@ def choose_estimator(
     objective: Any = NoDivergence(),    # what will be minimised; maximum likelihood asks for least
 ) -> tuple[Any, dict]:      # estimator, and what it was chosen by
     "`Exact` or `ScoreFunction` by estimated operations per step, and memory; where only samples exist, `ParameterShift` for Pauli angles, else `SPSA`."
+    _check_objective(objective)
     fits = [e for e in (Exact(), ScoreFunction(), ParameterShift(), SPSA()) if not e.lacks(distribution, objective)]
     if not fits: SPSA().check(distribution, objective)    # says what is missing
     if "sample_batch" in abilities(distribution) and SPSA() in fits:

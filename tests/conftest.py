@@ -1,5 +1,7 @@
 """What all tests share: the --slow option, double precision, no deadlines, programs that compile fast, and a drawing backend that needs no screen."""
 import atexit
+import contextlib
+import ctypes
 import gc
 import os
 import shutil
@@ -13,7 +15,7 @@ os.environ["MPLBACKEND"] = "Agg"  # before anything imports pyplot
 # and other processes that the tests start inherit this environment and share one folder of compiled programs, which goes with the run.
 QUICK = ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", "--xla_cpu_use_fusion_emitters=false")
 if "QHN_TESTS" not in os.environ:
-    os.environ |= {"QHN_TESTS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # a worker for each core: more threads only wait for each other
+    os.environ |= {"QHN_TESTS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}  # a worker for each core: more threads only wait for each other
     os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
     flags = " ".join([*QUICK, os.environ.get("XLA_FLAGS", "")])
     # XLA ends a process whose flags it does not know, as those of another version than today's may be.
@@ -48,9 +50,17 @@ def slow(request) -> bool:
     return request.config.getoption("--slow")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_programs():
-    "A process that kept all of them would hold gigabytes at the end; those that another file needs lie in the folder."
+programs = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **_: programs.append(event) if event == "/jax/core/compile/backend_compile_duration" else None)
+
+
+@pytest.fixture(autouse=True)
+def few_programs():
+    "A program takes two megabytes, and a process that kept all of them would hold gigabytes at the end; those that are needed again lie in the folder."
     yield
-    jax.clear_caches()
-    gc.collect()
+    if len(programs) > 300:
+        programs.clear()
+        jax.clear_caches()
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError): ctypes.CDLL("libc.so.6").malloc_trim(0)  # glibc would keep what is freed

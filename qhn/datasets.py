@@ -475,7 +475,10 @@ def _split_header(path, table):
     return table.iloc[0].tolist(), table.iloc[1:]
 
 # %% ../nbs/00_datasets.ipynb #0b1fb69d
-def _counts(cells): return cells.tolist() in ([str(k + start) for k in range(len(cells))] for start in (0, 1))
+def _counts(cells):
+    "Whether the cells are 0, 1, 2, … or 1, 2, 3, …; of ten rows and more in any order, as in a table that was shuffled."
+    if len(cells) >= 10 and all(map(str.isdecimal, cells)): cells = cells.iloc[np.argsort(cells.astype(float), kind="stable")]
+    return cells.tolist() in ([str(k + start) for k in range(len(cells))] for start in (0, 1))
 
 def _is_index(path, table, header):
     "Whether the first column only numbers the rows."

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import jax, jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
+from .datasets import as_float
 from .elbo import Loss, Schedule, _n_bits, at_step
 from .mmd import _as_word_weights, _spectrum, walsh_hadamard
 
@@ -24,6 +25,7 @@ class Renyi:
     def __post_init__(self):
         if not callable(self.order) and not 0 < self.order < math.inf: raise ValueError(f"order must be positive and finite, or a schedule, got order={self.order}")
     def from_probs(self, q, costs, prior, step=0):
+        q, costs = as_float(q, "q"), as_float(costs, "costs")
         rest, log_joint = 1 - at_step(self.order, step), prior.table(_n_bits(q, "q")) - costs
         seen = q > 0    # sums run over these networks
         log_q = jnp.log(jnp.where(seen, q, 1))
@@ -45,6 +47,7 @@ class Stein:
 
     def __post_init__(self): object.__setattr__(self, "word_weights", _as_word_weights(self.word_weights))
     def from_probs(self, q, costs, prior, step=0):
+        q, costs = as_float(q, "q"), as_float(costs, "costs")
         n = _n_bits(q, "q")
         kappa, flows = _spectrum(self.word_weights, n, q.dtype), glauber_flows(q, prior.table(n) - costs)
         loss = sum(kappa @ walsh_hadamard(flow)**2 for flow in flows)
@@ -56,7 +59,7 @@ def glauber_flows(
     log_target: Array,   # (2**n,) log of the target, up to a constant
 ) -> Array:              # (n, 2**n) net probability that flows into each network by flips of each weight
     "Flow under Glauber dynamics; all zero only where q is the target."
-    flows = []
+    q, log_target, flows = as_float(q, "q"), as_float(log_target, "log_target"), []
     for j in range(_n_bits(q, "q")):
         pairs = log_target.reshape(2**j, 2, -1)
         leaving = q.reshape(2**j, 2, -1) * jax.nn.sigmoid(pairs[:, ::-1] - pairs)

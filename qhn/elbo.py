@@ -30,11 +30,14 @@ class BernoulliPrior:
 
     def __init__(
         self,
-        prob_plus: float | Array = 0.5,    # P(w_j = +1): one number for all, or (n,), strictly between 0 and 1
+        prob_plus: float | Array | None = None,    # P(w_j = +1): one number for all, or (n,), strictly between 0 and 1; None: 0.5
         *,
         log_odds: float | Array | None = None,    # the same as log odds, any finite number
     ):
-        object.__setattr__(self, "log_odds", _log_odds(prob_plus) if log_odds is None else log_odds)    # JAX rebuilds pytrees by the latter
+        if log_odds is None: log_odds = _log_odds(prob_plus)
+        elif prob_plus is not None: raise ValueError("prob_plus and log_odds say the same thing; give one of them")
+        elif isinstance(log_odds, (int, float, str, list, tuple, np.ndarray)): _check_log_odds(log_odds)    # JAX rebuilds pytrees around other things
+        object.__setattr__(self, "log_odds", log_odds)
 
     @property
     def prob_plus(self) -> float | Array: return _sigmoid(self.log_odds)    # P(w_j = +1)
@@ -96,7 +99,7 @@ def _n_bits(table, name):
 # %% ../nbs/04_elbo.ipynb #819ec672
 def _log_odds(prob_plus):
     "log p - log(1-p), in double precision where p is known."
-    p = prob_plus
+    p = 0.5 if prob_plus is None else prob_plus
     if isinstance(p, str): raise TypeError(f"prob_plus must be numbers, got prob_plus={p!r}")
     if isinstance(p, jax.core.Tracer): return jnp.log(p) - jnp.log1p(-p)
     if np.ndim(p) > 1: raise ValueError(f"prob_plus must be one number or have shape (n,), got shape {np.shape(p)}")
@@ -106,6 +109,11 @@ def _log_odds(prob_plus):
     odds = np.log(exact) - np.log1p(-exact)
     if isinstance(p, (Array, np.ndarray, np.generic)): return odds.astype(p.dtype)    # in the precision that it came in
     return odds if odds.ndim else float(odds)
+
+def _check_log_odds(log_odds):
+    try: finite = np.isfinite(np.asarray(log_odds, float)).all()
+    except (TypeError, ValueError): finite = False
+    if not finite or np.ndim(log_odds) > 1: raise ValueError(f"log_odds must be one finite number or have shape (n,), got log_odds={log_odds!r}")
 
 def _sigmoid(log_odds):
     if isinstance(log_odds, Array): return jax.nn.sigmoid(log_odds)
@@ -120,6 +128,7 @@ def _check_temperature(temperature):
 def _log_joint(log_likelihoods, prior, temperature):
     "log p(w) + log p(D|w) / T of all networks."
     _check_temperature(temperature)
+    log_likelihoods = as_float(log_likelihoods, "log_likelihoods")
     return log_likelihoods / temperature + prior.table(_n_bits(log_likelihoods, "log_likelihoods"))
 
 # %% ../nbs/04_elbo.ipynb #f83dc0f5
@@ -239,7 +248,9 @@ class NoDivergence:
     "Maximum likelihood: minimise the expected cost."
     needs = known_needs = "samples"
 
-    def from_probs(self, q, costs, prior, step=0): return _total(q @ costs, jnp.zeros((), q.dtype), 0.)
+    def from_probs(self, q, costs, prior, step=0):
+        q, costs = as_float(q, "q"), as_float(costs, "costs")
+        return _total(q @ costs, jnp.zeros((), q.dtype), 0.)
     def from_samples(self, costs, weights, log_q, prior, step=0): return _total(costs.mean(), jnp.zeros((), costs.dtype), 0.)
     def credits(self, costs, weights, log_q, prior, step=0): return mean_credits(costs)
     def witness(self, costs, weights, log_q, prior, step=0, reference=None): return costs
@@ -268,6 +279,7 @@ class KL:
 
     def __post_init__(self): check_weight("weight", self.weight)
     def from_probs(self, q, costs, prior, step=0):
+        q, costs = as_float(q, "q"), as_float(costs, "costs")
         return _total(q @ costs, prior_divergence(q, prior), at_step(self.weight, step))
     def from_samples(self, costs, weights, log_q, prior, step=0):
         return _total(costs.mean(), (log_q - prior.log_prob(weights)).mean(), at_step(self.weight, step))

@@ -116,9 +116,14 @@ def _lacks_log_prob(distribution, what):
     if "log_prob" in abilities(distribution): return None
     return f"{what} needs an explicit distribution with log_prob, got {type(distribution).__name__}, which only gives samples"
 
+def _possible(distribution):
+    "The estimators, without exact gradients where no memory holds them."
+    exact = [Exact()] if exact_bytes(distribution) <= _physical_memory() else []
+    return [*exact, ScoreFunction(), ParameterShift(), SPSA()]
+
 def _way_out(distribution, objective):
     "Estimators that fit, or else objectives that some estimator can train."
-    fits = lambda objective: [e for e in (Exact(), ScoreFunction(), ParameterShift(), SPSA()) if not e.lacks(distribution, objective)]
+    fits = lambda objective: [e for e in _possible(distribution) if not e.lacks(distribution, objective)]
     if names := [type(e).__name__ + "()" for e in fits(objective)]: return "use " + " or ".join(names)
     names = [type(o).__name__ + "()" for o in (KL(), MMD(), NoDivergence()) if fits(o)]
     return "use " + " or ".join(names) + (", for which samples suffice" if "KL()" not in names else "")

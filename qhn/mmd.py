@@ -69,7 +69,7 @@ def walsh_hadamard(
     x: Array,    # (2**n,)
 ) -> Array:      # (2**n,) entry S is Σ_w x(w) Π_{j in S} w_j, S in the same bit order as w
     "Unnormalised Walsh–Hadamard transform, O(n 2^n)."
-    n = len(x).bit_length() - 1
+    x, n = as_float(x, "x"), len(x).bit_length() - 1
     if n < 1 or x.shape != (2**n,): raise ValueError(f"x must have shape (2**n,), got shape {x.shape}")
     for first in range(0, n, 5):
         h = jnp.asarray(_hadamard(min(5, n - first)), x.dtype)
@@ -94,7 +94,7 @@ def _parities(other, n, dtype):
         means = other.means(n).astype(dtype)
         return _outer_product(jnp.stack([jnp.ones_like(means), means], -1))
     if jnp.shape(other) != (2**n,): raise ValueError(f"other must have shape ({2**n},) like q, got shape {jnp.shape(other)}")
-    return walsh_hadamard(jnp.asarray(other))
+    return walsh_hadamard(other)
 
 # %% ../nbs/05_mmd.ipynb #b9389c59
 def mmd2(
@@ -103,7 +103,7 @@ def mmd2(
     word_weights=(1, 2, 4),          # mean parity sizes of the kernel mixture
 ) -> Array:                          # ≥ 0
     "Exact MMD²(q, other) = Σ_S κ(S) (E_q[w_S] - E_other[w_S])² by one fast Walsh–Hadamard transform."
-    q, n = jnp.asarray(q), len(q).bit_length() - 1
+    q, n = as_float(q, "q"), len(q).bit_length() - 1
     difference = walsh_hadamard(q) - _parities(other, n, q.dtype)
     return _spectrum(word_weights, n, q.dtype) @ difference**2
 
@@ -246,6 +246,7 @@ class MMD:
         check_weight("weight", self.weight)
     def _scale(self, prior, n, step): return at_step(self.weight, step) * matched_weight(prior, n, self.word_weights)
     def from_probs(self, q, costs, prior, step=0):
+        q, costs = as_float(q, "q"), as_float(costs, "costs")
         divergence, nll = mmd2(q, prior, self.word_weights), q @ costs
         return Loss(nll + self._scale(prior, len(q).bit_length() - 1, step) * divergence, nll, divergence)
     def from_samples(self, costs, weights, log_q, prior, step=0):

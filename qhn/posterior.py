@@ -415,6 +415,7 @@ def _left_out(log_l, log_v, every):
     pointwise = total(log_v) - total(log_r)
     v, r = np.exp(log_v - total(log_v))[:, None], np.exp(log_r - total(log_r))
     spread = 0 * r if every else v - r
+    if not every and (log_l == log_l[0]).all(): spread = np.nan * r    # draws of one network cannot tell how wrong they are
     error, pointwise_error = np.linalg.norm(spread.sum(1)), np.linalg.norm(spread, axis=0)
     return LeaveOneOut(float(pointwise.sum()), float(error), pointwise, pointwise_error, 1 / (r**2).sum(0))
 

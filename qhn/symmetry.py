@@ -35,18 +35,21 @@ def _copies(binn, rows):
     return rows[..., np.abs(moves) - 1] * np.sign(moves)
 
 # %% ../nbs/07a_symmetry.ipynb #76b279ae
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def average_copies(
     binn: BiNN,
     q: Array,     # (2**n_weights,) in basis order
 ) -> Array:       # (2**n_weights,) the same for all copies of a network
     "Average of a table over the flips and swaps of hidden units."
     if _n_bits(q, "q") != binn.n_weights: raise ValueError(f"q must have 2**{binn.n_weights} entries, one for each network, got shape {jnp.shape(q)}")
-    if not _hidden_units(binn): return jnp.asarray(q)    # no copies
-    moves, orbit = _orbits(binn)
-    return jnp.asarray(q)[moves].mean(0)[orbit]
+    q = as_float(q, "q")
+    return _average(binn, q) if _hidden_units(binn) else q    # without hidden units there are no copies
 
-average_copies.defvjp(lambda binn, q: (average_copies(binn, q), None), lambda binn, _, bar: (average_copies(binn, bar),))
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _average(binn, q):
+    moves, orbit = _orbits(binn)
+    return q[moves].mean(0)[orbit]
+
+_average.defvjp(lambda binn, q: (_average(binn, q), None), lambda binn, _, bar: (_average(binn, bar),))
 
 # %% ../nbs/07a_symmetry.ipynb #14a60ef1
 def shuffle_copies(

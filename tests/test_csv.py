@@ -251,3 +251,10 @@ def test_numbers_are_read_to_the_last_bit(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text(text)
     np.testing.assert_array_equal(datasets._features(path, datasets._read_table(path).iloc[1:, :1], ["u"])[:, 0], values)
+
+
+def test_a_shuffled_index_is_no_feature(tmp_path):
+    "What `frame.sample(frac=1).to_csv(header=False)` writes: one feature, and the numbers that the rows had."
+    rng = np.random.default_rng(0)
+    (tmp_path / "a.csv").write_text("\n".join(f"{k},{rng.normal():.3f},{k % 2}" for k in rng.permutation(40)))
+    with pytest.warns(UserWarning, match="column 1 counts the rows"): assert from_csv(tmp_path / "a.csv").n_features == 1

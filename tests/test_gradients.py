@@ -545,3 +545,24 @@ def test_an_objective_of_tables_at_a_width_without_tables_has_a_way_out():
     assert choose_estimator(wide, as_target(Ising(40), (np.ones(40),)), objective=Renyi())[0] == Exact()
     with pytest.raises(ValueError, match=r"Exact\(\) on 2\*\*40 networks .* use objective=KL\(\), which estimator=ScoreFunction\(\) can sample, instead"):
         fit(wide, Ising(40), (np.ones(40),), objective=Renyi(), key=KEY, n_steps=1, progress=False)
+
+
+def test_the_way_out_is_open_at_forty_qubits():
+    "Exact gradients are no way out where no memory holds them."
+    wide = BornMachine(staircase(40, 1))
+    for estimator, objective in itertools.product((ScoreFunction(), SPSA()), (Renyi(), Stein())):
+        with pytest.raises(TypeError) as error: estimator.check(wide, objective)
+        assert "Exact()" not in str(error.value)
+        assert_way_out(str(error.value), wide, objective)
+
+
+@pytest.mark.parametrize("objective", [NoDivergence(), KL(), MMD(), Renyi(), Stein()], ids=lambda o: type(o).__name__)
+def test_integer_costs_are_worth_what_floats_are(objective):
+    "64 bits that 32 do not hold, and 16 that should not be summed as such."
+    costs = np.array([2**40, 1, 2**32, 3])
+    with jax.enable_x64(False):
+        value = lambda q, c: float(objective.from_probs(q, c, BernoulliPrior()).loss)
+        assert value(np.full(4, 0.25), costs) == value(np.full(4, 0.25), costs.astype(float))
+        assert value(np.array([0, 1, 0, 0]), costs) == value(np.array([0.0, 1, 0, 0]), costs.astype(float))
+        halves = np.full(2**12, 2.0**-12, np.float16)
+        assert value(halves, np.zeros(2**12, np.float16)) == pytest.approx(value(halves.astype(float), np.zeros(2**12)), abs=1e-4)

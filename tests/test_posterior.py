@@ -683,3 +683,10 @@ ERRORS = [
 def test_bad_input_is_named(call, kind, text):
     with pytest.raises(kind) as caught: call()
     assert text in str(caught.value)
+
+
+def test_loo_of_one_network_does_not_claim_to_be_certain():
+    binn, x, y = BiNN((1, 1)), np.array([[0.5], [-1.0]]), np.array([1, 0])
+    for draws in (np.ones((1, 2)), np.ones((50, 2))):
+        got = loo(binn, draws, x, y)
+        assert np.isnan(got.error) and np.isnan(got.pointwise_error).all() and np.isfinite(got.elpd)

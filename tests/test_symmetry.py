@@ -35,7 +35,7 @@ def images(binn, weights):
 @pytest.mark.parametrize("binn", NETWORKS, ids=["2-2-1", "1-3-1", "1-2-2-1", "relu", "4-1"])
 def test_average_is_that_over_the_group(binn):
     q = np.random.default_rng(0).dirichlet(np.ones(2**binn.n_weights))
-    expected = [q[np.asarray(index_from_weights(images(binn, w)))].mean() for w in np.asarray(all_weights(binn.n_weights))]
+    expected = q[np.asarray(index_from_weights(np.stack([images(binn, w) for w in np.asarray(all_weights(binn.n_weights))])))].mean(1)
     np.testing.assert_allclose(average_copies(binn, q), expected, atol=1e-12)
     np.testing.assert_allclose(jax.jit(average_copies, static_argnums=0)(binn, q), expected, atol=1e-12)
     np.testing.assert_allclose(average_copies(binn, average_copies(binn, q)), expected, atol=1e-12)

@@ -13,7 +13,8 @@ os.environ["MPLBACKEND"] = "Agg"  # before anything imports pyplot
 
 # Tests compile thousands of programs and run most of them once: what XLA saves by optimising them it never earns back. All workers, notebooks
 # and other processes that the tests start inherit this environment and share one folder of compiled programs, which goes with the run.
-QUICK = ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", "--xla_cpu_use_fusion_emitters=false")
+QUICK = ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", "--xla_cpu_use_fusion_emitters=false",
+         "--xla_cpu_parallel_codegen_split_count=1")
 if "QHN_TESTS" not in os.environ:
     os.environ |= {"QHN_TESTS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}  # a worker for each core: more threads only wait for each other
     os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}

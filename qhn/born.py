@@ -962,7 +962,7 @@ def _circuit_cost(ansatz, engine, question):
     cost = engine_cost(ansatz)
     if engine == "dense": return cost.dense
     if question == "probs": return cost.mps if engine == "mps" else min(cost.mps, cost.dense)
-    return 16 * ansatz.n_qubits * _chi(ansatz)**2 if (engine or cost.cheaper_per_string) == "mps" else cost.dense
+    return 16 * ansatz.n_qubits * _chi(ansatz)**2 if _engine(ansatz, engine, per_string=True) == "mps" else cost.dense
 
 # %% ../nbs/03_born.ipynb #70f216b6
 @dataclass(frozen=True)
@@ -983,8 +983,7 @@ class BornMachine:
         return _circuit_cost(self.ansatz, self.engine, question)
     def bytes(self, question):
         "Memory of the gradient of all probabilities: states and derivatives, as XLA's own account has it."
-        dense = self.engine == "dense" or (self.engine is None and engine_cost(self.ansatz).cheaper == "dense")
-        return (10 if dense else 5) * 2**self.n_qubits * jnp.result_type(float).itemsize
+        return (10 if _engine(self.ansatz, self.engine) == "dense" else 5) * 2**self.n_qubits * jnp.result_type(float).itemsize
     def init(self, key, noise=None):
         "Starting angles in radians, shape `param_shape`, as `Ansatz.init`."
         return self.ansatz.init(key, noise)

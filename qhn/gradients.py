@@ -116,16 +116,16 @@ def _lacks_log_prob(distribution, what):
     if "log_prob" in abilities(distribution): return None
     return f"{what} needs an explicit distribution with log_prob, got {type(distribution).__name__}, which only gives samples"
 
-def _possible(distribution):
-    "The estimators, without exact gradients where no memory holds them."
-    exact = [Exact()] if exact_bytes(distribution) <= _physical_memory() else []
-    return [*exact, ScoreFunction(), ParameterShift(), SPSA()]
+def _fitting(distribution, objective):
+    "The estimators that go with a distribution and an objective."
+    return [e for e in (Exact(), ScoreFunction(), ParameterShift(), SPSA()) if not e.lacks(distribution, objective)]
 
 def _way_out(distribution, objective):
     "Estimators that fit, or else objectives that some estimator can train."
-    fits = lambda objective: [e for e in _possible(distribution) if not e.lacks(distribution, objective)]
-    if names := [type(e).__name__ + "()" for e in fits(objective)]: return "use " + " or ".join(names)
-    names = [type(o).__name__ + "()" for o in (KL(), MMD(), NoDivergence()) if fits(o)]
+    too_large = [Exact()] if exact_bytes(distribution) > _physical_memory() else []
+    def ways(objective): return [e for e in _fitting(distribution, objective) if e not in too_large]
+    if names := [type(e).__name__ + "()" for e in ways(objective)]: return "use " + " or ".join(names)
+    names = [type(o).__name__ + "()" for o in (KL(), MMD(), NoDivergence()) if ways(o)]
     return "use " + " or ".join(names) + (", for which samples suffice" if "KL()" not in names else "")
 
 # %% ../nbs/06_gradients.ipynb #5969f578
@@ -355,7 +355,7 @@ def choose_estimator(
 ) -> tuple[Any, dict]:      # estimator, and what it was chosen by
     "`Exact` or `ScoreFunction` by estimated operations per step, and memory; where only samples exist, `ParameterShift` for Pauli angles, else `SPSA`."
     _check_objective(objective)
-    fits = [e for e in (Exact(), ScoreFunction(), ParameterShift(), SPSA()) if not e.lacks(distribution, objective)]
+    fits = _fitting(distribution, objective)
     if not fits: SPSA().check(distribution, objective)    # says what is missing
     if "sample_batch" in abilities(distribution) and SPSA() in fits:
         return SPSA(), {"reason": "each circuit costs time on a device, and two make a gradient"}

@@ -8,6 +8,7 @@ __all__ = ['Mixture']
 # %% ../nbs/07c_mixtures.ipynb #0eb11993
 import math
 from dataclasses import dataclass
+from functools import partial
 import jax, jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from .ansatz import _whole, check_key, check_params
@@ -44,6 +45,7 @@ class Mixture(_Derived):
     def init(self, key, noise=None):
         "Starting angles of every part, shape `param_shape`."
         return jax.vmap(lambda key: self.source.init(key, noise))(jax.random.split(check_key(key), self.n_circuits))
+    @partial(jax.jit, static_argnums=0)
     def probs(self, params):
         "(2ⁿ,) probabilities, wire 0 most significant. `ValueError`: more than memory holds."
         params, n, bonds = jnp.asarray(check_params(self, params)), self.n_qubits, _chi(self.source.ansatz) > 1
@@ -61,6 +63,7 @@ class Mixture(_Derived):
         key_which, key_draw = jax.random.split(check_key(key))
         drawn = jax.vmap(lambda p, key: self.source.sample(p, key, n_samples))(check_params(self, params), jax.random.split(key_draw, self.n_circuits))
         return drawn[jax.random.randint(key_which, (n_samples,), 0, self.n_circuits), jnp.arange(n_samples)]
+    @partial(jax.jit, static_argnums=0)
     def means(self, params):
         "(n,) E[w_j] of every weight, at any n."
         return jax.vmap(self.source.means)(check_params(self, params)).mean(0)

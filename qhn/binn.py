@@ -10,7 +10,7 @@ __all__ = ['weights_from_index', 'check_weights', 'index_from_weights', 'check_m
 import importlib, math, operator, os, sys, types
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
@@ -48,7 +48,10 @@ def weights_from_index(
     places, dtype = _place_values(n), _sign_type(dtype)
     index = index if _is_traced(index) else np.asarray(index)
     _check_index(index, n)
-    return jnp.where((jnp.asarray(index)[..., None] & places) > 0, -1.0, 1.0).astype(dtype)
+    return _signs(jnp.asarray(index), places, dtype)
+
+@partial(jax.jit, static_argnums=2, inline=True)
+def _signs(index, places, dtype): return jnp.where((index[..., None] & places) > 0, -1.0, 1.0).astype(dtype)
 
 # %% ../nbs/01_binn.ipynb #b070ffa1
 def _check_width(weights, n):
@@ -130,9 +133,12 @@ def _layout(layer_sizes):
     return weight, bias
 
 # %% ../nbs/01_binn.ipynb #e03f1a1c
-def _logits(layers, x, activation, logit_scale):
-    "Layers [(W, b), ...] applied to the rows of x: logits (..., N, n_outputs)."
-    *hidden, (weight, bias) = layers
+def _unpack(weights, layer_sizes): return [(weights[..., w], weights[..., b]) for w, b in zip(*_layout(layer_sizes))]
+
+@partial(jax.jit, static_argnums=(2, 3), inline=True)
+def _logits(weights, x, layer_sizes, activation, logit_scale):
+    "Networks (..., n_weights) applied to the rows of x: logits (..., N, n_outputs)."
+    *hidden, (weight, bias) = _unpack(weights, layer_sizes)
     h = x.T
     for w, b in hidden: h = activation(w @ h + b[..., None])
     return logit_scale * jnp.swapaxes(weight @ h + bias[..., None], -1, -2)
@@ -140,11 +146,13 @@ def _logits(layers, x, activation, logit_scale):
 # %% ../nbs/01_binn.ipynb #5b7a3845
 def _log_sigmoid(t): return jnp.minimum(t, 0) - jnp.log1p(jnp.exp(-jnp.abs(t)))
 
+@partial(jax.jit, inline=True)
 def _log_probs(logits):
     "Logits (..., N, n_outputs) to log probabilities (..., N, n_classes)."
     if logits.shape[-1] > 1: return jax.nn.log_softmax(logits)
     return jnp.concatenate([_log_sigmoid(-logits), _log_sigmoid(logits)], axis=-1)
 
+@partial(jax.jit, inline=True)
 def _log_likelihood(logits, y):
     "Log probability of the labels, summed over the points: (..., N, n_outputs) to (...)."
     if logits.shape[-1] == 1: return _log_sigmoid(jnp.where(y == 1, 1, -1) * logits[..., 0]).sum(-1)
@@ -207,7 +215,7 @@ class BiNN:
         "Weight matrices and biases, taken from the wires where they sit."
         weights = as_float(weights, "weights")
         _check_width(weights, self.n_weights)
-        return [(weights[..., w], weights[..., b]) for w, b in zip(*_layout(self.layer_sizes))]
+        return _unpack(weights, self.layer_sizes)
 
     def logits(
         self,
@@ -215,9 +223,10 @@ class BiNN:
         x: Array,         # (N, n_inputs)
     ) -> Array:           # (..., N, n_outputs)
         "Logits of each network at each point."
-        x = as_float(x)
+        weights, x = as_float(weights, "weights"), as_float(x)
+        _check_width(weights, self.n_weights)
         _check_features(x, self.layer_sizes)
-        return _logits(self.unpack(weights), x, self.activation, self.logit_scale)
+        return _logits(weights, x, self.layer_sizes, self.activation, self.logit_scale)
 
     def log_probs(
         self,

@@ -8,6 +8,7 @@ __all__ = ['Renyi', 'Stein', 'glauber_flows']
 # %% ../nbs/07b_divergences.ipynb #4d5e9d01
 import math
 from dataclasses import dataclass
+from functools import partial
 import jax, jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
@@ -26,17 +27,21 @@ class Renyi:
         if not callable(self.order) and not 0 < self.order < math.inf: raise ValueError(f"order must be positive and finite, or a schedule, got order={self.order}")
     def from_probs(self, q, costs, prior, step=0):
         q, costs = as_float(q, "q"), as_float(costs, "costs")
-        rest, log_joint = 1 - at_step(self.order, step), prior.table(_n_bits(q, "q")) - costs
-        seen = q > 0    # sums run over these networks
-        log_q = jnp.log(jnp.where(seen, q, 1))
-        ratio = jnp.where(seen, log_joint - log_q, 0)
-        elbo = q @ ratio
-        off = jnp.where(seen, rest * (ratio - elbo), 0)
-        small = jnp.abs(off).max() < 1    # then the logarithm of the sum may be all rounding, and expm1 cannot overflow
-        exact = jnp.log1p(q @ jnp.expm1(jnp.where(small, off, 0)))
-        beyond_elbo = jnp.where(small, exact, logsumexp(jnp.where(seen, log_q + off, -jnp.inf))) / jnp.where(rest == 0, 1, rest)
-        loss = -elbo - beyond_elbo
+        loss = -_renyi_bound(q, prior.table(_n_bits(q, "q")) - costs, 1 - at_step(self.order, step))
         return Loss(loss, q @ costs, loss - q @ costs)
+
+@partial(jax.jit, inline=True)
+def _renyi_bound(q, log_joint, rest):
+    "Rényi's bound of order 1 - rest, nats."
+    seen = q > 0    # sums run over these networks
+    log_q = jnp.log(jnp.where(seen, q, 1))
+    ratio = jnp.where(seen, log_joint - log_q, 0)
+    elbo = q @ ratio
+    off = jnp.where(seen, rest * (ratio - elbo), 0)
+    small = jnp.abs(off).max() < 1    # then the logarithm of the sum may be all rounding, and expm1 cannot overflow
+    exact = jnp.log1p(q @ jnp.expm1(jnp.where(small, off, 0)))
+    beyond_elbo = jnp.where(small, exact, logsumexp(jnp.where(seen, log_q + off, -jnp.inf))) / jnp.where(rest == 0, 1, rest)
+    return elbo + beyond_elbo
 
 # %% ../nbs/07b_divergences.ipynb #2c4fc385
 @dataclass(frozen=True)
@@ -59,8 +64,13 @@ def glauber_flows(
     log_target: Array,   # (2**n,) log of the target, up to a constant
 ) -> Array:              # (n, 2**n) net probability that flows into each network by flips of each weight
     "Flow under Glauber dynamics; all zero only where q is the target."
-    q, log_target, flows = as_float(q, "q"), as_float(log_target, "log_target"), []
-    for j in range(_n_bits(q, "q")):
+    q, log_target = as_float(q, "q"), as_float(log_target, "log_target")
+    return _flows(q, log_target, _n_bits(q, "q"))
+
+@partial(jax.jit, static_argnums=2, inline=True)
+def _flows(q, log_target, n):
+    flows = []
+    for j in range(n):
         pairs = log_target.reshape(2**j, 2, -1)
         leaving = q.reshape(2**j, 2, -1) * jax.nn.sigmoid(pairs[:, ::-1] - pairs)
         flows.append((leaving[:, ::-1] - leaving).reshape(-1))

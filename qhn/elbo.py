@@ -11,6 +11,7 @@ __all__ = ['Schedule', 'BernoulliPrior', 'log_evidence', 'exact_posterior', 'che
 # %% ../nbs/04_elbo.ipynb #fc9d9771
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 import math
 import jax
@@ -62,8 +63,10 @@ def _spread(value, n):
 
 def _log_coins(prior, n):
     "(n, 2) log P(w_j = +1), log P(w_j = -1)."
-    odds = _spread(prior.log_odds, n)
-    return -jax.nn.softplus(jnp.stack([-odds, odds], -1))
+    return _both_sides(_spread(prior.log_odds, n))
+
+@partial(jax.jit, inline=True)
+def _both_sides(odds): return -jax.nn.softplus(jnp.stack([-odds, odds], -1))
 
 def _prior_table(prior, n):
     check_memory(2**n * 8, f"the prior's table of 2**{n} networks", "log_prob on sampled weights")
@@ -75,6 +78,7 @@ def _prior_log_prob(prior, weights):
     coins = _log_coins(prior, weights.shape[-1])
     return jnp.where(weights > 0, coins[:, 0], coins[:, 1]).sum(-1)
 
+@partial(jax.jit, inline=True)
 def _outer_sum(coins):
     "Sum over bits of coins[j, b_j] for all 2^n strings."
     if len(coins) <= 1: return coins.reshape(-1) if len(coins) else jnp.zeros(1)
@@ -82,7 +86,10 @@ def _outer_sum(coins):
     return (left[:, None] + right).reshape(-1)
 
 def _mean_log_prior(prior, q):
-    coins = _log_coins(prior, _n_bits(q, "q"))
+    return _mean_of_sum(_log_coins(prior, _n_bits(q, "q")), q)
+
+@partial(jax.jit, inline=True)
+def _mean_of_sum(coins, q):
     left, right = _outer_sum(coins[:len(coins)//2]), _outer_sum(coins[len(coins)//2:])
     q = q.reshape(len(left), len(right))
     return q.sum(1) @ left + q.sum(0) @ right
@@ -169,6 +176,7 @@ def entropy(
     check_distribution("q", q)
     return _entropy(jnp.asarray(q))
 
+@partial(jax.jit, inline=True)
 def _entropy(q): return -(q * jnp.log(jnp.maximum(q, jnp.finfo(q.dtype).tiny))).sum(-1)
 
 def kl_divergence(
@@ -400,6 +408,10 @@ def weight_moments(
     "Exact means and covariances of the ±1 weights under q."
     n, parities = _n_bits(q, "q"), as_float(q)
     check_distribution("q", q)
+    return _moments(parities, n)
+
+@partial(jax.jit, static_argnums=1, inline=True)
+def _moments(parities, n):
     for _ in range(n):    # each round turns the highest bit into the lowest
         plus, minus = parities.reshape(2, -1)
         parities = jnp.stack([plus + minus, plus - minus], -1).reshape(-1)

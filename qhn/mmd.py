@@ -51,11 +51,14 @@ def kernel(
     "Mixture of Gaussian Hamming kernels between rows of `weights` and rows of `others`. `ValueError`: a matrix that does not fit."
     n = np.shape(weights)[-1]
     check_weights(weights, n); check_weights(others, n)    # before JAX narrows what it is given
-    weights, others = jnp.asarray(weights), jnp.asarray(others)
+    weights, others = as_float(weights, "weights"), as_float(others, "others")
     check_memory(4 * len(weights) * len(others) * jnp.result_type(float).itemsize,    # distances, a term, the sum of terms, and the next
                  f"the kernel of {len(weights)} with {len(others)} networks", "mmd2_from_samples, which keeps no matrix,")
-    distance = (n - weights @ others.T) / 2
-    decays = [math.log1p(-2 * p) for p in word_probs(word_weights, n)]
+    return _kernel(weights, others, tuple(math.log1p(-2 * p) for p in word_probs(word_weights, n)))
+
+@partial(jax.jit, static_argnums=2, inline=True)
+def _kernel(weights, others, decays):
+    distance = (weights.shape[-1] - weights @ others.T) / 2
     return sum(jnp.exp(distance * decay) for decay in decays) / len(decays)
 
 # %% ../nbs/05_mmd.ipynb #034dda38
@@ -71,12 +74,17 @@ def walsh_hadamard(
     "Unnormalised Walsh–Hadamard transform, O(n 2^n)."
     x, n = as_float(x, "x"), len(x).bit_length() - 1
     if n < 1 or x.shape != (2**n,): raise ValueError(f"x must have shape (2**n,), got shape {x.shape}")
+    return _transform(x, n)
+
+@partial(jax.jit, static_argnums=1, inline=True)
+def _transform(x, n):
     for first in range(0, n, 5):
         h = jnp.asarray(_hadamard(min(5, n - first)), x.dtype)
         x = jnp.einsum("ij,ajb->aib", h, x.reshape(2**first, len(h), -1)).reshape(-1)
     return x
 
 # %% ../nbs/05_mmd.ipynb #53e5a81d
+@partial(jax.jit, inline=True)
 def _outer_product(factors):
     "Product over bits of factors[j, b_j] for all 2^n strings."
     if len(factors) == 1: return factors[0]
@@ -110,8 +118,10 @@ def mmd2(
 # %% ../nbs/05_mmd.ipynb #d829f005
 def _mean_kernel(a, b, word_weights):
     "Mean over word weights of Π_j (1 - π + π a_j b_j), over the last axis."
-    pis = word_probs(word_weights, jnp.shape(b)[-1]).tolist()    # Python numbers leave the precision of a and b alone
-    return sum(jnp.prod(1 - p + p * a * b, -1) for p in pis) / len(pis)
+    return _mean_product(a, b, tuple(word_probs(word_weights, jnp.shape(b)[-1]).tolist()))    # Python numbers leave the precision of a and b alone
+
+@partial(jax.jit, static_argnums=2, inline=True)
+def _mean_product(a, b, pis): return sum(jnp.prod(1 - p + p * a * b, -1) for p in pis) / len(pis)
 
 # %% ../nbs/05_mmd.ipynb #e6c97cf7
 def mmd2_factorised(
@@ -130,7 +140,8 @@ def prior_kernel(
     word_weights=(1, 2, 4),    # mean parity sizes of the kernel mixture
 ) -> Array:                    # (...) E_{v~p} k(w, v)
     "Mean similarity of each weight vector to the prior, in closed form."
-    check_weights(weights, weights.shape[-1])
+    check_weights(weights, np.shape(weights)[-1])
+    weights = as_float(weights, "weights")
     return _mean_kernel(weights, prior.means(weights.shape[-1]), word_weights)
 
 # %% ../nbs/05_mmd.ipynb #e27bc622

@@ -46,8 +46,10 @@ def average_copies(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _average(binn, q):
-    moves, orbit = _orbits(binn)
-    return q[moves].mean(0)[orbit]
+    return _mean_over(q, *_orbits(binn))
+
+@partial(jax.jit, inline=True)
+def _mean_over(q, moves, orbit): return q[moves].mean(0)[orbit]
 
 _average.defvjp(lambda binn, q: (_average(binn, q), None), lambda binn, _, bar: (_average(binn, bar),))
 

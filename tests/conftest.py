@@ -28,6 +28,7 @@ if "QHN_TESTS" not in os.environ:
 
 import hypothesis
 import jax
+import psutil
 import pytest
 
 jax.config.update("jax_enable_x64", True)  # the oracles are compared to ten digits; notebooks run in processes of their own
@@ -51,16 +52,16 @@ def slow(request) -> bool:
     return request.config.getoption("--slow")
 
 
-programs = []
+this_process, programs = psutil.Process(), []
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, seconds, **_: programs.append(event) if event == "/jax/core/compile/backend_compile_duration" else None)
 
 
 @pytest.fixture(autouse=True)
 def few_programs():
-    "A program takes two megabytes, and a process that kept all of them would hold gigabytes at the end; those that are needed again lie in the folder."
+    "A process that kept all programs would hold gigabytes at the end; those that are needed again lie in the folder."
     yield
-    if len(programs) > 300:
+    if len(programs) > 200 and this_process.memory_info().rss > 1.2 * 2**30:
         programs.clear()
         jax.clear_caches()
         gc.collect()

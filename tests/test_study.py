@@ -257,7 +257,7 @@ def _fail(): raise ArithmeticError("on purpose")
 
 
 def _sleep(path):
-    time.sleep(600)
+    time.sleep(3600)
     path.touch()
 
 
@@ -273,7 +273,7 @@ from pathlib import Path
 from qhn.study import Protocol, run_apart
 def sleep(path):
     path.write_text(str(os.getpid()))
-    time.sleep(600)
+    time.sleep(3600)
     path.with_suffix(".slept").touch()
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell's background ignores it

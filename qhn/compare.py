@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-import jax, numpy as np, optax
+import jax, jax.numpy as jnp, numpy as np, optax
 from .ansatz import Ansatz, brickwork, hardware_efficient, product, staircase
 from .binn import BiNN, CostTable, log_likelihood_table
 from .born import BornMachine
@@ -71,9 +71,9 @@ def measure(
 ) -> Measures:
     "Measure distributions over all networks."
     nll, kl = q @ costs, jax.vmap(lambda p: prior_divergence(p, prior))(q)
-    predictive = posterior_predictive(binn, q, data.x_test)
+    log_predictive = posterior_predictive(binn, q, data.x_test, log=True)    # a certain mistake costs what it costs, not infinity
     values = (nll, kl, -nll - kl, log_evidence(-costs, prior) + nll + kl, success_probability(q, costs),
-              accuracy(predictive, data), log_loss(predictive, data))
+              accuracy(jnp.exp(log_predictive), data), log_loss(log_predictive, data, log=True))
     return Measures(*map(np.asarray, values))
 
 # %% ../nbs/12c_compare.ipynb #633df4a1

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
+from jax.scipy.special import logsumexp
 
 from .binn import BiNN, CostTable, _batch_size, all_weights, check_memory, check_weights, weights_from_index
 from .datasets import as_float, Dataset, check_data
@@ -54,12 +55,34 @@ def _over_networks(answers, binn, q, x):
 
 # %% ../nbs/08_posterior.ipynb #2e403840
 def posterior_predictive(
-    binn: BiNN,   # with at most 31 weights
-    q: Array,     # (..., 2**n_weights) probabilities of the networks, in basis order
-    x: Array,     # (N, n_inputs)
-) -> Array:       # (..., N, n_classes) probabilities of the classes
+    binn: BiNN,           # with at most 31 weights
+    q: Array,             # (..., 2**n_weights) probabilities of the networks, in basis order
+    x: Array,             # (N, n_inputs)
+    log: bool = False,    # give log-probabilities, which are finite where a probability is too small for its precision
+) -> Array:               # (..., N, n_classes) probabilities of the classes
     "Mixture of all networks, Σ_w q(w) p(y|x,w), in memory-bounded batches; several distributions share one pass."
-    return _over_networks(_votes, binn, q, x)
+    p = _over_networks(_votes, binn, q, x)
+    return _logarithm(binn, q, x, p) if log else p
+
+@jax.jit
+def _log_mixture(binn, q, x):
+    "The logarithm of `_mixture`, network by network: (M, N, n_classes)."
+    batch = _batch_size(binn, len(x), x.dtype.itemsize)
+    def add(k, total):
+        log_p = binn.log_probs(weights_from_index(k * batch + jnp.arange(batch), binn.n_weights, x.dtype), x)
+        log_q = jnp.log(jax.lax.dynamic_slice_in_dim(q, k * batch, batch, axis=1))
+        of_batch = jax.lax.map(lambda log_share: logsumexp(log_share[:, None, None] + log_p, 0), log_q)
+        return jnp.logaddexp(total, of_batch)
+    nothing = jnp.full((len(q), len(x), binn.n_classes), -jnp.inf, jnp.result_type(q, x))
+    return jax.lax.fori_loop(0, 2**binn.n_weights // batch, add, nothing)
+
+def _logarithm(binn, q, x, p):
+    "log p; where probabilities may have lost digits, summed again as logarithms, which takes longer."
+    q, x = as_float(q), as_float(x)
+    log_p, rows = jnp.log(p).reshape(-1, *p.shape[-2:]), q.reshape(-1, q.shape[-1])
+    small = np.flatnonzero((np.asarray(p).reshape(len(rows), -1) < 1e-25).any(1))
+    if len(small): log_p = log_p.at[small].set(_log_mixture(binn, rows[small], x))
+    return log_p.reshape(p.shape)
 
 # %% ../nbs/08_posterior.ipynb #38781941
 def _labels(y):
@@ -224,29 +247,39 @@ def _sampled(answers, binn, weights, x):
     nothing = jnp.zeros(jax.eval_shape(answers, binn, filled[:1].astype(x.dtype), x).shape[1:], x.dtype)
     return jax.lax.fori_loop(0, n_batches, merge, (jnp.zeros((), x.dtype), nothing, nothing))[1:]
 
-def _over_samples(answers, binn, weights, x):
-    "Mean answers (N, K) of sampled networks and their standard deviation, after the checks."
+def _over_samples(moments, binn, weights, x):
+    "Mean (N, K) over sampled networks and standard deviation, by `moments`, after the checks."
     _check_inputs(binn, x)
     if jnp.ndim(weights) != 2 or len(weights) < 2:
         raise ValueError(f"weights must have shape (S, n_weights), S at least 2 for a standard error, got shape {jnp.shape(weights)}")
     check_weights(weights, binn.n_weights)
-    mean, squares = _sampled(answers, binn, jnp.asarray(weights), as_float(x))
+    mean, squares = moments(binn, jnp.asarray(weights), as_float(x))
     return mean, jnp.sqrt(squares / (len(weights) - 1))
 
 # %% ../nbs/08_posterior.ipynb #ca44d9c3
 class SampledPredictive(NamedTuple):
     "A posterior predictive estimated from sampled networks."
-    probs: Array            # (N, n_classes) mean class probabilities
-    standard_error: Array   # (N, n_classes) of each mean
+    probs: Array            # (N, n_classes) mean class probabilities, or their logarithms
+    standard_error: Array   # (N, n_classes) of each
 
 def posterior_predictive_from_samples(
-    binn: BiNN,        # any number of weights
-    weights: Array,    # (S, n_weights) independent samples of q, entries in {-1, +1}, S at least 2
-    x: Array,          # (N, n_inputs)
+    binn: BiNN,           # any number of weights
+    weights: Array,       # (S, n_weights) independent samples of q, entries in {-1, +1}, S at least 2
+    x: Array,             # (N, n_inputs)
+    log: bool = False,    # give log-probabilities, which are finite where a probability is too small for its precision
 ) -> SampledPredictive:
-    "Mean prediction of sampled networks with its standard error, in memory-bounded batches."
-    mean, spread = _over_samples(_votes, binn, weights, x)
+    "Mean prediction of sampled networks with its standard error (of a logarithm the relative one), in memory-bounded batches."
+    mean, spread = _over_samples(_log_sampled if log else partial(_sampled, _votes), binn, weights, x)
     return SampledPredictive(mean, spread / len(weights)**0.5)
+
+@jax.jit
+def _log_sampled(binn, weights, x):
+    "Logarithm of the mean of p over the rows of weights (S, n), and the sum of squared deviations of p over that mean: (N, K) each."
+    def each(combine, start): return jax.lax.scan(lambda total, w: (combine(total, binn.log_probs(w.astype(x.dtype), x)), None), start, weights)[0]
+    nothing = jnp.zeros((len(x), binn.n_classes), x.dtype)
+    most = each(jnp.maximum, nothing - jnp.inf)
+    log_mean = most + jnp.log(each(lambda total, log_p: total + jnp.exp(log_p - most), nothing) / len(weights))
+    return log_mean, each(lambda total, log_p: total + jnp.expm1(log_p - log_mean)**2, nothing)
 
 # %% ../nbs/08_posterior.ipynb #0fc15bc8
 def _doubts(binn, weights, x):
@@ -292,7 +325,7 @@ def predictive_uncertainty_from_samples(
     x: Array,          # (N, n_inputs)
 ) -> Uncertainty:
     "The same from sampled networks; total and epistemic are too low on average, by at most ln(1 + (n_classes - 1)/S)."
-    mean, spread = _over_samples(_doubts, binn, weights, x)
+    mean, spread = _over_samples(partial(_sampled, _doubts), binn, weights, x)
     return _uncertainty(mean[:, :-1], mean[:, -1], spread[:, :-1])
 
 # %% ../nbs/08_posterior.ipynb #ae3e83c1
@@ -353,8 +386,12 @@ def _checked_draws(binn, weights, x, y, log_q):
     weights, x = jnp.asarray(weights), as_float(x)
     weights = weights.reshape(-1, *weights.shape[-2:])
     n_networks = math.prod(weights.shape[:2])
-    check_memory(n_networks * len(x) * 16, f"log-likelihoods of {n_networks} networks at {len(x)} points", "fewer samples")
+    _check_log_likelihoods(n_networks, len(x))
     return weights, x, jnp.asarray(y)
+
+def _check_log_likelihoods(n_networks, n_points):
+    "Five arrays in double precision, and JAX's own."
+    check_memory(n_networks * n_points * 48, f"log-likelihoods of {n_networks} networks at {n_points} points", "fewer samples")
 
 def _arviz_base():
     try: import arviz_base
@@ -400,7 +437,7 @@ def loo(
 ) -> LeaveOneOut:
     "Leave-one-out cross-validation, exact or by plain importance sampling, which draws may repeat."
     every, log_q = weights is None, _checked_log_q(weights, log_q)
-    weights, x, y = _checked_draws(binn, _every_network(binn) if every else weights, x, y, log_q)
+    weights, x, y = _checked_draws(binn, _every_network(binn, x) if every else weights, x, y, log_q)
     weights = weights.reshape(-1, binn.n_weights)
     log_l = np.asarray(_of_points(binn, weights, x, y), float)    # (S, N)
     log_v = np.zeros(len(log_l))
@@ -420,10 +457,11 @@ def _left_out(log_l, log_v, every):
     return LeaveOneOut(float(pointwise.sum()), float(error), pointwise, pointwise_error, 1 / (r**2).sum(0))
 
 # %% ../nbs/08_posterior.ipynb #b00655db
-def _every_network(binn):
+def _every_network(binn, x):
     "(2ⁿ, n) networks."
-    if not isinstance(binn, BiNN): raise TypeError(f"binn must be a BiNN, which predicts classes, got {type(binn).__name__}")
+    _check_inputs(binn, x)
     if binn.n_weights > 24: raise ValueError(f"weights must be draws where a network has more than 24 weights, got weights=None and {binn.n_weights} weights")
+    _check_log_likelihoods(2**binn.n_weights, len(x))
     return all_weights(binn.n_weights)
 
 def _checked_log_q(weights, log_q):

@@ -690,3 +690,32 @@ def test_loo_of_one_network_does_not_claim_to_be_certain():
     for draws in (np.ones((1, 2)), np.ones((50, 2))):
         got = loo(binn, draws, x, y)
         assert np.isnan(got.error) and np.isnan(got.pointwise_error).all() and np.isfinite(got.elpd)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2, 1), (2, 3)])
+def test_log_probabilities_of_a_mixture_are_numpys_in_double(sizes):
+    "Logits of hundreds: most probabilities are 0 in single precision, none of the logarithms is minus infinity."
+    binn, rng = BiNN(sizes, logit_scale=150.), np.random.default_rng(5)
+    x, every = rng.normal(size=(7, 2)).astype(np.float32), networks(BiNN(sizes).n_weights)
+    log_p = np.asarray(binn.log_probs(every, x.astype(float)))
+    few = log_p[:, 0, 0].argsort()[:3]    # three networks that are all far from the class 0 at one point
+    q = np.zeros((2, len(every)), np.float32)
+    q[0, few], q[1] = (0.5, 0.3, 0.2), distribution(len(every))
+    with np.errstate(divide="ignore"): expected = np.stack([np.logaddexp.reduce(np.log(row.astype(float))[:, None, None] + log_p, 0) for row in q])
+    assert (np.exp(expected[0]) < 1e-60).any()
+    np.testing.assert_allclose(posterior_predictive(binn, q, x, log=True), expected, rtol=1e-5, atol=1e-5)
+    drawn = every[rng.choice(few, 40)]
+    mean = np.logaddexp.reduce(np.asarray(binn.log_probs(drawn, x.astype(float))), 0) - np.log(40)
+    got = posterior_predictive_from_samples(binn, drawn, x, log=True)
+    np.testing.assert_allclose(got.probs, mean, rtol=1e-5, atol=1e-5)
+    relative = np.exp(np.asarray(binn.log_probs(drawn, x.astype(float))) - mean)
+    np.testing.assert_allclose(got.standard_error, relative.std(0, ddof=1) / 40**0.5, rtol=1e-3, atol=1e-5)
+
+
+def test_leave_one_out_is_refused_before_the_networks_are_made(monkeypatch):
+    monkeypatch.setattr("qhn.binn._physical_memory", lambda: 2**30)
+    made = []
+    monkeypatch.setattr("qhn.posterior.all_weights", made.append)
+    x, y = np.zeros((40, 19)), np.zeros(40, int)    # 2^20 networks at 40 points: 1.9 GiB
+    with pytest.raises(ValueError, match="log-likelihoods of 1048576 networks at 40 points would take"): loo(BiNN((19, 1)), None, x, y)
+    assert not made

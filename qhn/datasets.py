@@ -44,11 +44,17 @@ def _entry(name, array, place):
     "As in `x[0, 1]=nan`."
     return f"{name}[{', '.join(map(str, place))}]={array[place]}" if place else f"{name}={array}"
 
+def _way_to_floats(value, name):
+    "Advice that works for this entry."
+    try: float(value)
+    except (TypeError, ValueError): return "drop such entries, or write them as numbers"
+    return f"convert them with np.asarray({name}, float)"
+
 def _from_objects(array, name):
     for place, value in np.ndenumerate(array):
         if not isinstance(value, (numbers.Real, np.bool_)):
             raise ValueError(f"{name} must hold numbers, got {_entry(name, array, place)} of type "
-                             f"{type(value).__name__}; convert them with np.asarray({name}, float)")
+                             f"{type(value).__name__}; {_way_to_floats(value, name)}")
     try: return array.astype(float)
     except OverflowError:
         raise ValueError(f"{name} must hold numbers below 1.8e308, got a larger integer") from None
@@ -76,11 +82,11 @@ def _way_to_integers(y):
     "What makes integer labels of y, or the first entry that stands in the way."
     values = y.tolist()
     texts = [isinstance(value, (str, bytes)) for value in values]
-    fits = texts if any(texts) else list(map(_is_whole, values))
-    if not all(fits):
-        row = fits.index(False)
+    whole = list(map(_is_whole, values))
+    if not all(texts) and not all(whole):
+        row = (texts if sum(texts) > sum(whole) else whole).index(False)    # of texts and numbers, the rarer is wrong
         return f"y[{row}]={values[row]!r} is no class; drop such points or label them first"
-    if any(texts): return "number them with np.unique(y, return_inverse=True)[1]"
+    if all(texts): return "number them with np.unique(y, return_inverse=True)[1]"
     return "convert them with np.asarray(y, int)"
 
 def _check_labels(y, n_classes):
@@ -480,18 +486,25 @@ def _counts(cells):
     if len(cells) >= 10 and all(map(str.isdecimal, cells)): cells = cells.iloc[np.argsort(cells.astype(float), kind="stable")]
     return cells.tolist() in ([str(k + start) for k in range(len(cells))] for start in (0, 1))
 
+_COUNTERS = "index", "id", "row"    # names of columns that number the rows, if they do
+
+def _left_out(path, cells, way_out):
+    warnings.warn(f"{path}: column {cells.name + 1} counts the rows, {','.join(cells[:3])},..., and was left "
+                  f"out; if it is a feature, {way_out}", stacklevel=5)
+    return True
+
 def _is_index(path, table, header):
     "Whether the first column only numbers the rows."
     cells = table.iloc[:, 0]
     if header:
-        if header[cells.name] not in (*_NAMELESS, f"Unnamed: {cells.name}"): return False
+        name = header[cells.name]
+        if name.casefold() in _COUNTERS and _counts(cells): return _left_out(path, cells, "name it otherwise")
+        if name not in (*_NAMELESS, f"Unnamed: {cells.name}"): return False
         if cells.is_unique and all(map(str.isdecimal, cells)): return True
         raise ValueError(f"{path}: column {cells.name + 1} has no name; name it if it is a feature, "
                          "delete it if it numbers the rows")
     if table.shape[1] == 2 or not _counts(cells): return False
-    warnings.warn(f"{path}: column {cells.name + 1} counts the rows, {','.join(cells[:3])},..., and was left "
-                  "out; if it is a feature, give the columns names in a first line", stacklevel=4)
-    return True
+    return _left_out(path, cells, "give the columns names in a first line")
 
 def _without_index(path, table, header):
     while table.shape[1] > 1 and _is_index(path, table, header): table = table.iloc[:, 1:]
@@ -526,6 +539,9 @@ def _labels(path, cells, header):
         raise ValueError(f"{path}: expected columns separated by commas and numbers with a decimal point, "
                          f"got labels such as {cells.iloc[0]!r}")
     y, names = _encode_labels(path, cells.tolist())
+    if header is None and (y == y[0]).sum() == 1:
+        raise ValueError(f"{path}, line {cells.index[0]}: the label {cells.iloc[0]!r} stands in this line alone; if the line "
+                         "holds the names of the columns, write them in words, else delete it: a class needs at least 2 points")
     if header and _class_name(header[-1]) in names and not any(map(_is_number, header[:-1])):
         raise ValueError(f"{path}: expected names of columns or a point in the first line, got words for features "
                          f"and {header[-1]!r}, which is a class; rename the last column, or write numbers")

@@ -175,6 +175,7 @@ REFUSED = {
     "16 bits a letter": (ROWS.encode("utf-16"), "line 1: not a text table in UTF-8; save it as CSV in UTF-8"),
     "16 bits a letter, no mark": (ROWS.encode("utf-16-le"), "line 1: not a text table in UTF-8"),
     "Latin": ((ROWS + "1,2,née\n").encode("latin-1"), "line 7: not a text table in UTF-8"),
+    "years for names": ("2019,2020,label\n" + ROWS, "line 1: the label 'label' stands in this line alone; if the line holds the names of the columns, write them in words"),
     "a cell without end": ("u,v,kind\n" + "1" * 140_000 + ",2,a\n", "not a text table .field larger than field limit"),
 }
 
@@ -258,3 +259,14 @@ def test_a_shuffled_index_is_no_feature(tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "a.csv").write_text("\n".join(f"{k},{rng.normal():.3f},{k % 2}" for k in rng.permutation(40)))
     with pytest.warns(UserWarning, match="column 1 counts the rows"): assert from_csv(tmp_path / "a.csv").n_features == 1
+
+
+@pytest.mark.parametrize("name", ["index", "Index", "id", "row"])
+def test_a_named_column_that_numbers_the_rows_is_left_out_and_said(read, name):
+    "What `frame.reset_index().to_csv(index=False)` writes."
+    frame = FRAME.rename_axis(name).reset_index()
+    with pytest.warns(UserWarning, match="column 1 counts the rows, 0,1,2,..., and was left out; if it is a feature, name it otherwise"):
+        data = read(frame.to_csv(index=False))
+    assert_holds(data, FRAME[["u", "v", "w"]], FRAME.kind.astype(str))
+    frame[name] = FRAME.u    # which counts nothing
+    assert read(frame.to_csv(index=False)).n_features == 4

@@ -226,6 +226,9 @@ def test_features_that_are(x):
     ([0.0, 1.0, np.inf], r"y\[2\]=inf is no class", False),
     (np.array(["no", None, "yes"], object), r"y\[1\]=None is no class", False),
     (np.array([0, None, 1], object), r"y\[1\]=None is no class", False),
+    (np.array([0, 1, "a"], object), r"y\[2\]='a' is no class", False),
+    (np.array(["a", 0, "b"], object), r"y\[1\]=0 is no class", False),
+    (np.array(["a", "b", 0.5], object), r"y\[2\]=0.5 is no class", False),
     (np.ma.masked_equal([0, 1, 2], 2), "y must have a value everywhere, got 1 masked entries", False),
     ([[0, 1], [1], [1]], "y must be an array, got rows of different lengths", False),
 ])
@@ -336,3 +339,16 @@ def test_bad_csv_names_line_and_column(table, text, message):
 def test_missing_csv(tmp_path):
     with pytest.raises(FileNotFoundError, match="must be a CSV file, but there is none at .*absent.csv"): load_dataset(tmp_path / "absent.csv")
     with pytest.raises(FileNotFoundError, match="must be a CSV file"): from_csv(tmp_path)
+
+
+@pytest.mark.parametrize("x, advice, works", [
+    ([["1.5"], ["2"]], r"x\[0, 0\]=1.5 of type str; convert them with np.asarray\(x, float\)", True),
+    ([["red"], ["2"]], r"x\[0, 0\]=red of type str; drop such entries, or write them as numbers", False),
+    ([[1.0], [None]], r"x\[1, 0\]=None of type NoneType; drop such entries", False),
+])
+def test_advice_for_features_works(x, advice, works):
+    x = np.array(x, object)
+    with pytest.raises(ValueError, match=advice): check_data(x, np.array([0, 1]))
+    if works: check_data(np.asarray(x, float), np.array([0, 1]))
+    else:
+        with pytest.raises((TypeError, ValueError)): check_data(np.asarray(x, float), np.array([0, 1]))

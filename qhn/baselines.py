@@ -167,7 +167,7 @@ def _check_positive(name, value):
 
 def _check_pair(estimator, distribution, kind, objective):
     name = type(estimator).__name__
-    if not isinstance(distribution, kind): raise TypeError(f"{name}() needs a {kind.__name__} distribution, got {type(distribution).__name__}")
+    if not isinstance(distribution, kind): raise TypeError(f"{name}() works with a distribution of the kind {kind.__name__}, got {type(distribution).__name__}")
     if not isinstance(objective, KL): raise TypeError(f"{name}() minimises the free energy, objective=KL(), got {objective!r}")
 
 # %% ../nbs/10_baselines.ipynb #6769b273

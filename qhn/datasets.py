@@ -7,7 +7,7 @@ __all__ = ['DATASETS', 'check_data', 'as_float', 'as_array', 'Dataset', 'gaussia
            'breast_cancer', 'from_csv', 'load_dataset']
 
 # %% ../nbs/00_datasets.ipynb #b20081a5
-import csv, io, numbers, re, warnings
+import csv, io, numbers, os, re, warnings
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -561,7 +561,8 @@ def from_csv(
     x = _features(path, table.iloc[:, :-1], header)
     y, class_names = _labels(path, table.iloc[:, -1], header)
     names = [header and header[column] or f"x{i + 1}" for i, column in enumerate(table.columns[:-1])]
-    return _real(Path(path).name, x, y, names, class_names, _separate_scale, n_train, test_fraction, seed)
+    shown = os.fsencode(Path(path).name).decode(errors="replace")    # a name in another encoding than the system's can be written nowhere
+    return _real(shown, x, y, names, class_names, _separate_scale, n_train, test_fraction, seed)
 
 # %% ../nbs/00_datasets.ipynb #348820aa
 DATASETS = {

@@ -633,11 +633,15 @@ def _keep_data(journal, data):
     "The data, beside the journal; others are refused."
     for name in ("x_train", "y_train", "x_test", "y_test"): journal.keep(name, getattr(data, name))
 
+def _open_device(plan, ansatz, folder, **kwargs):
+    "The plan's device, with the journal in the folder."
+    return HardwareSampler(ansatz, plan.backend, shots=plan.shots, layout=plan.layout, options=plan.options,
+                           seed=plan.seed, folder=folder, settings=asdict(plan), **kwargs)
+
 def _open_run(plan, problem, folder, **kwargs):
-    "The plan's device, with the journal in the folder; the plan is stored once the device has been found."
+    "The device and the data of a run; the plan is stored once the device has been found."
     _check_plan(plan, folder)
-    device = HardwareSampler(problem[2], plan.backend, shots=plan.shots, layout=plan.layout, options=plan.options,
-                             seed=plan.seed, folder=folder, settings=asdict(plan), **kwargs)
+    device = _open_device(plan, problem[2], folder, **kwargs)
     try:
         _keep_data(device.journal, problem[0])
         _write(folder / "plan.json", asdict(plan))
@@ -744,5 +748,7 @@ def hardware_fetch(
     folder: str | Path,    # of a run that is not going on
 ) -> list[int]:            # numbers of the jobs whose shots are new on disk
     "Store what the device has finished; submit nothing."
-    plan = stored_plan(folder)
-    with _open_run(plan, plan.problem(), Path(folder)) as device: return fetch(device.service, device.journal)
+    plan, params = stored_plan(folder), _read(Path(folder) / "simulated.json", None)
+    if params is None: return []    # nothing was submitted before it was trained in simulation
+    ansatz = brickwork(np.shape(params)[-1], plan.layers, final_rz=False)    # the data are not asked for: they may be gone
+    with _open_device(plan, ansatz, Path(folder)) as device: return fetch(device.service, device.journal)

@@ -130,7 +130,15 @@ def _write_at(path, offset, data):
         file.truncate()
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        _sync_or_say(path, file)
+
+def _sync_or_say(path, file):
+    "A payment may hang on this file, so that it has to be on disk."
+    try: os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in _NO_SYNC: raise
+        raise OSError(error.errno, f"the file system of {path} cannot sync a file to disk ({error.strerror}), and what was paid could be "
+                      "forgotten; choose a folder on a local disk") from None
 
 def _write_array(path, array):
     with whole_file(path) as part, part.open("wb") as file: np.savez_compressed(file, array=array)

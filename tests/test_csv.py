@@ -1,5 +1,7 @@
 "`from_csv` on awkward files: what pandas reads, or the truth written beside each file; and what is refused, with its place."
 import io
+import os
+import sys
 import warnings
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from qhn import datasets
-from qhn.datasets import from_csv
+from qhn.datasets import from_csv, load_dataset
 
 
 @pytest.fixture
@@ -270,3 +272,10 @@ def test_a_named_column_that_numbers_the_rows_is_left_out_and_said(read, name):
     assert_holds(data, FRAME[["u", "v", "w"]], FRAME.kind.astype(str))
     frame[name] = FRAME.u    # which counts nothing
     assert read(frame.to_csv(index=False)).n_features == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no file names of any bytes")
+def test_a_file_name_in_another_encoding_can_be_shown(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/Gr\xf6\xdfe.csv")    # Latin letters where UTF-8 is expected
+    with open(path, "w") as file: file.write("u,v,kind\n" + ROWS)
+    assert load_dataset(path).name.encode() == "Gr\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}e.csv".encode()

@@ -655,18 +655,33 @@ def finished(tmp_path_factory):
 
 @pytest.mark.parametrize("part", ["x_train", "y_train", "x_test", "y_test"])
 def test_a_run_goes_on_with_its_own_data_alone(part, monkeypatch, tmp_path, finished):
-    "Other numbers under the same name are refused before a job, in a run that goes on and in one that only fetches; the last digits may differ."
+    "Other numbers under the same name are refused before a job; the last digits may differ."
     plan, given, first = PLAIN, PLAIN.problem()[0], finished[1]
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     jobs = read_journal(tmp_path)[2]
     def become(values): monkeypatch.setattr(hardware, "load_dataset", lambda *args, **kwargs: dataclasses.replace(given, **{part: values}))
     values = getattr(given, part)
     become(1 - values if part[0] == "y" else values[::-1])
-    for go_on in (lambda: run(plan, tmp_path), lambda: hardware.hardware_fetch(tmp_path)):
-        with pytest.raises(ValueError, match=rf"^{part} differs from that of the run in .* numbers: {part}\[0.*Go on with the {part} that began the run, or start a new one in a new folder"): go_on()
+    with pytest.raises(ValueError, match=rf"^{part} differs from that of the run in .* numbers: {part}\[0.*Go on with the {part} that began the run, or start a new one in a new folder"): run(plan, tmp_path)
     assert read_journal(tmp_path)[2] == jobs
     become(values if part[0] == "y" else values + 1e-12)
     for one, other in zip(run(plan, tmp_path).scores["device"], first.scores["device"], strict=True): assert one == pytest.approx(other)
+
+
+def test_shots_are_fetched_without_the_data(monkeypatch, tmp_path, finished):
+    "A file of data may be gone when the device has finished; its shots are stored all the same."
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    tag = read_journal(tmp_path)[2][0].tag
+    shots = np.load(tmp_path / f"{tag}.npz")["array"]
+    (tmp_path / f"{tag}.npz").unlink()
+    lines = (tmp_path / "journal.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "journal.jsonl").write_text("".join(line for line in lines if '"done"' not in line))    # as before the device had finished
+    monkeypatch.setattr(hardware, "load_dataset", lambda *args, **kwargs: pytest.fail("the data were asked for"))
+    monkeypatch.setattr(hardware.LocalService, "find", lambda self, tag: [tag])
+    monkeypatch.setattr(hardware.LocalService, "status", lambda self, job: Status("done"))
+    monkeypatch.setattr(hardware.LocalService, "result", lambda self, job: shots)
+    assert hardware.hardware_fetch(tmp_path) == [0]
+    np.testing.assert_array_equal(np.load(tmp_path / f"{tag}.npz")["array"], shots)
 
 
 @pytest.mark.parametrize("change", [{"mle": True}, {"simulation_steps": 21}, {"learning_rate": 0.1}, {"n_train": 30}, {"final_shots": 50}, {"steps": 4}])

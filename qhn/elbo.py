@@ -59,7 +59,7 @@ def _spread(value, n):
     value = jnp.asarray(value)
     if value.ndim and value.shape != (n,):
         raise ValueError(f"prob_plus must be one number or have shape ({n},), one per weight, got shape {value.shape}")
-    return jnp.broadcast_to(value, (n,))
+    return jnp.broadcast_to(value.astype(jnp.promote_types(value.dtype, jnp.float32)), (n,))    # half precision would stay so in every sum
 
 def _log_coins(prior, n):
     "(n, 2) log P(w_j = +1), log P(w_j = -1)."
@@ -114,7 +114,7 @@ def _log_odds(prob_plus):
         raise ValueError(f"prob_plus must lie strictly between 0 and 1, got prob_plus={p}")
     exact = np.asarray(p, float)
     odds = np.log(exact) - np.log1p(-exact)
-    if isinstance(p, (Array, np.ndarray, np.generic)): return odds.astype(p.dtype)    # in the precision that it came in
+    if isinstance(p, (Array, np.ndarray, np.generic)): return odds.astype(jnp.promote_types(p.dtype, np.float32))    # in the precision that it came in, single at least
     return odds if odds.ndim else float(odds)
 
 def _check_log_odds(log_odds):
@@ -160,12 +160,13 @@ def check_distribution(
     name: str,    # of the argument, for the message
     p: Array,     # (..., K); values inside `jax.jit` are not looked at
 ) -> None:
-    "Raise a `ValueError` unless each row along the last axis holds probabilities that sum to one, within 1e-4."
+    "Raise a `ValueError` unless each row along the last axis holds probabilities that sum to one, within 1e-4 (of half precision, within what its digits leave)."
     if isinstance(p, jax.core.Tracer): return
     p = np.asarray(p)
     if not (p >= 0).all(): raise ValueError(f"{name} must hold probabilities, at least 0, got {p[~(p >= 0)][0]}")
     total = p.sum(-1, dtype=float)
-    wrong = ~(np.abs(total - 1) < 1e-4)
+    digits = jnp.finfo(p.dtype).eps if jnp.issubdtype(p.dtype, np.floating) else 0
+    wrong = ~(np.abs(total - 1) < max(1e-4, float(digits)))
     if wrong.any(): raise ValueError(f"{name} must sum to one along the last axis, got a sum of {total[wrong][0]:.6g}")
 
 # %% ../nbs/04_elbo.ipynb #e385ed3b

@@ -150,16 +150,24 @@ _BLOCK = 2**22    # entries of the kernel matrix at a time
 def _kernel_sums(weights, others, word_weights):
     "Σ_v k(w, v) over the rows v of `others`, for each row w of `weights`."
     n, m, k = weights.shape[-1], len(weights), len(others)
-    if n <= 24 and 4 * n * 2**n < m * k and m * k > _BLOCK: return _sums_by_table(weights, others, word_weights, n)
     if m * k <= _BLOCK: return kernel(weights, others, word_weights).sum(1)
     check_weights(weights, n); check_weights(others, n)    # here, where they can be looked at
-    row = lambda w: kernel(w[None], others, word_weights).sum()
-    return jax.lax.map(row, weights, batch_size=max(1, _BLOCK // k))
+    by_table = n <= 24 and 4 * n * 2**n < m * k
+    return (_sums_by_table if by_table else _sums_in_blocks)(weights, others, _as_word_weights(word_weights))
 
-def _sums_by_table(weights, others, word_weights, n):
+def _sums_in_blocks(weights, others, word_weights):
+    row = lambda w: kernel(w[None], others, word_weights).sum()
+    return jax.lax.map(row, weights, batch_size=max(1, _BLOCK // len(others)))
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))    # a table of counts has no slope in the samples; the sum that it stands for has
+def _sums_by_table(weights, others, word_weights):
+    n = weights.shape[-1]
     counts = jnp.zeros(2**n, weights.dtype).at[index_from_weights(others)].add(1)
     spectrum = _spectrum(word_weights, n, weights.dtype) * walsh_hadamard(counts)
     return walsh_hadamard(spectrum)[index_from_weights(weights)]
+
+@_sums_by_table.defjvp
+def _(word_weights, samples, slopes): return jax.jvp(partial(_sums_in_blocks, word_weights=word_weights), samples, slopes)
 
 # %% ../nbs/05_mmd.ipynb #66605fce
 def mmd2_from_samples(

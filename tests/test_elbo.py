@@ -403,3 +403,12 @@ def test_effective_numbers_of_uniform_and_uneven_distributions_in_single_precisi
         assert effective_number(jnp.full(4, 0.25), order) == pytest.approx(4, rel=1e-5)
         uneven = float(effective_number(jnp.array([0.5, 0.25, 0.25, 0.0]), order))
     assert uneven == pytest.approx({0: 3, 0.5: (2**-0.5 + 1) ** 2, 1: 2**1.5, 2: 1 / 0.375, 100: (0.5**100 + 2 * 0.25**100) ** (-1 / 99), np.inf: 2}[order], rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_priors_of_half_precision_are_summed_in_single(dtype):
+    coins = np.random.default_rng(7).uniform(0.1, 0.9, 12).astype(dtype)
+    prior, exact, weights = BernoulliPrior(coins), BernoulliPrior(coins.astype(float)), np.ones((3, 12))
+    for half, full in ((prior.log_prob(weights), exact.log_prob(weights)), (prior.table(12), exact.table(12)), (prior.means(12), exact.means(12)), (prior.entropy(12), exact.entropy(12))):
+        assert jnp.finfo(half.dtype).bits >= 32
+        np.testing.assert_allclose(half, full, rtol=1e-5)

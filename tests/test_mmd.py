@@ -259,3 +259,45 @@ REFUSED = {
 def test_bad_input_is_refused_by_name(call, text):
     with pytest.raises(ValueError) as error: call()
     assert text in str(error.value)
+
+
+def test_a_hundred_thousand_samples_are_their_distribution():
+    "As many as a device gives: the V-statistic is the exact MMD² of the two empirical distributions, the U-statistic that without the diagonal."
+    rng = np.random.default_rng(4)
+    numbers = rng.choice(512, (2, 100_000), p=rng.dirichlet(np.full(512, 0.3)))
+    one, other = (jnp.asarray(strings(9)[rows]) for rows in numbers)
+    q, p = (np.bincount(rows, minlength=512) / 100_000 for rows in numbers)
+    full = gram(9, (1, 2, 4))
+    expected = (q - p) @ full @ (q - p)
+    np.testing.assert_allclose(mmd2_from_samples(one, other, unbiased=False), expected, rtol=1e-6)
+    diagonals = sum((1 - v @ full @ v) / 99_999 for v in (q, p))
+    np.testing.assert_allclose(mmd2_from_samples(one, other), expected - diagonals, rtol=1e-6)
+
+
+def test_the_gradient_in_the_samples_is_the_same_however_many_there_are(monkeypatch):
+    rng, prior = np.random.default_rng(5), BernoulliPrior(0.3)
+    weights, others = (jnp.asarray(strings(5)[rng.integers(32, size=m)]) for m in (60, 40))
+    def slopes(): return [np.asarray(jax.grad(f)(weights)) for f in (lambda w: mmd2_from_samples(w, others), lambda w: mmd2_from_samples(w, prior))]
+    at_once = slopes()
+    monkeypatch.setattr("qhn.mmd._BLOCK", 100)    # 60 times 40 pairs: counted, and in blocks
+    for few, many in zip(at_once, slopes(), strict=True):
+        assert np.abs(few).max() > 1e-3
+        np.testing.assert_allclose(many, few, rtol=1e-9, atol=1e-12)
+
+
+def test_a_kernel_that_does_not_fit_is_refused_and_the_statistic_is_not(monkeypatch):
+    "60,000 rows made matrices of 14 GiB each."
+    monkeypatch.setattr("qhn.binn._physical_memory", lambda: 24 * 2**30)
+    rows = np.tile(strings(3), (7500, 1))
+    with pytest.raises(ValueError, match=r"the kernel of 60000 with 60000 networks would take 10\d GiB, more than the 24 GiB.*use mmd2_from_samples"): kernel(rows, rows)
+    np.testing.assert_allclose(mmd2_from_samples(rows, BernoulliPrior(), unbiased=False), 0, atol=1e-9)    # each string equally often
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_halves_are_compared_in_single_precision(dtype):
+    rng = np.random.default_rng(6)
+    weights, others = (strings(9)[rng.integers(512, size=m)] for m in (40, 30))
+    halves = (jnp.asarray(weights, dtype), jnp.asarray(others, dtype))
+    assert kernel(*halves).dtype == jnp.float32
+    np.testing.assert_allclose(kernel(*halves), kernel(weights, others), rtol=1e-6)
+    np.testing.assert_allclose(prior_kernel(halves[0], BernoulliPrior(0.3)), prior_kernel(weights, BernoulliPrior(0.3)), rtol=1e-6)

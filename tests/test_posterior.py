@@ -719,3 +719,13 @@ def test_leave_one_out_is_refused_before_the_networks_are_made(monkeypatch):
     x, y = np.zeros((40, 19)), np.zeros(40, int)    # 2^20 networks at 40 points: 1.9 GiB
     with pytest.raises(ValueError, match="log-likelihoods of 1048576 networks at 40 points would take"): loo(BiNN((19, 1)), None, x, y)
     assert not made
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_predictions_in_half_precision_are_scored(dtype):
+    p, y = RNG.dirichlet(np.ones(3), 50), RNG.integers(3, size=50)
+    halves = p.astype(dtype)
+    assert abs(halves.astype(float).sum(1) - 1).max() > 1e-4    # as rounding leaves them
+    np.testing.assert_allclose(log_loss(halves, y), log_loss(p, y), rtol=0.02)
+    assert accuracy(halves, y) == (halves.astype(float).argmax(1) == y).mean()
+    with pytest.raises(ValueError, match="predictive must sum to one"): log_loss(halves * dtype(1.05), y)

@@ -105,7 +105,7 @@ class Renderer(BasicMarkdownRenderer):
         link = f"[source]({cfg.git_url}/blob/{cfg.branch}/{path}#L{node.lineno})"
         first, _, rest = plain(ast.get_docstring(node) or "").partition("\n")
         parts = ["---", link + '{target="_blank" style="float:right; font-size:smaller"}', "#" * self.title_level + " " + self.nm,
-                 f"```python\n{shown}\n```", first and f"*{first}*", rest.strip(), methods(self.sym) if is_class else ""]
+                 f'<div class="signature">\n\n```python\n{shown}\n```\n\n</div>', first and f"*{first}*", rest.strip(), methods(self.sym) if is_class else ""]
         return "\n\n".join(filter(None, parts)) + "\n"
 
     __repr__ = __str__ = _repr_markdown_

@@ -104,8 +104,9 @@ class Renderer(BasicMarkdownRenderer):
         shown = (signature(self.sym) if is_class else heading(node, lines)).replace("`", "")    # nbdev links what stands in backticks
         link = f"[source]({cfg.git_url}/blob/{cfg.branch}/{path}#L{node.lineno})"
         first, _, rest = plain(ast.get_docstring(node) or "").partition("\n")
+        block = f'<div class="signature">\n\n```python\n{shown}\n```\n\n</div>'    # nbs/styles.css knows the class
         parts = ["---", link + '{target="_blank" style="float:right; font-size:smaller"}', "#" * self.title_level + " " + self.nm,
-                 f"```python\n{shown}\n```", first and f"*{first}*", rest.strip(), methods(self.sym) if is_class else ""]
+                 block, first and f"*{first}*", rest.strip(), methods(self.sym) if is_class else ""]
         return "\n\n".join(filter(None, parts)) + "\n"
 
     __repr__ = __str__ = _repr_markdown_

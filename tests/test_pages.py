@@ -188,5 +188,6 @@ class Thing(Base):
     shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True).stdout
     assert "(https://example.org/toy/blob/main/toy/sub/deep.py#L14)" in shown
     assert fences(shown) == ["class Thing(\n    f: object = math.sin,  # a function\n    n: int = 3,  # some\n)\n"]
+    assert re.search(r'<div class="signature">\n\n```python\n.*?\n```\n\n</div>', shown, re.S)    # which styles.css lets scroll
     assert r"*The 2\*n of it.*" in shown and "- [`.half`]{#thing.half}\n" in shown
     assert "- [`.shared(x, *, y=math.cos)`]{#thing.shared}: Known to `all`.\n" in shown

@@ -120,6 +120,10 @@ def _fitting(distribution, objective):
     "The estimators that go with a distribution and an objective."
     return [e for e in (Exact(), ScoreFunction(), ParameterShift(), SPSA()) if not e.lacks(distribution, objective)]
 
+def _all_lack(distribution, objective):
+    if objective.needs != "probs": return SPSA().lacks(distribution, objective)    # which asks for least
+    return f"{type(objective).__name__} needs the probabilities of all networks, and {type(distribution).__name__} only gives samples"
+
 def _way_out(distribution, objective):
     "Estimators that fit, or else objectives that some estimator can train."
     too_large = [Exact()] if exact_bytes(distribution) > _physical_memory() else []
@@ -356,7 +360,8 @@ def choose_estimator(
     "`Exact` or `ScoreFunction` by estimated operations per step, and memory; where only samples exist, `ParameterShift` for Pauli angles, else `SPSA`."
     _check_objective(objective)
     fits = _fitting(distribution, objective)
-    if not fits: SPSA().check(distribution, objective)    # says what is missing
+    if not fits: raise TypeError(f"no estimator goes with {type(distribution).__name__} and {type(objective).__name__}: {_all_lack(distribution, objective)}; "
+                                 f"{_way_out(distribution, objective)}")
     if "sample_batch" in abilities(distribution) and SPSA() in fits:
         return SPSA(), {"reason": "each circuit costs time on a device, and two make a gradient"}
     if Exact() in fits and ScoreFunction() in fits: return _cheaper(distribution, target, n_seeds, n_steps)

@@ -15,6 +15,7 @@ from qhn.ansatz import product, staircase
 from qhn.binn import BiNN, CostTable
 from qhn.born import BornMachine, SampleOnly
 from qhn.datasets import moons
+from qhn.divergences import Renyi
 from qhn.elbo import KL, BernoulliPrior, NoDivergence
 from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target
 from qhn.inference import FitResult, StopTraining, TrainingDiverged, TrainState, fit, init, step
@@ -257,6 +258,13 @@ def test_any_optax_optimiser_moves_the_angles_as_it_should(optimizer, rule):
 DISTRIBUTIONS = {"explicit": MACHINE, "implicit": SampleOnly(MACHINE)}
 ESTIMATORS = {"Exact": Exact(), "ScoreFunction": FEW, "ParameterShift": ParameterShift(300), "SPSA": SPSA(300, perturbation=0.01)}
 TABLE = [(d, o, e) for d in DISTRIBUTIONS for o in OBJECTIVES for e in ESTIMATORS]
+
+
+@pytest.mark.parametrize("objective", [KL(), Renyi()], ids=repr)
+def test_where_no_estimator_fits_none_is_blamed(objective):
+    with pytest.raises(TypeError, match=rf"^no estimator goes with SampleOnly and {type(objective).__name__}: .*; use MMD\(\) or NoDivergence\(\)") as caught:
+        train(distribution=SampleOnly(MACHINE), objective=objective, estimator=None)
+    assert not any(name in str(caught.value) for name in ESTIMATORS)
 
 
 @pytest.mark.parametrize("row", TABLE, ids="-".join)

@@ -14,6 +14,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
+from .bits import check_integer
 
 # %% ../nbs/02_ansatz.ipynb #c629cbb7
 ROTATIONS, ENTANGLERS = ("RX", "RY", "RZ"), ("CNOT", "CZ")
@@ -54,7 +55,7 @@ class Ansatz:
     moments: tuple[Rotation | Entangler, ...]    # applied first to last
 
     def __post_init__(self):
-        object.__setattr__(self, "n_qubits", _whole("n_qubits", self.n_qubits, 1))
+        object.__setattr__(self, "n_qubits", check_integer("n_qubits", self.n_qubits, 1))
         object.__setattr__(self, "moments", tuple(self.moments))
         _check_register(self.n_qubits, self.moments)
 
@@ -94,13 +95,6 @@ class Ansatz:
         _queue(self, params)
 
 # %% ../nbs/02_ansatz.ipynb #d0dcd451
-def _whole(name, value, least):
-    "`value` as an integer, at least `least`."
-    try: value = index(value)
-    except TypeError: raise TypeError(f"{name} must be an integer, got {name}={value!r}") from None
-    if value < least: raise ValueError(f"{name} must be at least {least}, got {name}={value}")
-    return value
-
 def _check_register(n_qubits, moments):
     for m in moments:
         if not isinstance(m, (Rotation, Entangler)): raise TypeError(f"moments must hold Rotation and Entangler only, got {m!r}")
@@ -153,7 +147,7 @@ def product(
     return Ansatz(n_qubits, (Rotation("RY"),))
 
 # %% ../nbs/02_ansatz.ipynb #194c2e2a
-def _sizes(n_qubits, n_layers, least=0): return _whole("n_qubits", n_qubits, 1), _whole("n_layers", n_layers, least)
+def _sizes(n_qubits, n_layers): return check_integer("n_qubits", n_qubits, 1), check_integer("n_layers", n_layers, 0)
 
 def _bricks(n_qubits, start):
     return Entangler("CNOT", tuple((j, j + 1) for j in range(start, n_qubits - 1, 2)))
@@ -168,8 +162,8 @@ def brickwork(
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # parameters of shape (2L, n_qubits), or (2L-1, n_qubits)
     "Alternating bricks of CNOTs, each layer closed by RY and RZ on all (Carrasquilla et al., arXiv:2301.08292)."
-    n_qubits, n_layers = _sizes(n_qubits, n_layers, least=-math.inf)    # a message of its own follows
-    if n_layers < 1: raise ValueError(f"n_layers must be at least 1 for brickwork, got {n_layers=}; use product() for a circuit without entanglers")
+    n_qubits = check_integer("n_qubits", n_qubits, 1)
+    n_layers = check_integer("n_layers", n_layers, 1, "use product() for a circuit without entanglers")
     layers = [(_bricks(n_qubits, d % 2), Rotation("RY"), Rotation("RZ")) for d in range(1, n_layers + 1)]
     return Ansatz(n_qubits, _drop_last_rz(sum(layers, ()), final_rz))
 

@@ -20,12 +20,13 @@ import numpy as np
 import optax
 from jax import Array
 from tqdm import tqdm
+from .bits import check_integer, check_memory, index_from_weights, outer_sum, weights_from_index
 from .ansatz import product
-from .binn import CostTable, check_memory, check_weights, index_from_weights, weights_from_index
+from .binn import CostTable
 from .born import BornMachine
-from .elbo import BernoulliPrior, KL, Loss, at_step, _outer_sum
-from .gradients import Estimate, as_target, _check_batch, _check_count, _check_differentiable, _costs, _model
-from .inference import DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged, fit, _check_kinds, _check_n_seeds, _checked_key, _checked_target, _chunks, _recorded
+from .elbo import BernoulliPrior, KL, Loss, at_step
+from .gradients import Estimate, as_target, _check_batch, _check_differentiable, _costs, _model
+from .inference import DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged, fit, _check_kinds, _checked_key, _checked_target, _chunks, _recorded
 
 # %% ../nbs/10_baselines.ipynb #4ede2c03
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Bernoulli:
     "Independent weights in natural parameters λ: q(w_j = ±1) = 1 / (1 + exp(∓2 λ_j))."
     n_qubits: int    # n: the name that `fit` knows the number of weights by
 
-    def __post_init__(self): _check_count("n_qubits", self.n_qubits, 1)
+    def __post_init__(self): check_integer("n_qubits", self.n_qubits, 1)
     @property
     def param_shape(self) -> tuple: return 1, self.n_qubits
     def init(self, key, noise=None):
@@ -48,7 +49,7 @@ class Bernoulli:
     def probs(self, params):
         "(2ⁿ,) probabilities, wire 0 most significant."
         _check_table(self.n_qubits)
-        return jnp.exp(_outer_sum(-jax.nn.softplus(params[0][:, None] * jnp.array([-2, 2]))))
+        return jnp.exp(outer_sum(-jax.nn.softplus(params[0][:, None] * jnp.array([-2, 2]))))
     def sample(self, params, key, n_samples):
         "(n_samples, n) independent weights in {-1, +1}."
         return _signs(params + jax.random.logistic(key, (n_samples, self.n_qubits), params.dtype) / 2)
@@ -65,7 +66,7 @@ class Ensemble:
     n_qubits: int          # n: the name that `fit` knows the number of weights by
     n_networks: int = 1    # rows of the parameters
 
-    def __post_init__(self): _check_count("n_qubits", self.n_qubits, 1); _check_count("n_networks", self.n_networks, 1)
+    def __post_init__(self): check_integer("n_qubits", self.n_qubits, 1); check_integer("n_networks", self.n_networks, 1)
     @property
     def param_shape(self) -> tuple: return self.n_networks, self.n_qubits
     def init(self, key, noise=None):
@@ -142,9 +143,9 @@ class NaturalGradient:
     batch_size: int | None = None          # data points per gradient, ≥ 2; None takes all
 
     def __post_init__(self):
-        _check_count("n_samples", self.n_samples, 2)
+        check_integer("n_samples", self.n_samples, 2)
         _check_positive("relaxation_temperature", self.relaxation_temperature)
-        if self.batch_size is not None: _check_count("batch_size", self.batch_size, 2)
+        if self.batch_size is not None: check_integer("batch_size", self.batch_size, 2)
     def check(self, distribution, objective): _check_pair(self, distribution, Bernoulli, objective)
     def prepare(self, target): return target
     def __call__(self, objective, distribution, target, prior, params, key, step=0):
@@ -200,7 +201,7 @@ class StraightThrough:
     batch_size: int | None = None    # data points per gradient, ≥ 2, drawn anew each step; None takes all
 
     def __post_init__(self):
-        if self.batch_size is not None: _check_count("batch_size", self.batch_size, 2)
+        if self.batch_size is not None: check_integer("batch_size", self.batch_size, 2)
     def check(self, distribution, objective):
         _check_pair(self, distribution, Ensemble, objective)
         if distribution.n_networks > 1: raise ValueError(f"StraightThrough() trains one network, got an Ensemble with n_networks={distribution.n_networks}; use n_seeds for more")
@@ -349,7 +350,7 @@ def _collect(run, state, n_steps, progress):
 def _run_chains(kernel, model, data, prior, temperatures, n_steps, key, n_seeds, progress, n_warmup=0, state=None):
     target = _checked_chain_target(model, data, prior, n_steps)
     n = _model(target).n_weights
-    if state is None: _check_n_seeds(n_seeds)
+    if state is None: check_integer("n_seeds", n_seeds, 1)
     elif not isinstance(state, TrainState) or not isinstance(state.opt_state, Chain): raise TypeError(f"state must be the state of a sampler's result, got {type(state).__name__}")
     elif key is not None or n_seeds != 1: raise ValueError("state holds key and n_seeds already; leave them out")
     elif state.opt_state.weights.shape[-1] != n: raise ValueError(f"state must hold networks of the model's {n} weights, got {state.opt_state.weights.shape[-1]}")
@@ -399,7 +400,7 @@ def gibbs(
 # %% ../nbs/10_baselines.ipynb #bb371a3e
 def _sampler(kernel, temperature, n_warmup, model, data, prior, n_steps, key, n_seeds, progress, state):
     _check_positive("temperature", temperature)
-    _check_count("n_warmup", n_warmup, 0)
+    check_integer("n_warmup", n_warmup, 0)
     return _run_chains(kernel, model, data, prior, ((float(temperature), 1.), 1.), n_steps, key, n_seeds, progress, n_warmup, state)
 
 # %% ../nbs/10_baselines.ipynb #7b85b1b7
@@ -526,7 +527,7 @@ def exhaustive_search(
     "The most probable of all 2ⁿ networks."
     n = _width(model)
     if n > 31: raise ValueError(f"model must have at most 31 weights for its networks to be counted, got {n}; use simulated_annealing or straight_through")
-    _check_n_seeds(n_seeds)
+    check_integer("n_seeds", n_seeds, 1)
     kernel = Blocks(min(n, 10))
     n_blocks = 2**(n - kernel.n_bits)
     if n_steps is None: n_steps = n_blocks

@@ -11,15 +11,15 @@ __all__ = ['bond_dims', 'cores', 'by_pairs', 'pair_cores', 'EngineCost', 'engine
 # %% ../nbs/03_born.ipynb #78b388aa
 from dataclasses import dataclass
 from functools import lru_cache, partial, reduce
-from operator import index
 from typing import NamedTuple, Protocol, runtime_checkable
 import math
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from .bits import check_integer, check_memory, check_weights, index_from_weights, is_traced, weights_from_index
 from .ansatz import Ansatz, Rotation, check_key, check_params
-from .binn import check_memory, check_weights, index_from_weights, weights_from_index
+
 
 # %% ../nbs/03_born.ipynb #206e7599
 _SELECT = np.array([[[1., 0.], [0., 0.]], [[0., 0.], [0., 1.]]])             # P_0, P_1
@@ -623,9 +623,7 @@ def _log_prob(ansatz, params, weights, engine):
 # %% ../nbs/03_born.ipynb #4377dabe
 def _check_draws(n_samples, n, dtype, chi=0, keep=False):
     "Raise unless `n_samples` is an integer ≥ 1 and the draws, with their uniforms and bond vectors, fit in memory."
-    try: n_samples = index(n_samples)
-    except TypeError: raise TypeError(f"n_samples must be an integer, got {n_samples=}") from None
-    if n_samples < 1: raise ValueError(f"n_samples must be at least 1, got {n_samples=}")
+    n_samples = check_integer("n_samples", n_samples, 1)
     kept = 2 * chi * n if keep else 0    # the left vectors, for the score
     n_bytes = n_samples * (2*n + 10*chi + kept) * jnp.result_type(dtype, jnp.float32).itemsize
     check_memory(n_bytes, f"n_samples={n_samples} samples of {n} weights", "fewer samples at a time")
@@ -634,7 +632,7 @@ def _checked_draws(ansatz, params, key, n_samples, engine, keep=False):
     "Angles as an array and the engine for single strings; raise unless the draws are possible."
     params, engine = check_params(ansatz, params), _engine(ansatz, engine, per_string=True)
     check_key(key)
-    if not isinstance(params, jax.core.Tracer) and not np.isfinite(params).all():
+    if not is_traced(params) and not np.isfinite(params).all():
         raise ValueError(f"params must be finite angles in radians, got {np.size(params) - np.isfinite(params).sum()} that are NaN or infinite")
     if engine == "mps": _site_factors(ansatz)    # refuses too many entanglers, where fewer samples would not help
     _check_draws(n_samples, ansatz.n_qubits, params.dtype, _chi(ansatz) if engine == "mps" else 0, keep)
@@ -644,7 +642,7 @@ def _check_table(p):
     if jnp.ndim(p) != 1 or p.size < 2 or p.size & (p.size - 1):
         raise ValueError(f"p must have shape (2**n,), one entry per bit string, got shape {jnp.shape(p)}")
     if jnp.iscomplexobj(p): raise ValueError(f"p must be real probabilities, got dtype {p.dtype}")
-    if isinstance(p, jax.core.Tracer): return
+    if is_traced(p): return
     p = np.asarray(p)    # inside jit, even a known array is computed with only later
     if not ((p >= 0).all() and 0 < p.sum() < np.inf): raise ValueError(f"p must be non-negative with a positive, finite sum, got entries from {p.min()} to {p.max()}")
 

@@ -12,9 +12,9 @@ from functools import partial
 import jax, jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
-from .datasets import as_float
-from .elbo import Loss, Schedule, _n_bits, at_step
-from .mmd import _as_word_weights, _spectrum, walsh_hadamard
+from .bits import as_float, n_bits, walsh_hadamard
+from .elbo import Loss, Schedule, at_step
+from .mmd import _as_word_weights, _spectrum
 
 # %% ../nbs/07b_divergences.ipynb #e4392f03
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Renyi:
         if not callable(self.order) and not 0 < self.order < math.inf: raise ValueError(f"order must be positive and finite, or a schedule, got order={self.order}")
     def from_probs(self, q, costs, prior, step=0):
         q, costs = as_float(q, "q"), as_float(costs, "costs")
-        loss = -_renyi_bound(q, prior.table(_n_bits(q, "q")) - costs, 1 - at_step(self.order, step))
+        loss = -_renyi_bound(q, prior.table(n_bits(q, "q")) - costs, 1 - at_step(self.order, step))
         return Loss(loss, q @ costs, loss - q @ costs)
 
 @partial(jax.jit, inline=True)
@@ -53,7 +53,7 @@ class Stein:
     def __post_init__(self): object.__setattr__(self, "word_weights", _as_word_weights(self.word_weights))
     def from_probs(self, q, costs, prior, step=0):
         q, costs = as_float(q, "q"), as_float(costs, "costs")
-        n = _n_bits(q, "q")
+        n = n_bits(q, "q")
         kappa, flows = _spectrum(self.word_weights, n, q.dtype), glauber_flows(q, prior.table(n) - costs)
         loss = sum(kappa @ walsh_hadamard(flow)**2 for flow in flows)
         return Loss(loss, q @ costs, loss)
@@ -65,7 +65,7 @@ def glauber_flows(
 ) -> Array:              # (n, 2**n) net probability that flows into each network by flips of each weight
     "Flow under Glauber dynamics; all zero only where q is the target."
     q, log_target = as_float(q, "q"), as_float(log_target, "log_target")
-    return _flows(q, log_target, _n_bits(q, "q"))
+    return _flows(q, log_target, n_bits(q, "q"))
 
 @partial(jax.jit, static_argnums=2, inline=True)
 def _flows(q, log_target, n):

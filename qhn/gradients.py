@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh
-from .datasets import as_array
-from .binn import BiNN, CostTable, all_weights, log_likelihood_table, _physical_memory
+from .bits import all_weights, as_array, check_integer, physical_memory
+from .binn import BiNN, CostTable, log_likelihood_table
 from .born import abilities, cost_of, gradient_bytes
 from .elbo import BernoulliPrior, KL, Loss, NoDivergence, Schedule, at_step
 from .mmd import MMD
@@ -80,12 +80,8 @@ def _check_objective(objective):
     if not known or not hasattr(objective, "from_probs"):
         raise TypeError(f"objective must be NoDivergence(), KL(), MMD() or alike, got {objective!r}; one of your own says what it `needs` and has from_probs")
 
-def _check_count(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)): raise TypeError(f"{name} must be an integer, got {name}={value!r}")
-    if value < least: raise ValueError(f"{name} must be at least {least}, got {name}={value}")
-
 def _check_shots(n_samples):
-    if not callable(n_samples): _check_count("n_samples", n_samples, 3)
+    if not callable(n_samples): check_integer("n_samples", n_samples, 3)
 
 def _check_schedule(distribution, n_samples):
     if callable(n_samples) and "sample_batch" not in abilities(distribution):
@@ -126,7 +122,7 @@ def _all_lack(distribution, objective):
 
 def _way_out(distribution, objective):
     "Estimators that fit, or else objectives that some estimator can train."
-    too_large = [Exact()] if exact_bytes(distribution) > _physical_memory() else []
+    too_large = [Exact()] if exact_bytes(distribution) > physical_memory() else []
     def ways(objective): return [e for e in _fitting(distribution, objective) if e not in too_large]
     if names := [type(e).__name__ + "()" for e in ways(objective)]: return "use " + " or ".join(names)
     names = [type(o).__name__ + "()" for o in (KL(), MMD(), NoDivergence()) if ways(o)]
@@ -169,8 +165,8 @@ class ScoreFunction(_Estimator):
     asks = ("from_samples", "credits")
 
     def __post_init__(self):
-        _check_count("n_samples", self.n_samples, 3)
-        if self.batch_size is not None: _check_count("batch_size", self.batch_size, 2)
+        check_integer("n_samples", self.n_samples, 3)
+        if self.batch_size is not None: check_integer("batch_size", self.batch_size, 2)
     def lacks(self, distribution, objective):
         return super().lacks(distribution, objective) or _lacks_log_prob(distribution, "ScoreFunction()")
     def check(self, distribution, objective):
@@ -250,7 +246,7 @@ class ParameterShift(_Estimator):
     circuits_at_once: int = 64         # shifted circuits simulated together; bounds memory
     asks = ("from_samples", "credits", "witness")
 
-    def __post_init__(self): _check_shots(self.n_samples); _check_count("circuits_at_once", self.circuits_at_once, 1)
+    def __post_init__(self): _check_shots(self.n_samples); check_integer("circuits_at_once", self.circuits_at_once, 1)
     def lacks(self, distribution, objective): return super().lacks(distribution, objective) or _lacks_shift_rule(distribution)
     def check(self, distribution, objective):
         super().check(distribution, objective)
@@ -317,7 +313,7 @@ class SPSA(_Estimator):
     asks = ("from_samples", "credits")
 
     def __post_init__(self):
-        _check_shots(self.n_samples); _check_count("n_directions", self.n_directions, 1)
+        _check_shots(self.n_samples); check_integer("n_directions", self.n_directions, 1)
         if not callable(self.perturbation) and not 0 < self.perturbation < math.inf:
             raise ValueError(f"perturbation must be positive and finite, in radians, or an optax schedule, got perturbation={self.perturbation}")
     def check(self, distribution, objective):
@@ -376,7 +372,7 @@ def _cheaper(distribution, target, n_seeds, n_steps):
     exact = n_seeds * (3 * table + 10 * 2**n) + network * 2**n // max(int(n_steps), 300)    # int: numpy's would overflow
     costs = {"exact_operations": float(exact) if n < 900 else math.inf,    # beyond any float
              "sampled_operations": float(n_seeds * sampled.n_samples * (network + 3 * string))}
-    if exact_bytes(distribution, n_seeds) > _physical_memory(): return sampled, {**costs, "reason": "all probabilities would not fit in memory"}
+    if exact_bytes(distribution, n_seeds) > physical_memory(): return sampled, {**costs, "reason": "all probabilities would not fit in memory"}
     if costs["exact_operations"] > _WORTH * costs["sampled_operations"]: return sampled, {**costs, "reason": f"an exact step costs more than {_WORTH} sampled ones"}
     return Exact(), {**costs, "reason": f"an exact step costs no more than {_WORTH} sampled ones"}
 

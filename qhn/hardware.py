@@ -21,12 +21,13 @@ import jax, jax.numpy as jnp, numpy as np, optax
 from jax import Array
 from tqdm import tqdm
 
+from .bits import all_weights, check_integer, check_weights, index_from_weights
 from .ansatz import Ansatz, brickwork, check_params
-from .binn import BiNN, all_weights, check_weights, index_from_weights
+from .binn import BiNN
 from .born import BornMachine, _live_gates
 from .datasets import load_dataset
 from .elbo import NoDivergence
-from .gradients import SPSA, _check_count
+from .gradients import SPSA
 from .inference import StopTraining, fit
 from .jobs import Budget, BudgetSpent, JobError, Journal, Status, fetch, read_journal, run_job, whole_file
 from .mmd import MMD
@@ -415,7 +416,7 @@ class HardwareSampler:
         settings: dict | None = None,             # plain data that names the run beside the above; a folder refuses others
         **waiting,                                # `timeout`, `max_queue`, `poll`, `retries`, `report` of `run_job`
     ):
-        _check_count("shots", shots, 1)
+        check_integer("shots", shots, 1)
         self.ansatz, self.shots, self.seed, self.waiting = ansatz, shots, seed, waiting
         self._temporary = tempfile.TemporaryDirectory() if folder is None else None
         folder = self._temporary.name if folder is None else Path(folder)
@@ -460,7 +461,7 @@ class HardwareSampler:
     def _run(self, circuit, params, shots, seed=None):    # -> (B, shots, n), ±1
         if seed is None: seed = int(np.random.SeedSequence([self.seed, self.journal.position]).generate_state(1)[0]) >> 1
         shots = self.shots if shots is None else shots
-        _check_count("n_samples", shots, 1)
+        check_integer("n_samples", shots, 1)
         payload = {"circuit": circuit, "params": self.journal.settled(np.asarray(params, float)), "shots": int(shots), "seed": seed}
         try: bits = run_job(self.service, self.journal, self.budget, payload, **self.waiting)
         except BudgetSpent as stop: raise StopTraining(str(stop)) from stop
@@ -597,7 +598,7 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self):
-        for name, least in {"layers": 1, "simulation_steps": 1, "final_shots": 20, "steps": 0, "shots": 3}.items(): _check_count(name, getattr(self, name), least)
+        for name, least in {"layers": 1, "simulation_steps": 1, "final_shots": 20, "steps": 0, "shots": 3}.items(): check_integer(name, getattr(self, name), least)
         if not 0 < self.learning_rate < math.inf: raise ValueError(f"learning_rate must be positive and finite, got learning_rate={self.learning_rate}")
 
     def problem(self):    # -> Dataset, BiNN, Ansatz, objective

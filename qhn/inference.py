@@ -20,11 +20,11 @@ from jax import Array
 from jax.experimental.multihost_utils import broadcast_one_to_all, process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, get_abstract_mesh
 from tqdm import tqdm
-from .binn import check_memory, check_weights
+from .bits import check_integer, check_memory, check_weights
 from .born import _check_split, _memories, abilities, cost_of
 from .elbo import BernoulliPrior, KL, at_step
 from .ansatz import check_key
-from .gradients import Exact, ParameterShift, ScoreFunction, SPSA, Target, _check_count, _shard, as_target, choose_estimator, exact_bytes
+from .gradients import Exact, ParameterShift, ScoreFunction, SPSA, Target, _shard, as_target, choose_estimator, exact_bytes
 
 # %% ../nbs/07_inference.ipynb #c6a92ec2
 class TrainState(NamedTuple):
@@ -52,7 +52,7 @@ def init(
     noise: float | None = None,             # None: uniform angles; else radians around the uniform superposition
 ) -> TrainState:
     "State before the first step."
-    _check_n_seeds(n_seeds)
+    check_integer("n_seeds", n_seeds, 1)
     keys = jax.random.split(key, (2, n_seeds))
     if params is None: params = _draw(distribution, noise, keys[0])
     shape = (n_seeds, *distribution.param_shape)
@@ -74,10 +74,6 @@ def state_from(
 def _draw(distribution, noise, keys):
     "The starts one after the other: `vmap` would compile for seconds."
     return jax.lax.map(lambda key: distribution.init(key, noise), keys)
-
-def _check_n_seeds(n_seeds):
-    if isinstance(n_seeds, bool) or not isinstance(n_seeds, (int, np.integer)) or n_seeds < 1:
-        raise ValueError(f"n_seeds must be an integer of at least 1, got {n_seeds=}")
 
 # %% ../nbs/07_inference.ipynb #dab23c20
 def step(
@@ -217,7 +213,7 @@ def _host_steps(problem, target, prior, state, n_steps):
     distribution, _, estimator, _ = problem
     for _ in range(n_steps):
         before, angles, n_samples = state, np.asarray(_angles(problem, state)), int(at_step(estimator.n_samples, int(state.step)))
-        _check_count(f"n_samples at step {int(state.step)}", n_samples, 3)
+        check_integer(f"n_samples at step {int(state.step)}", n_samples, 3)
         weights = distribution.sample_batch(angles.reshape(-1, *distribution.param_shape), n_samples)
         weights = _checked_samples(weights, (angles.shape[0] * angles.shape[1], n_samples, distribution.n_qubits))
         state, info = _step(problem, target, prior, state, jnp.asarray(weights, angles.dtype).reshape(*angles.shape[:2], *weights.shape[1:]))
@@ -252,7 +248,7 @@ def fit(
     "Train a distribution over networks. Other data of the same shapes with the same optimiser object compile nothing."
     _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps)
     target = _checked_target(distribution, model, data)
-    if state is None: _check_n_seeds(n_seeds)
+    if state is None: check_integer("n_seeds", n_seeds, 1)
     else: n_seeds = _checked_state(state, distribution, optimizer, key is None and n_seeds == 1 and params is None and noise is None)
     estimator, info = (estimator, {"reason": "given"}) if estimator is not None else choose_estimator(distribution, target, n_seeds, n_steps, objective)
     estimator.check(distribution, objective)
@@ -276,7 +272,7 @@ def _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps):
     if estimator is not None and (isinstance(estimator, type) or not hasattr(estimator, "prepare")): raise TypeError(f"estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got {estimator!r}")
     if not hasattr(prior, "cross_entropy"): raise TypeError(f"prior must be a BernoulliPrior, got {prior!r}")
     if not hasattr(optimizer, "update"): raise TypeError(f"optimizer must be an optax optimiser such as optax.adam(0.05), got {optimizer!r}")
-    if isinstance(n_steps, bool) or not isinstance(n_steps, (int, np.integer)) or n_steps < 1: raise ValueError(f"n_steps must be an integer of at least 1, got {n_steps=}")
+    check_integer("n_steps", n_steps, 1)
 
 def _check_optimizer(optimizer, estimator, shape):
     if isinstance(estimator, Exact): return

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 import jax, jax.numpy as jnp
 from jax.scipy.special import logsumexp
-from .ansatz import _whole, check_key, check_params
-from .binn import check_memory
+from .bits import check_integer, check_memory
+from .ansatz import check_key, check_params
 from .born import BornMachine, _Derived, _chi, cores, cost_of, gradient_bytes
 
 # %% ../nbs/07c_mixtures.ipynb #6d2c5c31
@@ -31,7 +31,7 @@ class Mixture(_Derived):
 
     def __post_init__(self):
         if not isinstance(self.source, BornMachine): raise TypeError(f"source must be a BornMachine, got {self.source!r}; a mixture may itself be symmetrised, but not the other way round")
-        object.__setattr__(self, "n_circuits", _whole("n_circuits", self.n_circuits, 1))
+        object.__setattr__(self, "n_circuits", check_integer("n_circuits", self.n_circuits, 1))
     @property
     def param_shape(self) -> tuple: return (self.n_circuits, *self.source.param_shape)
     @property

@@ -18,13 +18,12 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 
-from .binn import BiNN, CostTable, _batch_size, all_weights, check_memory, check_weights, weights_from_index
-from .datasets import as_float, Dataset, check_data
-from .elbo import BernoulliPrior, _entropy, check_distribution
+from .bits import all_weights, as_float, check_distribution, check_integer, check_memory, check_weights, is_traced, weights_from_index
+from .binn import BiNN, CostTable, _batch_size
+from .datasets import Dataset, check_data
+from .elbo import BernoulliPrior, _entropy
 
 # %% ../nbs/08_posterior.ipynb #1f6fa062
-def _is_traced(value): return isinstance(value, jax.core.Tracer)   # inside jit or grad: shape known, values not
-
 def _votes(binn, weights, x): return jnp.exp(binn.log_probs(weights, x))    # (S, N, n_classes)
 
 @partial(jax.jit, static_argnums=0)
@@ -161,7 +160,7 @@ def _bins(confidence, n_bins, adaptive):
     return np.searchsorted(np.percentile(confidence, 100 * inner) if adaptive else inner, confidence)
 
 def _check_bins(p, n_bins, label):
-    if isinstance(n_bins, bool) or not isinstance(n_bins, (int, np.integer)) or n_bins < 1: raise ValueError(f"n_bins must be an integer of at least 1, got {n_bins=}")
+    check_integer("n_bins", n_bins, 1)
     is_class = isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label < np.shape(p)[-1]
     if label is not None and not is_class: raise ValueError(f"label must be None or a class from 0 to {np.shape(p)[-1] - 1}, got {label=}")
 
@@ -220,7 +219,7 @@ def calibration_errors_by_chance(
 ) -> np.ndarray:                # (n_draws,) expected calibration errors
     "Expected calibration errors that the same predictions would get if they were perfectly calibrated."
     if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), got shape {np.shape(predictive)}")
-    if n_draws < 1: raise ValueError(f"n_draws must be at least 1, got {n_draws=}")
+    check_integer("n_draws", n_draws, 1)
     _checked_labels(predictive, np.zeros(len(predictive), int))
     _check_bins(predictive, n_bins, label)
     confidence = _claims(_normalised(predictive), 0, label)[0]
@@ -484,7 +483,7 @@ def success_probability(
     q, costs = jnp.asarray(q), CostTable(costs).costs
     if q.shape[-1:] != costs.shape: raise ValueError(f"q must have one entry along the last axis for each of the {len(costs)} costs, got shape {q.shape}")
     check_distribution("q", q)
-    if not _is_traced(costs) and costs.min() < 0:
+    if not is_traced(costs) and costs.min() < 0:
         raise ValueError(f"costs must be negative log-likelihoods, at least 0, got {costs.min()}; a log-likelihood needs a minus sign")
     mass = jnp.clip(jnp.where(costs <= (1 + tolerance) * costs.min(), q, 0).sum(-1), 0, 1)   # rounding may leave a mass above 1
     return -jnp.expm1(n_networks * jnp.log1p(-mass))

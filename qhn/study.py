@@ -27,9 +27,10 @@ from typing import Any, NamedTuple
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax import Array
 from tqdm import tqdm
-from .ansatz import _whole, brickwork, hardware_efficient, product, staircase
+from .bits import check_integer, weights_from_index
+from .ansatz import brickwork, hardware_efficient, product, staircase
 from .baselines import bayes_binn, gibbs, simulated_annealing
-from .binn import BiNN, CostTable, _log_likelihood, _log_probs, _table, weights_from_index
+from .binn import BiNN, CostTable, _log_likelihood, _log_probs, _table
 from .born import BornMachine
 from .datasets import Dataset, load_dataset
 from .divergences import Renyi
@@ -170,7 +171,7 @@ def trials(
     starts: tuple = (None,),               # None or standard deviations in radians
 ) -> tuple[Trial, ...]:
     "Latin hypercube over `RANGES` in logarithms, with `WORDS`, circuits and starts in turn."
-    if n_trials < 1: raise ValueError(f"n_trials must be at least 1, got {n_trials=}")
+    check_integer("n_trials", n_trials, 1)
     places = np.random.default_rng(seed).permuted(np.tile(np.arange(n_trials), (len(RANGES), 1)), axis=1)
     values = [low * (high / low)**((row + 0.5) / n_trials) for row, (low, high) in zip(places, RANGES.values())]
     in_turn = lambda k: (WORDS[k % len(WORDS)], circuits[k % len(circuits)], starts[k // len(circuits) % len(starts)])
@@ -802,7 +803,7 @@ def run_apart(
     beside: tuple[Callable, ...] = (),    # other work for the same processes; functions without arguments
 ) -> dict:                           # folder to what `run_study` returns
     "Compute the missing units of all rounds, task beside task. `ValueError`: a folder with units of another protocol, before anything runs."
-    n_workers = _whole("n_workers", n_workers, 1)
+    n_workers = check_integer("n_workers", n_workers, 1)
     for folder, protocol in rounds.items():
         for task in protocol.tasks:
             for method in protocol.methods: _stored(folder, task, method, _fingerprint(protocol, task, method))

@@ -12,10 +12,10 @@ from functools import lru_cache, partial
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
-from .binn import BiNN, _is_odd, check_memory, check_weights
-from .datasets import as_float
+from .bits import as_float, check_memory, check_weights, n_bits
+from .binn import BiNN, _is_odd
 from .born import Implicit, _Derived, cost_of, gradient_bytes
-from .elbo import _fold, _hidden_units, _moves, _n_bits, _n_moves, _wires
+from .elbo import _fold, _hidden_units, _moves, _n_moves, _wires
 
 # %% ../nbs/07a_symmetry.ipynb #9c62b0f3
 @lru_cache
@@ -40,7 +40,7 @@ def average_copies(
     q: Array,     # (2**n_weights,) in basis order
 ) -> Array:       # (2**n_weights,) the same for all copies of a network
     "Average of a table over the flips and swaps of hidden units."
-    if _n_bits(q, "q") != binn.n_weights: raise ValueError(f"q must have 2**{binn.n_weights} entries, one for each network, got shape {jnp.shape(q)}")
+    if n_bits(q, "q") != binn.n_weights: raise ValueError(f"q must have 2**{binn.n_weights} entries, one for each network, got shape {jnp.shape(q)}")
     q = as_float(q, "q")
     return _average(binn, q) if _hidden_units(binn) else q    # without hidden units there are no copies
 

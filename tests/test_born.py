@@ -418,11 +418,11 @@ REFUSED = {
     "width": (lambda: log_prob(mixed, zeros[mixed], np.ones((3, 4))), "weights must have n_weights=5 entries along the last axis, got shape (3, 4)"),
     "no width": (lambda: log_prob(mixed, zeros[mixed], 1.0), "weights must have n_weights=5 entries along the last axis, got shape ()"),
     "bits for weights": (lambda: log_prob(mixed, zeros[mixed], np.array([1, 0, 1, 1, 1])), "weights must be -1 or +1, got 0; bits b become weights as 1 - 2 * b"),
-    "no samples": (lambda: sample(mixed, zeros[mixed], KEY, 0), "n_samples must be at least 1, got n_samples=0"),
-    "negative samples": (lambda: BornMachine(mixed).sample(zeros[mixed], KEY, -3), "n_samples must be at least 1, got n_samples=-3"),
+    "no samples": (lambda: sample(mixed, zeros[mixed], KEY, 0), "n_samples must be an integer of at least 1, got n_samples=0"),
+    "negative samples": (lambda: BornMachine(mixed).sample(zeros[mixed], KEY, -3), "n_samples must be an integer of at least 1, got n_samples=-3"),
     "table of three": (lambda: sample_from_probs(jnp.ones(3), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (3,)"),
     "table of one": (lambda: sample_from_probs(jnp.ones(1), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (1,)"),
-    "half a sample": (lambda: sample(mixed, zeros[mixed], KEY, 2.5), "n_samples must be an integer, got n_samples=2.5"),
+    "half a sample": (lambda: sample(mixed, zeros[mixed], KEY, 2.5), "n_samples must be an integer of at least 1, got n_samples=2.5"),
     "complex angles": (lambda: probs(mixed, 1j * zeros[mixed]), "params must be real angles in radians, got dtype complex128"),
     "negative chances": (lambda: sample_from_probs(jnp.array([1.5, -0.5]), KEY, 5), "p must be non-negative with a positive, finite sum"),
     "no chance at all": (lambda: sample_from_probs(jnp.zeros(4), KEY, 5), "p must be non-negative with a positive, finite sum"),
@@ -454,7 +454,7 @@ def test_two_thousand_qubits_answer_all_the_same():
 
 
 def test_refusal_follows_the_memory_of_the_machine(monkeypatch):
-    monkeypatch.setattr(binn, "_physical_memory", lambda: 2**20)
+    monkeypatch.setattr("qhn.bits.physical_memory", lambda: 2**20)
     for engine, state_too, least in (("mps", False, 18), ("mps", True, 17), ("dense", False, 15)):
         function = statevector if state_too else probs
         for n in (least - 1, least):

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy as relative_entropy    # of one distribution: its entropy
 
+from qhn.bits import all_weights, index_from_weights
 from qhn import elbo
-from qhn.binn import BiNN, all_weights, flip_unit, index_from_weights, log_likelihood_table, swap_units
+from qhn.binn import BiNN, flip_unit, log_likelihood_table, swap_units
 from qhn.elbo import (KL, BernoulliPrior, NoDivergence, at_step, canonical, copies, effective_number, entropy, exact_posterior, free_energy,
                       function_labels, function_probs, kl_divergence, log_evidence, posterior_divergence, prior_divergence, symmetry_summary,
                       total_variation, weight_moments)

@@ -258,7 +258,7 @@ def test_the_estimator_is_chosen_by_what_there_is_and_what_it_costs(monkeypatch)
     assert choice(SampleOnly(BornMachine(staircase(5, 1)))) == (ParameterShift(), {"reason": "the distribution gives samples only"})
     near = BornMachine(staircase(10, 1))
     assert choice(near)[0] == Exact()
-    monkeypatch.setattr(gradients, "_physical_memory", lambda: 2**10 * 8 * 11)    # a table, two seeds of five
+    monkeypatch.setattr(gradients, "physical_memory", lambda: 2**10 * 8 * 11)    # a table, two seeds of five
     assert choice(near, n_seeds=2)[0] == Exact()
     estimator, info = choice(near, n_seeds=3)
     assert estimator == ScoreFunction() and info["reason"] == "all probabilities would not fit in memory"
@@ -415,11 +415,11 @@ WRONG_KIND = {
     "matrix of costs": (lambda: as_target(jnp.ones((2, 2))), "model must have log_likelihood and n_weights, or be an array of 2**n costs"),
 }
 WRONG_VALUE = {
-    "one sample": (lambda: ScoreFunction(1), "n_samples must be at least"),
-    "one shifted sample": (lambda: ParameterShift(1), "n_samples must be at least 3, got n_samples=1"),
-    "one sample, SPSA": (lambda: SPSA(1), "n_samples must be at least 3, got n_samples=1"),
-    "no direction": (lambda: SPSA(n_directions=0), "n_directions must be at least 1, got n_directions=0"),
-    "half a circuit at once": (lambda: ParameterShift(circuits_at_once=0), "circuits_at_once must be at least 1, got circuits_at_once=0"),
+    "one sample": (lambda: ScoreFunction(1), "n_samples must be an integer of at least"),
+    "one shifted sample": (lambda: ParameterShift(1), "n_samples must be an integer of at least 3, got n_samples=1"),
+    "one sample, SPSA": (lambda: SPSA(1), "n_samples must be an integer of at least 3, got n_samples=1"),
+    "no direction": (lambda: SPSA(n_directions=0), "n_directions must be an integer of at least 1, got n_directions=0"),
+    "half a circuit at once": (lambda: ParameterShift(circuits_at_once=0), "circuits_at_once must be an integer of at least 1, got circuits_at_once=0"),
     "no step": (lambda: SPSA(perturbation=0.0), "perturbation must be positive and finite, in radians, or an optax schedule, got perturbation=0.0"),
     "endless step": (lambda: SPSA(perturbation=math.nan), "perturbation must be positive and finite, in radians, or an optax schedule, got perturbation=nan"),
     "three costs": (lambda: as_target(jnp.ones(3)), "costs must have 2**n entries along the last axis"),

@@ -26,13 +26,14 @@ from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError, IBMRuntimeError
 
 from packaging.requirements import Requirement
 
+from qhn.bits import all_weights, index_from_weights
 import qhn.hardware as hardware
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.binn import BiNN, all_weights, index_from_weights
+from qhn.binn import BiNN
 from qhn.born import BornMachine
 from qhn.elbo import KL, BernoulliPrior, NoDivergence
 from qhn.gradients import SPSA, Exact, ParameterShift, as_target
-from qhn.hardware import HardwareSampler, LocalService, RuntimeService, compile_circuit, noise_model, open_backend, qiskit_circuit, qpu_seconds, used_part
+from qhn.hardware import HardwareSampler, RuntimeService, compile_circuit, noise_model, open_backend, qiskit_circuit, qpu_seconds, used_part
 from qhn.inference import StopTraining, fit
 from qhn.jobs import JobCancelled, JobError, JobFailed, JobTimeout, QueueTooLong, Status, read_journal
 from qhn.mmd import MMD
@@ -335,8 +336,8 @@ def test_no_network_is_not_blamed_on_the_token(home):
     ("fake:atlantis", {}, "must name one of .*algiers, .*got 'fake:atlantis'"), ("fake:", {}, "must name one of"), ("azure:x", {}, "backend must be 'aer'"),
     ("pennylane:nowhere", {}, "must name an installed device that needs no more than its wires, got 'pennylane:nowhere'"), (3, {}, "backend must be a name, .*got int"),
     ("aer", {"options": {"twirling": {"enable_gats": True}}}, "options must be options of IBM's SamplerV2.*enable_gats"),
-    ("aer", {"options": {"dynamical_decouplin": {}}}, "dynamical_decouplin"), ("aer", {"shots": 0}, "shots must be at least 1, got shots=0"),
-    ("aer", {"shots": 2.5}, "shots must be an integer, got shots=2.5"), ("aer", {"max_qpu_seconds": -1}, "max_qpu_seconds must be a number of seconds"),
+    ("aer", {"options": {"dynamical_decouplin": {}}}, "dynamical_decouplin"), ("aer", {"shots": 0}, "shots must be an integer of at least 1, got shots=0"),
+    ("aer", {"shots": 2.5}, "shots must be an integer of at least 1, got shots=2.5"), ("aer", {"max_qpu_seconds": -1}, "max_qpu_seconds must be a number of seconds"),
     ("aer", {"layout": (0, 1, 2, 3, 3)}, "layout must be 5 different qubits"), ("aer", {"layout": (0, 1, 2, 3, -4)}, "layout must be 5 different qubits"),
     ("aer", {"layout": (0, 1, 2, 3, 4.5)}, "layout must be 5 different qubits"), ("pennylane:default.qubit", {"options": {}}, "layout and options are for Qiskit"),
     ("pennylane:default.qubit", {"max_qpu_seconds": 60}, "max_qpu_seconds is for devices that tell their seconds.*got max_qpu_seconds=60; leave it out"),
@@ -361,7 +362,7 @@ def test_too_few_qubits():
 def test_bad_angles(params, message):
     with HardwareSampler(product(5), "aer") as sampler:
         with pytest.raises(ValueError, match=message): sampler.sample_batch(params)
-        with pytest.raises(ValueError, match="n_samples must be at least 1"): sampler.sample_batch([ANGLES], 0)
+        with pytest.raises(ValueError, match="n_samples must be an integer of at least 1"): sampler.sample_batch([ANGLES], 0)
         assert not sampler.journal.attempts
 
 

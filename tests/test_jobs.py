@@ -1,7 +1,6 @@
 """Jobs on a service that crashes its client, fails, delays and loses replies at every point: nothing is paid twice, and the bits are the same."""
 import copy
 import errno
-import json
 import math
 import os
 import stat

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qhn.bits import all_weights, index_from_weights
 from qhn.ansatz import Ansatz, Rotation, brickwork, product, staircase
-from qhn.binn import BiNN, CostTable, all_weights, index_from_weights
+from qhn.binn import BiNN, CostTable
 from qhn.born import BornMachine, Explicit
 from qhn.elbo import KL, BernoulliPrior, free_energy
 from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction
@@ -84,7 +85,7 @@ def test_wrong_numbers_and_keys_are_refused():
         with pytest.raises(ValueError, match=r"params must have shape \(3, 1, 2\) \(circuits, rotation moments, qubits\)"): call(p[:2])
         with pytest.raises(ValueError, match="params must be real angles"): call(p + 1j)
     np.testing.assert_array_equal(machine.means(p.tolist()), machine.means(p))
-    with pytest.raises(ValueError, match="n_samples must be at least 1"): machine.sample(p, jax.random.key(0), 0)
+    with pytest.raises(ValueError, match="n_samples must be an integer of at least 1"): machine.sample(p, jax.random.key(0), 0)
     with pytest.raises(ValueError, match="key must be a jax.random.key"): machine.sample(p, 0, 5)
     for source in (product(2), machine, Symmetrised(BornMachine(product(5)), BiNN((2, 1, 1)))):
         with pytest.raises(TypeError, match="source must be a BornMachine"): Mixture(source, 2)

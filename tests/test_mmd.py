@@ -11,9 +11,10 @@ from circuits import bits, quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qhn.bits import walsh_hadamard
 from qhn.born import sample_from_probs
 from qhn.elbo import BernoulliPrior
-from qhn.mmd import MMD, bandwidth, kernel, matched_weight, mmd2, mmd2_factorised, mmd2_from_samples, prior_kernel, walsh_hadamard, word_probs
+from qhn.mmd import MMD, bandwidth, kernel, matched_weight, mmd2, mmd2_factorised, mmd2_from_samples, prior_kernel, word_probs
 
 KEY = jax.random.key(0)
 
@@ -287,7 +288,7 @@ def test_the_gradient_in_the_samples_is_the_same_however_many_there_are(monkeypa
 
 def test_a_kernel_that_does_not_fit_is_refused_and_the_statistic_is_not(monkeypatch):
     "60,000 rows made matrices of 14 GiB each."
-    monkeypatch.setattr("qhn.binn._physical_memory", lambda: 24 * 2**30)
+    monkeypatch.setattr("qhn.bits.physical_memory", lambda: 24 * 2**30)
     rows = np.tile(strings(3), (7500, 1))
     with pytest.raises(ValueError, match=r"the kernel of 60000 with 60000 networks would take 10\d GiB, more than the 24 GiB.*use mmd2_from_samples"): kernel(rows, rows)
     np.testing.assert_allclose(mmd2_from_samples(rows, BernoulliPrior(), unbiased=False), 0, atol=1e-9)    # each string equally often

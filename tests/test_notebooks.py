@@ -51,6 +51,7 @@ def test_nbdev_test_would_run_the_same(monkeypatch):
     for part in ("skip_flags", "force_flags", "basepath"): assert all(each[part] == options[part] for _, each in alone)
 
 
+@pytest.mark.slow
 def test_hardware_page_runs_on_another_device(tmp_path):
     "One name is all that changes: here to a noise model with other gates and other qubits."
     page = (NBS / "09_hardware.ipynb").read_text()

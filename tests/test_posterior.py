@@ -638,11 +638,11 @@ ERRORS = [
     (lambda: brier_score([[0.2, 0.9]], [0]), ValueError, "predictive must sum to one along the last axis, got a sum of 1.1"),
     (lambda: expected_calibration_error([[-0.1, 1.1]], [0]), ValueError, "predictive must hold probabilities, at least 0, got -0.1"),
     (lambda: expected_calibration_error(HALVES, [0, 1], n_bins=0), ValueError, "n_bins must be an integer of at least 1, got n_bins=0"),
-    (lambda: expected_calibration_error(HALVES, [0, 1], n_bins=2.5), ValueError, "n_bins must be an integer of at least 1, got n_bins=2.5"),
+    (lambda: expected_calibration_error(HALVES, [0, 1], n_bins=2.5), TypeError, "n_bins must be an integer of at least 1, got n_bins=2.5"),
     (lambda: expected_calibration_error(HALVES, [0, 1], label=2), ValueError, "label must be None or a class from 0 to 1, got label=2"),
     (lambda: reliability([HALVES], [0, 1]), ValueError, "predictive must have shape (N, n_classes), one diagram for one prediction, got shape (1, 2, 2)"),
     (lambda: calibration_errors_by_chance([HALVES], jax.random.key(0)), ValueError, "predictive must have shape (N, n_classes), got shape (1, 2, 2)"),
-    (lambda: calibration_errors_by_chance(HALVES, jax.random.key(0), 0), ValueError, "n_draws must be at least 1, got n_draws=0"),
+    (lambda: calibration_errors_by_chance(HALVES, jax.random.key(0), 0), ValueError, "n_draws must be an integer of at least 1, got n_draws=0"),
     (lambda: calibration_errors_by_chance(HALVES, jax.random.key(0), label=-1), ValueError, "label must be None or a class from 0 to 1, got label=-1"),
     (lambda: expected_calibration_error(HALVES, [0, 1], label=True), ValueError, "label must be None or a class from 0 to 1, got label=True"),
     (lambda: reliability(HALVES, [0, 1], label=1.0), ValueError, "label must be None or a class from 0 to 1, got label=1.0"),
@@ -713,7 +713,7 @@ def test_log_probabilities_of_a_mixture_are_numpys_in_double(sizes):
 
 
 def test_leave_one_out_is_refused_before_the_networks_are_made(monkeypatch):
-    monkeypatch.setattr("qhn.binn._physical_memory", lambda: 2**30)
+    monkeypatch.setattr("qhn.bits.physical_memory", lambda: 2**30)
     made = []
     monkeypatch.setattr("qhn.posterior.all_weights", made.append)
     x, y = np.zeros((40, 19)), np.zeros(40, int)    # 2^20 networks at 40 points: 1.9 GiB

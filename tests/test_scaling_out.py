@@ -162,7 +162,7 @@ def test_a_coordinator_without_port_is_refused(coordinator):
 
 @pytest.mark.parametrize("n_seeds", [1.5, 0, True, "3"])
 def test_the_number_of_seeds_is_a_positive_integer(n_seeds):
-    with pytest.raises(ValueError, match="n_seeds must be an integer of at least 1, got n_seeds="):
+    with pytest.raises((TypeError, ValueError), match="n_seeds must be an integer of at least 1, got n_seeds="):
         fit(BornMachine(staircase(3, 1)), np.zeros(8), n_steps=1, key=KEY, n_seeds=n_seeds)
 
 

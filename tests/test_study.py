@@ -9,7 +9,6 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -250,7 +249,7 @@ def test_a_folder_of_another_protocol_is_refused_before_anything_runs(tmp_path, 
     rounds = {tmp_path / "first": protocol, tmp_path / "units": replace(protocol, n_splits=2)}
     with pytest.raises(ValueError, match="another protocol"): run_apart(rounds, n_workers, progress=False, beside=(partial(_note_cores, tmp_path / "ran"),))
     assert not (tmp_path / "first").exists() and not (tmp_path / "ran").exists()
-    with pytest.raises(ValueError, match="n_workers must be at least 1"): run_apart(rounds, 0)
+    with pytest.raises(ValueError, match="n_workers must be an integer of at least 1"): run_apart(rounds, 0)
 
 
 def _fail(): raise ArithmeticError("on purpose")

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qhn.bits import all_weights, index_from_weights
 from qhn.ansatz import product, staircase
-from qhn.binn import BiNN, CostTable, all_weights, index_from_weights, log_likelihood_table, unit_wires
+from qhn.binn import BiNN, CostTable, log_likelihood_table, unit_wires
 from qhn.born import BornMachine, Explicit, SampleOnly, abilities
 from qhn.elbo import KL, BernoulliPrior, NoDivergence, copies, free_energy
 from qhn.gradients import SPSA

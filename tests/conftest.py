@@ -11,13 +11,13 @@ import tempfile
 
 os.environ["MPLBACKEND"] = "Agg"  # before anything imports pyplot
 
-# Tests compile thousands of programs and run most of them once: what XLA saves by optimising them it never earns back. Notebooks and
-# other processes that the tests start inherit this environment and share one folder of programs that took long to compile, which goes with the run.
+# Tests compile thousands of programs and run most of them once: what XLA saves by optimising them it never earns back. All workers, notebooks
+# and other processes that the tests start inherit this environment and share one folder of compiled programs, which goes with the run.
 QUICK = ("--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", "--xla_cpu_use_fusion_emitters=false",
          "--xla_cpu_parallel_codegen_split_count=1")
 if "QHN_TESTS" not in os.environ:
     os.environ |= {"QHN_TESTS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}  # a worker for each core: more threads only wait for each other
-    os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+    os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
     flags = " ".join([*QUICK, os.environ.get("XLA_FLAGS", "")])
     # XLA ends a process whose flags it does not know, as those of another version than today's may be.
     known = subprocess.run([sys.executable, "-c", "from jaxlib import xla_client; xla_client.make_cpu_client()"], env=os.environ | {"XLA_FLAGS": flags}, capture_output=True)
@@ -31,7 +31,6 @@ import jax
 import psutil
 import pytest
 
-jax.config.update("jax_enable_compilation_cache", False)  # in the workers: four of ten small programs were found in the folder, and to look and to store took longer than to compile
 jax.config.update("jax_enable_x64", True)  # the oracles are compared to ten digits; notebooks run in processes of their own
 
 # The first example of a property compiles, so that a deadline would measure XLA; the same examples on every run keep a failure in reach.
@@ -61,7 +60,7 @@ jax.monitoring.register_event_duration_secs_listener(
 
 @pytest.fixture(autouse=True)
 def few_programs():
-    "A process that kept all programs would hold gigabytes at the end."
+    "A process that kept all programs would hold gigabytes at the end; those that are needed again lie in the folder."
     yield
     if len(programs) > 200 and this_process.memory_info().rss > 1.2 * 2**30:
         programs.clear()

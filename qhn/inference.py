@@ -21,7 +21,8 @@ from jax.experimental.multihost_utils import broadcast_one_to_all, process_allga
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, get_abstract_mesh
 from tqdm import tqdm
 from .bits import check_integer, check_memory, check_weights
-from .born import _check_split, _memories, abilities, cost_of
+from .engine import _check_split, _memories
+from .born import abilities, cost_of
 from .elbo import BernoulliPrior, KL, at_step
 from .ansatz import check_key
 from .gradients import Exact, ParameterShift, ScoreFunction, SPSA, Target, _shard, as_target, choose_estimator, exact_bytes

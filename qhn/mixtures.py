@@ -13,7 +13,8 @@ import jax, jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from .bits import check_integer, check_memory
 from .ansatz import check_key, check_params
-from .born import BornMachine, _Derived, _chi, cores, cost_of, gradient_bytes
+from .engine import _chi, cores
+from .born import BornMachine, _Derived, cost_of, gradient_bytes
 
 # %% ../nbs/07c_mixtures.ipynb #6d2c5c31
 def _tables_of_products(p):

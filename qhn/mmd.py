@@ -16,7 +16,8 @@ import numpy as np
 from jax import Array
 from .bits import as_float, check_memory, check_weights, index_from_weights, outer_product, walsh_hadamard
 from .ansatz import Ansatz, check_params
-from .born import BornMachine, _einsum, _matmul, by_pairs, contract_pairs, pair_cores, pair_engine, probs, real_matrices
+from .engine import _einsum, _matmul, by_pairs, contract_pairs, pair_cores, pair_engine, probs, real_matrices
+from .born import BornMachine
 from .elbo import BernoulliPrior, Loss, NoDivergence, Schedule, at_step, check_weight, mean_credits
 
 # %% ../nbs/05_mmd.ipynb #a95c57de

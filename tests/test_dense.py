@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qhn import born
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, staircase
-from qhn.born import probs, statevector
+from qhn.engine import probs, statevector
 
 far = Ansatz(6, (Rotation("RY"), Entangler("CNOT", ((5, 0), (1, 3), (0, 4))), Rotation("RX"), Entangler("CZ", ((0, 4), (2, 0), (5, 3))),
                  Rotation("RZ"), Entangler("CNOT", ((2, 5), (5, 1))), Rotation("RX")))
@@ -86,7 +86,7 @@ def on_eight_devices(script):
         import jax, jax.numpy as jnp, numpy as np
         jax.config.update("jax_enable_x64", True)
         from qhn.ansatz import *
-        from qhn.born import *
+        from qhn.engine import *
         from jax.sharding import AxisType
         def mesh(size, kind=AxisType.Auto): return jax.make_mesh((size,), ("amplitudes",), axis_types=(kind,), devices=jax.devices()[:size])
     """

@@ -9,8 +9,8 @@ __all__ = ['BornMachine']
 from dataclasses import dataclass
 import jax.numpy as jnp
 from .ansatz import Ansatz
-from .base import ClosedMMD, LogProb, Samples, Shiftable, Table, Words
-from .engine import (_chi, _engine, engine_cost, entropy_estimate, log_prob, means, pair_engine, pair_means,
+from .base import ClosedMMD, Independent, LogProb, Samples, Shiftable, Table, Words
+from .engine import (_chi, _engine, cores, engine_cost, entropy_estimate, log_prob, means, pair_engine, pair_means,
                         parities, probs, sample, sample_and_log_prob)
 from .mmd import _mmd2_circuit, mmd2
 from .prior import BernoulliPrior
@@ -24,12 +24,17 @@ def _circuit_cost(ansatz, engine, question):
 
 # %% ../nbs/born.ipynb #3066eb27
 @dataclass(frozen=True)
-class BornMachine(Samples, LogProb, Table, Words, ClosedMMD, Shiftable):
+class BornMachine(Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable):
     "The distribution of a simulated circuit."
     ansatz: Ansatz               # the circuit
     engine: str | None = None    # None chooses by cost
 
     def __post_init__(self): _engine(self.ansatz, self.engine)
+
+    @property
+    def capabilities(self) -> frozenset[type]:
+        "All but `Remote`; `Independent` only of a circuit without entanglement."
+        return super().capabilities - (frozenset() if _chi(self.ansatz) == 1 else {Independent})
 
     @property
     def n_qubits(self) -> int:
@@ -46,6 +51,11 @@ class BornMachine(Samples, LogProb, Table, Words, ClosedMMD, Shiftable):
         "Frequencies of each flat angle."
         return self.ansatz.frequencies
 
+    @property
+    def divides_amplitudes(self) -> bool:
+        "Whether it has a state vector that a mesh can divide."
+        return self.engine == "dense"
+
     def _init(self, key, noise): return self.ansatz.init(key, noise)
     def _probs(self, params): return probs(self.ansatz, params, self.engine)
     def _log_prob(self, params, weights): return log_prob(self.ansatz, params, weights, self.engine)
@@ -57,6 +67,7 @@ class BornMachine(Samples, LogProb, Table, Words, ClosedMMD, Shiftable):
     def _words(self, params, sets, key, n_strings):
         values = parities(self.ansatz, params, sets, self.engine)
         return values, jnp.zeros_like(values)
+    def _coins(self, params): return jnp.abs(cores(self.ansatz, params)[:, 0, 0])**2
     def _means(self, params): return means(self.ansatz, params, self.engine)
     def _pair_means(self, params): return pair_means(self.ansatz, params, self.engine)
     def _mmd2(self, params, means, word_probs):

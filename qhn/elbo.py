@@ -141,6 +141,7 @@ class Divergence:
     "An objective: the expected cost plus a weight times a divergence. One of its own writes `of_table`, or `of_samples` and `witness`."
     needs = Samples         # what sampled training asks of a distribution
     closed_needs = None     # what the closed share asks of it
+    needs_density = False   # whether it asks the prior for its density
     weight = 1.0            # ≥ 0, or an optax schedule
 
     def of_table(
@@ -265,7 +266,7 @@ class NoDivergence(Divergence):
 class KL(Divergence):
     "Free energy: expected cost plus `weight` × KL(q ‖ prior); weight 1 is the negative ELBO. `ValueError`: a negative weight."
     weight: float | Schedule = 1.0    # β ≥ 0, or an optax schedule of it
-    needs, closed_needs = LogProb, Words
+    needs, closed_needs, needs_density = LogProb, Words, True
 
     def __post_init__(self): check_weight("weight", self.weight)
     def of_table(self, q, prior, costs, step=0): return prior_divergence(q, prior)

@@ -34,14 +34,16 @@ from .binn import BiNN, CostTable, _log_likelihood, _log_probs, _table
 from .born import BornMachine
 from .datasets import Dataset, load_dataset
 from .divergences import Renyi
-from .elbo import BernoulliPrior, KL, NoDivergence, _hidden_units, exact_posterior, posterior_divergence, total_variation
+from .elbo import BernoulliPrior, KL, NoDivergence, exact_posterior, posterior_divergence
+from .bits import total_variation
 from .gradients import Exact, Target
 from .inference import state_from, step
 from .jobs import fingerprint, whole_file
 from .mixtures import Mixture
 from .mmd import MMD
 from .posterior import _mixture, _votes, accuracy, expected_calibration_error, log_loss, success_probability
-from .symmetry import Symmetrised, _orbits
+from .symmetrised import Symmetrised
+from .symmetry import Symmetry
 
 # %% ../nbs/12a_study.ipynb #76f3f420
 @dataclass(frozen=True)
@@ -142,8 +144,9 @@ class Scaled:
 def _predictive(model, q, x):
     "Copies of a network predict alike, so one of each orbit is asked."
     answers = _two_classes if model.layer_sizes[-1] == 1 else _votes
-    if _hidden_units(model.binn):
-        moves, orbit = _orbits(model.binn)
+    symmetry = Symmetry(model.binn)
+    if symmetry.n_moves > 1:
+        moves, orbit = symmetry.orbits()
         mass = q[:, moves].mean(1) * np.bincount(orbit)
         return jnp.tensordot(mass, answers(model, weights_from_index(moves[0], model.n_weights, x.dtype), x), 1)
     return _mixture(answers, model, q, x)

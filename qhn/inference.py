@@ -22,7 +22,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import Mesh, PartitionSpec, get_abstract_mesh
 from tqdm import tqdm
 from .ansatz import check_key
-from .base import Distribution, Remote, Samples
+from .base import Distribution, Remote
 from .bits import check_integer, check_memory, check_weights
 from .elbo import KL, Divergence, at_step
 from .gradients import (Estimator, Exact, ParameterShift, Problem, ScoreFunction, SPSA, as_target, choose_estimator,

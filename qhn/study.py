@@ -12,37 +12,49 @@ __all__ = ['TASKS', 'RANGES', 'WORDS', 'CIRCUITS', 'LINE_SEARCH_STEPS', 'METHODS
            'GradientStudy', 'gradient_study', 'run_apart', 'summary', 'tuning', 'study_claims']
 
 # %% ../nbs/12a_study.ipynb #4362ac7d
-import csv, dis, json, os, signal, site, sys
+import csv
+import dis
+import json
+import os
+import signal
+import site
+import sys
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
+from jax import Array
 from multiprocessing import active_children, get_context, parent_process
 from operator import attrgetter
 from pathlib import Path
 from threading import Thread
+from tqdm import tqdm
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
-import jax, jax.numpy as jnp, numpy as np, optax
-from jax import Array
-from tqdm import tqdm
-from .bits import check_integer, weights_from_index
 from .ansatz import brickwork, hardware_efficient, product, staircase
 from .baselines import bayes_binn, gibbs, simulated_annealing
 from .binn import BiNN, CostTable, _log_likelihood, _log_probs, _table
+from .bits import check_integer, weights_from_index
 from .born import BornMachine
 from .datasets import Dataset, load_dataset
 from .divergences import Renyi
-from .prior import BernoulliPrior
-from .elbo import KL, NoDivergence, _hidden_units, exact_posterior, posterior_divergence, total_variation
+from .elbo import KL, NoDivergence, exact_posterior, posterior_divergence
+from .bits import total_variation
 from .gradients import Exact, Target
 from .inference import state_from, step
 from .jobs import fingerprint, whole_file
 from .mixtures import Mixture
 from .mmd import MMD
-from .posterior import _mixture, _votes, accuracy, expected_calibration_error, log_loss, success_probability
-from .symmetry import Symmetrised, _orbits
+from .posterior import (_mixture, _votes, accuracy, expected_calibration_error, log_loss,
+                           success_probability)
+from .prior import BernoulliPrior
+from .symmetrised import Symmetrised
+from .symmetry import Symmetry
 
 # %% ../nbs/12a_study.ipynb #76f3f420
 @dataclass(frozen=True)
@@ -143,8 +155,9 @@ class Scaled:
 def _predictive(model, q, x):
     "Copies of a network predict alike, so one of each orbit is asked."
     answers = _two_classes if model.layer_sizes[-1] == 1 else _votes
-    if _hidden_units(model.binn):
-        moves, orbit = _orbits(model.binn)
+    symmetry = Symmetry(model.binn)
+    if symmetry.n_moves > 1:
+        moves, orbit = symmetry.orbits()
         mass = q[:, moves].mean(1) * np.bincount(orbit)
         return jnp.tensordot(mass, answers(model, weights_from_index(moves[0], model.n_weights, x.dtype), x), 1)
     return _mixture(answers, model, q, x)

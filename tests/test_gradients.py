@@ -24,7 +24,7 @@ from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target,
 from qhn.inference import fit, init, step
 from qhn.mixtures import Mixture
 from qhn.mmd import MMD
-from qhn.symmetry import Symmetrised
+from qhn.symmetrised import Symmetrised
 
 KEY = jax.random.key(0)
 SAMPLED = (ScoreFunction(4), ParameterShift(4), SPSA(4))

@@ -14,7 +14,7 @@ from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction
 from qhn.inference import fit
 from qhn.mixtures import Mixture
 from qhn.mmd import MMD
-from qhn.symmetry import Symmetrised
+from qhn.symmetrised import Symmetrised
 
 CIRCUITS = {"product": product(5), "one wire": product(1), "all turns": Ansatz(5, (Rotation("RX"), Rotation("RZ"), Rotation("RY"))),
             "staircase": staircase(5, 2), "bricks": brickwork(5, 2)}

@@ -33,7 +33,7 @@ from qhn.restarts import read_costs, restarts, shares
 from qhn.study import (_shares, GradientStudy, METHODS, METHODS_THREE, METHODS_TWO, RANGES, ROUNDS, ROUND_TWO, TASKS, Baseline, Enumerated, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
                        compare_methods, cooling, distributions, gradient_variance, holm, measure_runs, network, paired, read_splits, run_apart, run_study,
                        split, split_means, study_claims, trials, vanishing, write_splits)
-from qhn.symmetry import Symmetrised
+from qhn.symmetrised import Symmetrised
 
 SMALL = Task("small", "moons", 20, (1,), (("label_noise", 0.1),))
 TINY = Protocol((SMALL,), METHODS[:1] + METHODS[3:5], n_splits=3, n_inits=2, n_steps=20, n_trials=2, n_tuning_splits=2)

@@ -59,7 +59,8 @@ def summary(args):
     "Copies, functions and correlations of the same posterior."
     from qhn.binn import BiNN, log_likelihood_table
     from qhn.prior import BernoulliPrior
-    from qhn.elbo import exact_posterior, symmetry_summary
+    from qhn.elbo import exact_posterior
+    from qhn.symmetry import symmetry_summary
 
     binn, rng = BiNN((4, 3, 1)), np.random.default_rng(0)
     x = rng.normal(size=(args.points, 4))

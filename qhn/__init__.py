@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/face.ipynb #6e9ac350
+# %% ../nbs/face.ipynb #335037fb
 import inspect, linecache, re, sys
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-# %% ../nbs/face.ipynb #66983ca1
+# %% ../nbs/face.ipynb #0cba688c
 _NAMES = {
     "bits": "all_weights walsh_hadamard",
     "datasets": "load_dataset",
@@ -34,7 +34,7 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = list(_HOMES)
 
-# %% ../nbs/face.ipynb #5308028f
+# %% ../nbs/face.ipynb #e41c9dce
 if TYPE_CHECKING:
     from qhn.bits import all_weights as all_weights, walsh_hadamard as walsh_hadamard
     from qhn.datasets import load_dataset as load_dataset
@@ -61,10 +61,10 @@ if TYPE_CHECKING:
     from qhn.baselines import Bernoulli as Bernoulli
     from qhn.plots import sorted_posterior as sorted_posterior
 
-# %% ../nbs/face.ipynb #d7622dd7
+# %% ../nbs/face.ipynb #37039dbf
 __version__ = "0.0.1"
 
-# %% ../nbs/face.ipynb #335a738c
+# %% ../nbs/face.ipynb #acded2d5
 def _source(obj):
     "The lines of a module from the definition of a function or a class on; none where there is no source."
     inner = inspect.unwrap(obj)
@@ -75,7 +75,7 @@ def _source(obj):
     first = next((i for i in range(before, len(lines)) if opening.match(lines[i])), len(lines))
     return lines[first:]
 
-# %% ../nbs/face.ipynb #69d92cd8
+# %% ../nbs/face.ipynb #ee775151
 def _heading(obj):
     "The lines of source that name the arguments of a function, or the fields of a class."
     lines, is_class = _source(obj), isinstance(obj, type)
@@ -85,7 +85,7 @@ def _heading(obj):
     last = next((i for i in range(1, len(lines)) if end.match(lines[i])), len(lines))
     return lines[1:last] if is_class else lines[:last + 1]
 
-# %% ../nbs/face.ipynb #7ff7ec63
+# %% ../nbs/face.ipynb #b630c609
 def _lines(obj):
     "The lines that say what a function takes, or what makes an object of a class."
     if not isinstance(obj, type): return _heading(obj)
@@ -102,10 +102,10 @@ def _comments(obj):
         match = commented.match(line)
         if not match: continue
         argument = re.match(r"\s+\*{0,2}(\w+)\s*[:=,]", match[1])
-        found[argument[1] if argument else "return"] = match[2]
+        found[argument[1] if argument else "return"] = match[2].removeprefix("-> ")
     return found
 
-# %% ../nbs/face.ipynb #82b398bd
+# %% ../nbs/face.ipynb #ac403994
 def _describe(obj):
     "Append to a docstring what comments say of arguments and result."
     text = inspect.cleandoc(obj.__doc__)
@@ -125,7 +125,7 @@ def _described(obj):
             if inspect.isroutine(member) and member.__doc__ and member.__module__ == base.__module__: _describe(member)
     return obj
 
-# %% ../nbs/face.ipynb #a093b945
+# %% ../nbs/face.ipynb #71e358e7
 def _unknown(name):
     "What to say of a name that is none of ours."
     if name.isidentifier() and find_spec(f"qhn.{name}"): return f"qhn.{name} is a module: import it by `import qhn.{name}`"
@@ -133,7 +133,7 @@ def _unknown(name):
     nearest = [folded[found] for found in get_close_matches(name.lower(), folded, cutoff=0.5)]
     return f"module 'qhn' has no attribute {name!r}; " + (f"nearest: {', '.join(nearest)}" if nearest else "dir(qhn) lists what it has")
 
-# %% ../nbs/face.ipynb #9ef10f45
+# %% ../nbs/face.ipynb #0477bf2b
 def _public(name):
     "A public name, imported on first use."
     if name not in _HOMES: raise AttributeError(_unknown(name))

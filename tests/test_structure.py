@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COUNT = runpy.run_path(str(ROOT / "tests" / "structure" / "count.py"))
+COUNT, RENAMED = (runpy.run_path(str(ROOT / "tests" / "structure" / name)) for name in ("count.py", "renamed.py"))
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +82,13 @@ def test_figures_of_a_small_package(tmp_path):
     assert found["public functions that raise and do not say so"].where == ["part.small.silent"]
     assert found["public members without a docstring"].where == ["part.small.Own.bare"]
     assert found["names that the home page imports"].where == ["says", "silent"] and found["modules that it imports"].where == ["qhn", "qhn.part.small"]
+
+
+def test_what_was_renamed():
+    "A class that moved, an argument and a method with another name, a function that is gone with its arguments, and one that stays."
+    def module(name, text): return Path("qhn") / f"{name}.py", f"__all__ = {[word for word in ('Own', 'lost', 'kept', 'fresh') if word in text]}\n{text}"
+    before = [module("old", "class Own:\n    size: int\n    def first(self, a): pass\ndef lost(x): pass"), module("same", "def kept(data, *, key): pass")]
+    after = [module("part/young", "class Own:\n    size: int\n    def second(self, a): pass\ndef fresh(x): pass"), module("same", "def kept(problem, *, key): pass")]
+    moved, gone, new = RENAMED["changes"](RENAMED["public"](before), RENAMED["public"](after))
+    assert moved == [("Own", ["qhn.old"], ["qhn.part.young"])]
+    assert gone == ["Own.first", "kept(data)", "lost"] and new == ["Own.second", "fresh", "kept(problem)"]

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../nbs/face.ipynb #335037fb
-import inspect, linecache, re, sys
+import inspect, linecache, re, sys, textwrap
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -106,15 +106,17 @@ def _comments(obj):
     return found
 
 # %% ../nbs/face.ipynb #ac403994
+def _wrapped(text): return textwrap.fill(text, 79, initial_indent=4 * " ", subsequent_indent=8 * " ")
+
 def _describe(obj):
     "Append to a docstring what comments say of arguments and result."
     text = inspect.cleandoc(obj.__doc__)
-    if "\n\nArguments:\n" in text or "\n\nReturns:\n" in text: return
+    if re.search("^(Arguments|Returns):$", text, re.M): return
     comments = _comments(obj)
     result = comments.pop("return", None)
-    arguments = [f"    {name}: {comment}" for name, comment in comments.items()]
-    if arguments: text += "\n\nArguments:\n" + "\n".join(arguments)
-    if result: text += f"\n\nReturns:\n    {result}"
+    if comments: text += "\n\nArguments:"
+    for name, comment in comments.items(): text += "\n" + _wrapped(f"{name}: {comment}")
+    if result: text += "\n\nReturns:\n" + _wrapped(result)
     obj.__doc__ = text
 
 def _described(obj):

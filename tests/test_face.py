@@ -121,6 +121,9 @@ def written(obj):
     return {name: comments[part.end_lineno] for name, part in places.items() if part.end_lineno in comments}
 
 
+def unwrapped(text): return text.replace("\n        ", " ") + "\n"
+
+
 def parts(name):
     "What a public name stands for: a function, or a class that is made from its fields or by its `__init__`, and its methods."
     obj = getattr(qhn, name)
@@ -135,11 +138,11 @@ def test_help_tells_what_comments_say(name):
     "Each comment of an argument is in the docstring, after its argument, and once; so is that of a result."
     for obj, source in parts(name).items():
         for argument, comment in written(source).items():
-            assert obj.__doc__.count(f"\n    {argument}: {comment}") == 1, (obj, argument)
+            assert unwrapped(obj.__doc__).count(f"\n    {argument}: {comment}\n") == 1, (obj, argument)
         node = ast.parse(dedent(inspect.getsource(inspect.unwrap(source)))).body[0]
         if isinstance(node, ast.FunctionDef) and obj is source and node.returns:
             line = inspect.getsource(inspect.unwrap(source)).splitlines()[node.returns.end_lineno - 1]
-            if "# " in line: assert obj.__doc__.endswith(f"\n\nReturns:\n    {line.rpartition('# ')[2].removeprefix('-> ')}")
+            if "# " in line: assert unwrapped(obj.__doc__).endswith(f"\n\nReturns:\n    {line.rpartition('# ')[2].removeprefix('-> ')}\n")
 
 
 def test_help_in_a_terminal():
@@ -149,6 +152,12 @@ def test_help_in_a_terminal():
     for text, argument in zip(shown, asked.values()): assert re.search(rf"Arguments:\n(.*\n)*?[ |]+{argument}: \S", text)
 
 
+@names
+def test_help_fits_a_terminal(name):
+    "What is appended is wrapped."
+    for obj in parts(name): assert all(len(line) < 80 for line in (obj.__doc__ or "").partition("Arguments:")[2].splitlines())
+
+
 def test_describing_is_cheap():
     "Under a millisecond for a name, once its module's lines are read; best of three."
     def took(obj):
@@ -156,6 +165,11 @@ def test_describing_is_cheap():
         qhn._comments(obj)
         return time.perf_counter() - start
     for name in qhn.__all__: assert min(took(getattr(qhn, name)) for _ in range(3)) < 1e-3, name
+
+
+def test_described_once():
+    before = qhn.fit.__doc__
+    assert qhn._described(qhn.fit).__doc__ is before and before.count("Arguments:") == 1
 
 
 def test_without_sources(monkeypatch):

@@ -143,6 +143,7 @@ def _public(name):
     globals()[name] = _described(found)
     return found
 
-if not TYPE_CHECKING: __getattr__ = _public
+def _names(): return [*_HOMES, "__version__"]
 
-def __dir__(): return [*_HOMES, "__version__"]
+__dir__ = _names
+if not TYPE_CHECKING: __getattr__ = _public

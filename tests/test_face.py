@@ -84,9 +84,9 @@ print("jax" in sys.modules)
 
 
 def test_import_is_fast():
-    "Best of five, less what the interpreter itself takes: some ten milliseconds; one hundred, where a machine is busy."
-    code = "import time; start = time.perf_counter(); import qhn; print(time.perf_counter() - start)"
-    assert min(float(run(code)) for _ in range(5)) < 0.1
+    "Of a processor, the best of three: JAX alone takes half a second."
+    code = "import time; start = time.process_time(); import qhn; print(time.process_time() - start)"
+    assert min(float(run(code)) for _ in range(3)) < 0.1
 
 
 def test_all_names_at_once():
@@ -159,11 +159,11 @@ def test_help_fits_a_terminal(name):
 
 
 def test_describing_is_cheap():
-    "Under a millisecond for a name, once its module's lines are read; best of three."
+    "Under a millisecond of a processor for a name, once its module's lines are read; best of three."
     def took(obj):
-        start = time.perf_counter()
+        start = time.process_time()
         qhn._comments(obj)
-        return time.perf_counter() - start
+        return time.process_time() - start
     for name in qhn.__all__: assert min(took(getattr(qhn, name)) for _ in range(3)) < 1e-3, name
 
 

@@ -37,7 +37,7 @@ def test_cells_that_do_nothing_do_not_count(source): assert cell(source) is None
 
 MODULE = '''
 from .bits import _private, public
-from qhn.born import _other as other
+from ..bits import _other as other
 
 def _check_shape(x):
     if x: raise ValueError(f"shape, got {x=}")

@@ -19,7 +19,7 @@ from .born import BornMachine
 from .datasets import Dataset
 from .elbo import BernoulliPrior, KL, NoDivergence, exact_posterior, log_evidence, prior_divergence
 from .inference import fit
-from .jobs import whole_file
+from .journal import whole_file
 from .mmd import MMD
 from .posterior import accuracy, log_loss, posterior_predictive, success_probability
 

@@ -37,7 +37,7 @@ from .divergences import Renyi
 from .elbo import BernoulliPrior, KL, NoDivergence, _hidden_units, exact_posterior, posterior_divergence, total_variation
 from .gradients import Exact, Target
 from .inference import state_from, step
-from .jobs import fingerprint, whole_file
+from .journal import fingerprint, whole_file
 from .mixtures import Mixture
 from .mmd import MMD
 from .posterior import _mixture, _votes, accuracy, expected_calibration_error, log_loss, success_probability

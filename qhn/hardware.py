@@ -30,7 +30,8 @@ from .datasets import load_dataset
 from .elbo import NoDivergence
 from .gradients import SPSA
 from .inference import StopTraining, fit
-from .jobs import Budget, BudgetSpent, JobError, Journal, Status, fetch, read_journal, run_job, whole_file
+from .jobs import Budget, BudgetSpent, JobError, Status, fetch, run_job
+from .journal import Journal, read_journal, whole_file
 from .mmd import MMD
 from .posterior import accuracy, log_loss
 

@@ -47,7 +47,7 @@ from .elbo import KL, NoDivergence, exact_posterior, posterior_divergence
 from .bits import total_variation
 from .gradients import Exact, Target
 from .inference import state_from, step
-from .jobs import fingerprint, whole_file
+from .journal import fingerprint, whole_file
 from .mixtures import Mixture
 from .mmd import MMD
 from .posterior import (_mixture, _votes, accuracy, expected_calibration_error, log_loss,

@@ -36,7 +36,8 @@ from qhn.prior import BernoulliPrior
 from qhn.gradients import SPSA, Exact, ParameterShift, as_target
 from qhn.hardware import HardwareSampler, RuntimeService, compile_circuit, noise_model, open_backend, qiskit_circuit, qpu_seconds, used_part
 from qhn.inference import StopTraining, fit
-from qhn.jobs import JobCancelled, JobError, JobFailed, JobTimeout, QueueTooLong, Status, read_journal
+from qhn.jobs import JobCancelled, JobError, JobFailed, JobTimeout, QueueTooLong, Status
+from qhn.journal import read_journal
 from qhn.mmd import MMD
 
 ONES = np.array([0.05, 0.25, 0.45, 0.65, 0.9])                     # a different P(1) on every wire

@@ -55,9 +55,10 @@ def imported(path):
 
 
 def reading_order():
-    "Module name -> its place, from the notebooks' file names."
-    sources = sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
-    exports = [re.search(r"#\|\s*default_exp\s+(\w+)", p.read_text()) for p in sources]
+    "Module name -> its place in the sidebar."
+    contents = yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]
+    pages = [page for entry in contents for page in (entry["contents"] if isinstance(entry, dict) else [entry])]
+    exports = [re.search(r"#\|\s*default_exp\s+(\w+)", (ROOT / "nbs" / page).read_text()) for page in pages]
     return {m[1]: i for i, m in enumerate(exports) if m}
 
 

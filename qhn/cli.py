@@ -146,7 +146,7 @@ def hardware_run_command(
 ) -> None:
     "Begin a run, or go on with the same one."
     with _friendly_errors():
-        from qhn.hardware import Plan
+        from qhn.run import Plan
         plan = Plan(backend=backend, dataset=dataset, n_train=n_train, hidden=_items("hidden", hidden, int), layers=layers, mle=mle, final_shots=final_shots,
                     readout=readout, layout=_items("layout", layout, int) or None, options=_options(options, dynamical_decoupling, twirling), steps=steps, shots=shots, seed=seed)
         _carry_out(plan, out, max_qpu_seconds)
@@ -165,21 +165,21 @@ def _options(text, dynamical_decoupling, twirling):
 def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None) -> None:
     "Go on with a run, after a crash or with a larger budget; what is paid is not paid again."
     with _friendly_errors():
-        from qhn.hardware import stored_plan
+        from qhn.run import stored_plan
         _carry_out(stored_plan(folder), folder, max_qpu_seconds)
 
 @hardware_app.command("status")
 def hardware_status_command(folder: _Folder) -> None:
     "Jobs and QPU seconds of a run, also of one that is going on."
     with _friendly_errors():
-        from qhn.hardware import hardware_status
+        from qhn.run import hardware_status
         for name, value in hardware_status(folder).items(): print(f"{name:15} {value}")
 
 @hardware_app.command("fetch")
 def hardware_fetch_command(folder: _Folder) -> None:
     "Store the shots of jobs that the device has finished; submit nothing."
     with _friendly_errors():
-        from qhn.hardware import hardware_fetch
+        from qhn.run import hardware_fetch
         print(f"{len(hardware_fetch(folder))} jobs fetched")
 
 # %% ../nbs/13_cli.ipynb #c01b5eca
@@ -188,7 +188,7 @@ def _carry_out(plan, folder, max_qpu_seconds):
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    from qhn.hardware import hardware_run
+    from qhn.run import hardware_run
     report = hardware_run(plan, folder, max_qpu_seconds)
     table = Table("", "expected NLL", "test accuracy", "test log loss", title=f"{plan.dataset} on {plan.backend}", box=box.SIMPLE_HEAD)
     for stage, values in report.scores.items(): table.add_row(stage, *map(str, values))

@@ -42,22 +42,24 @@ if TYPE_CHECKING:
     from qhn.ansatz import (Ansatz as Ansatz, Entangler as Entangler, Rotation as Rotation,
                             brickwork as brickwork, hardware_efficient as hardware_efficient,
                             product as product, staircase as staircase)
-    from qhn.born import BornMachine as BornMachine, SampleOnly as SampleOnly
-    from qhn.elbo import (BernoulliPrior as BernoulliPrior, KL as KL, NoDivergence as NoDivergence,
-                          entropy as entropy, exact_posterior as exact_posterior,
+    from qhn.born import BornMachine as BornMachine
+    from qhn.base import SampleOnly as SampleOnly
+    from qhn.prior import BernoulliPrior as BernoulliPrior
+    from qhn.elbo import (KL as KL, NoDivergence as NoDivergence, exact_posterior as exact_posterior,
                           free_energy as free_energy, log_evidence as log_evidence)
+    from qhn.bits import entropy as entropy
     from qhn.mmd import MMD as MMD, kernel as kernel, mmd2 as mmd2, mmd2_from_samples as mmd2_from_samples
     from qhn.gradients import (Exact as Exact, ParameterShift as ParameterShift, SPSA as SPSA,
                                ScoreFunction as ScoreFunction)
     from qhn.inference import fit as fit
-    from qhn.symmetry import Symmetrised as Symmetrised
+    from qhn.symmetrised import Symmetrised as Symmetrised
     from qhn.divergences import Renyi as Renyi, Stein as Stein
     from qhn.mixtures import Mixture as Mixture
     from qhn.posterior import (accuracy as accuracy,
                                expected_calibration_error as expected_calibration_error,
                                log_loss as log_loss, posterior_predictive as posterior_predictive,
                                predictive_uncertainty as predictive_uncertainty)
-    from qhn.hardware import HardwareSampler as HardwareSampler
+    from qhn.sampler import HardwareSampler as HardwareSampler
     from qhn.baselines import Bernoulli as Bernoulli
     from qhn.plots import sorted_posterior as sorted_posterior
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh
-from .base import Distribution, LogProb, Remote, Shiftable, Table, Words
+from .base import Distribution, LogProb, Remote, Samples, Shiftable, Table, Words
 from .binn import BiNN, CostTable, log_likelihood_table
 from .bits import all_weights, as_array, check_integer, physical_memory
 from .elbo import KL, Divergence, Loss, NoDivergence, Schedule, answers, at_step, mean_credits
@@ -109,6 +109,9 @@ class Estimator:
         return f"{type(self).__name__}() asks an objective for {' and '.join(missing)}, which {name} does not have"
 
     def _lacks_capability(self, distribution, objective):
+        name = type(distribution).__name__
+        if not (distribution.can(Samples) or distribution.can(Remote)):
+            return f"{type(self).__name__}() needs samples, got {name}, which cannot be sampled"
         if objective.needs is LogProb: return _lacks_log_prob(distribution, type(objective).__name__)
 
     def check(
@@ -164,6 +167,7 @@ def _way_out(distribution, objective):
     def ways(objective): return [e for e in fitting(distribution, objective) if e not in too_large]
     if names := [type(e).__name__ + "()" for e in ways(objective)]: return "use " + " or ".join(names)
     names = [type(o).__name__ + "()" for o in (KL(), MMD(), NoDivergence()) if ways(o)]
+    if not names: return "use a distribution with Samples or Table"
     return "use " + " or ".join(names) + (", for which samples suffice" if "KL()" not in names else "")
 
 # %% ../nbs/06_gradients.ipynb #11eeb7b8
@@ -214,7 +218,7 @@ class ScoreFunction(Estimator):
         if self.batch_size is not None: check_integer("batch_size", self.batch_size, 2)
 
     def _lacks_capability(self, distribution, objective):
-        return _lacks_log_prob(distribution, "ScoreFunction()")
+        return _lacks_log_prob(distribution, "ScoreFunction()") or super()._lacks_capability(distribution, objective)
 
     def check(self, problem):
         "Raise a `TypeError` unless all go together."
@@ -338,12 +342,14 @@ def shift_terms(
     return [(a / base, (-1)**k * base / (4 * order * math.sin(x / 2)**2)) for k, (x, a) in enumerate(zip(positions, around))]
 
 # %% ../nbs/06_gradients.ipynb #ecb90237
-@lru_cache
 def shift_rule(
     distribution: Distribution,    # one with `Shiftable`
 ) -> ShiftRule:
     "The settings of a gradient; of all angles, two each, if none can be seen."
-    frequencies = distribution.frequencies
+    return _rule(distribution.frequencies)
+
+@lru_cache
+def _rule(frequencies):
     if not any(frequencies): frequencies = ((1.,),) * len(frequencies)
     terms = [(k, angle, *term) for angle, f in enumerate(frequencies) if f for k, term in enumerate(shift_terms(f))]
     terms.sort(key=itemgetter(0, 1))

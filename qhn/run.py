@@ -22,7 +22,8 @@ from .datasets import Dataset, load_dataset
 from .elbo import NoDivergence
 from .gradients import SPSA
 from .inference import StopTraining, fit
-from .jobs import fetch, read_journal, whole_file
+from .jobs import fetch
+from .journal import read_journal, whole_file
 from .mmd import MMD
 from .readout import Score, score
 from .sampler import HardwareSampler, RuntimeService

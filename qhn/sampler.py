@@ -18,10 +18,12 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
 
+from .base import Remote, Samples, Shiftable
 from .bits import check_integer
 from .ansatz import Ansatz, check_params
 from .inference import StopTraining
-from .jobs import Budget, BudgetSpent, JobError, Journal, Service, Status, read_journal, run_job
+from .jobs import Budget, BudgetSpent, JobError, Service, Status, run_job
+from .journal import Journal, read_journal
 from .backends import (Compiled, aer_simulator, ask_ibm, compile_circuit, is_aer, is_pennylane, open_backend,
                           used_part)
 
@@ -272,7 +274,7 @@ def _job_seed(seed, number): return int(np.random.SeedSequence([seed, number]).g
 def _key_seed(key): return int(jax.random.bits(key)) >> 1
 
 # %% ../nbs/sampler.ipynb #79733012
-class JobSampler:
+class JobSampler(Samples, Shiftable, Remote):
     "Samples of a measured circuit, as jobs of a service: an implicit distribution, which `fit` trains on the host."
     def __init__(
         self,
@@ -299,19 +301,22 @@ class JobSampler:
     def frequencies(self) -> tuple:
         "Of each row of angles, as the shift rule needs them."
         return self.ansatz.frequencies
-    def init(self, key: Array, noise: float | None = None) -> Array:
-        "Starting angles, as those of the ansatz."
-        return self.ansatz.init(key, noise)
 
-    def sample(self, params: Array, key: Array, n_samples: int) -> Array:
-        "Weights (n_samples, n) at one set of angles; on a simulator the key decides them. Errors as in `sample_batch`."
-        angles = check_params(self.ansatz, params)
-        return jnp.asarray(self._weights("ansatz", [angles], n_samples, _key_seed(key))[0])
+    def _init(self, key, noise): return self.ansatz.init(key, noise)
+
+    def _sample(self, params, key, n_samples):
+        "On a simulator the key decides them."
+        return jnp.asarray(self._weights("ansatz", [params], n_samples, _key_seed(key))[0])
+
     def sample_batch(self, params: ArrayLike, n_samples: int | None = None) -> np.ndarray:
         """Weights (B, n_samples, n) at many sets of angles (B, *param_shape), in one job.
 
         `ValueError`: no such angles. `StopTraining`: the budget is spent. `JobError`: a job that failed for good."""
-        return self._weights("ansatz", _checked_batch(self.ansatz, params), n_samples)
+        params = _checked_batch(self.ansatz, params)
+        return super().sample_batch(params, self.shots if n_samples is None else n_samples)
+
+    def _sample_batch(self, params, n_samples): return self._weights("ansatz", params, n_samples)
+
     def calibrate(self, shots: int | None = None) -> np.ndarray:
         "How often each wire, prepared in |0⟩ and in |1⟩, is read wrongly, (n, 2); one job of two circuits."
         zeros, ones = self._weights("calibration", [], shots)

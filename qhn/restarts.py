@@ -15,7 +15,7 @@ from jax import Array
 from .ansatz import brickwork
 from .binn import CostTable
 from .born import BornMachine
-from .study import lbfgs
+from .methods import lbfgs
 
 # %% ../nbs/12b_restarts.ipynb #0b1b3caf
 def _number(path, line, text):

@@ -15,7 +15,7 @@ from qhn import gradients
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
 from qhn.binn import BiNN, CostTable
 from qhn.born import BornMachine, SampleOnly, abilities, cost_of, gradient_bytes
-from qhn.baselines import Bernoulli, Ensemble
+from qhn.variational import Bernoulli, Ensemble
 from qhn.divergences import Renyi, Stein
 from qhn.elbo import KL, BernoulliPrior, Loss, NoDivergence
 from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target, choose_estimator, exact_bytes, tabulate

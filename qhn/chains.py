@@ -17,7 +17,8 @@ from tqdm import tqdm
 from .bits import check_integer, check_memory, weights_from_index
 from .elbo import BernoulliPrior, KL
 from .gradients import _check_differentiable, _model
-from .inference import DEFAULT_OPTIMIZER, TrainState, TrainingDiverged, _check_kinds, _checked_key, _checked_target, _chunks, _recorded
+from .inference import DEFAULT_OPTIMIZER, TrainState, TrainingDiverged
+from .inference import _check_kinds, _checked_key, _checked_target, _chunks, _recorded
 from .variational import BaselineResult, Ensemble, check_positive, model_of, signs_of
 
 # %% ../nbs/chains.ipynb #0111fa3b
@@ -217,7 +218,7 @@ def _sampler(kernel, temperature, model, data, prior, plan):
 
 # %% ../nbs/chains.ipynb #7f57eea8
 def gibbs(
-    model: Any,                          # BiNN, (2**n,) costs in nats, or what has `n_weights` and `log_likelihood`
+    model: Any,                          # BiNN, (2**n,) costs in nats, or what has `log_likelihood`
     data: tuple | None = None,           # (x, y) for a BiNN
     prior: BernoulliPrior = BernoulliPrior(),
     *,
@@ -276,7 +277,7 @@ class LocallyBalanced(Kernel):
 
 # %% ../nbs/chains.ipynb #debc627a
 def locally_balanced(
-    model: Any,                          # BiNN, (2**n,) costs in nats, or what has `n_weights` and `log_likelihood`
+    model: Any,                          # BiNN, (2**n,) costs in nats, or what has `log_likelihood`
     data: tuple | None = None,           # (x, y) for a BiNN
     prior: BernoulliPrior = BernoulliPrior(),
     *,
@@ -325,7 +326,7 @@ def _hottest(target, prior, key):
 
 # %% ../nbs/chains.ipynb #3a1a5080
 def simulated_annealing(
-    model: Any,                          # BiNN, (2**n,) costs in nats, or what has `n_weights` and `log_likelihood`
+    model: Any,                          # BiNN, (2**n,) costs in nats, or what has `log_likelihood`
     data: tuple | None = None,           # (x, y) for a BiNN
     prior: BernoulliPrior = BernoulliPrior(),
     *,
@@ -372,7 +373,7 @@ def _repeated(result, n_seeds):
 
 # %% ../nbs/chains.ipynb #233e020c
 def exhaustive_search(
-    model: Any,                          # BiNN, (2**n,) costs in nats, or what has `n_weights` and `log_likelihood`
+    model: Any,                          # BiNN, (2**n,) costs in nats, or what has `log_likelihood`
     data: tuple | None = None,           # (x, y) for a BiNN
     prior: BernoulliPrior = BernoulliPrior(),
     *,

@@ -6,10 +6,11 @@
 __all__ = ['TASKS', 'METHODS', 'ROUND_ONE', 'BASELINE', 'CHALLENGERS', 'METHODS_TWO', 'ROUND_TWO', 'METHODS_THREE', 'ROUND_THREE',
            'ROUNDS', 'QUICK_ROUNDS', 'claims_figure', 'study_claims']
 
-# %% ../nbs/experiments/claims.ipynb #872cb6ec
+# %% ../nbs/experiments/claims.ipynb #0a11988e
 import csv
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 import jax
@@ -17,16 +18,17 @@ from .chains import gibbs, simulated_annealing
 from .divergences import Renyi
 from .elbo import KL, NoDivergence
 from .jobs import whole_file
-from .methods import (Baseline, Enumerated, Trained, best_networks, cooling, lbfgs, rising, tempered_posterior,
-                         vanishing)
+from .methods import Baseline, Enumerated, Trained
+from .methods import best_networks, cooling, lbfgs, rising, tempered_posterior, vanishing
 from .mmd import MMD
 from .protocol import Protocol, Task
-from .statistics import PRIMARY, Comparison, compare_methods, split_means, summary, tuning, write_rows, write_splits
+from .statistics import PRIMARY, Comparison, compare_methods
+from .statistics import split_means, summary, tuning, write_rows, write_splits
 from .trainability import GradientStudy, gradient_study
 from .variational import bayes_binn
 from .workers import run_apart
 
-# %% ../nbs/experiments/claims.ipynb #24f65318
+# %% ../nbs/experiments/claims.ipynb #9cf2b6e1
 TASKS = (
     Task("Gaussian mixture", "gaussian-mixture", 20, (3,), (("variance", 0.5),)),
     Task("moons, 10 % flipped", "moons", 60, (3,), (("label_noise", 0.1),)),
@@ -37,7 +39,7 @@ TASKS = (
     Task("digits 3/8", "digits-38", 20, pool=True),
 )
 
-# %% ../nbs/experiments/claims.ipynb #dafc8c2c
+# %% ../nbs/experiments/claims.ipynb #615229af
 METHODS = (
     Trained("MLE", NoDivergence),
     Trained("ELBO", KL),
@@ -52,7 +54,7 @@ METHODS = (
 
 ROUND_ONE = Protocol(TASKS, METHODS)
 
-# %% ../nbs/experiments/claims.ipynb #7d04f041
+# %% ../nbs/experiments/claims.ipynb #8fb4e478
 _PANELS = {
     "log_loss": "difference in test log loss\n(nats per point)",
     "success": "difference in success\n(probability)",
@@ -64,7 +66,7 @@ def _draw(ax, comparison, at, colour, marker):
     ax.plot([c.low, c.high], [at, at], color=colour, lw=2, ls="-", solid_capstyle="butt")
     ax.plot(c.difference, at, marker, color=colour, mfc=inside, ms=6)
 
-# %% ../nbs/experiments/claims.ipynb #3646aff4
+# %% ../nbs/experiments/claims.ipynb #e9efa496
 def _panel(ax, comparisons, tasks, looks, outcome):
     "All comparisons of one outcome, a row for each task; `looks` are colour and marker of each method."
     from matplotlib.ticker import MaxNLocator
@@ -81,7 +83,7 @@ def _panel(ax, comparisons, tasks, looks, outcome):
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.spines[["top", "right"]].set_visible(False)
 
-# %% ../nbs/experiments/claims.ipynb #7c56fcd8
+# %% ../nbs/experiments/claims.ipynb #38162dec
 def _legend(figure, looks, baseline):
     "Below both panels: the methods, and what filled and hollow mean."
     ax = figure.axes[-1]
@@ -92,7 +94,7 @@ def _legend(figure, looks, baseline):
     marks += ax.plot([], [], "o", color="gray", mfc="white", label="not significant")
     figure.legend(handles=marks, loc="outside lower center", ncols=4, frameon=False)
 
-# %% ../nbs/experiments/claims.ipynb #169ad0f0
+# %% ../nbs/experiments/claims.ipynb #e4d64f3a
 BASELINE, CHALLENGERS = "MLE", ("ELBO", "SELBO")
 
 def claims_figure(
@@ -107,11 +109,12 @@ def claims_figure(
     methods = list(dict.fromkeys(c.method for c in comparisons))
     looks = {method: (PALETTE[k], "os"[k % 2]) for k, method in enumerate(methods)}
     if figure is None: figure = Figure(figsize=(7, 1.4 + 0.45 * len(tasks)), layout="constrained")
-    for ax, outcome in zip(figure.subplots(1, 2, sharey=True), _PANELS): _panel(ax, comparisons, tasks, looks, outcome)
+    panels = figure.subplots(1, 2, sharey=True)
+    for ax, outcome in zip(panels, _PANELS): _panel(ax, comparisons, tasks, looks, outcome)
     _legend(figure, looks, baseline)
     return figure
 
-# %% ../nbs/experiments/claims.ipynb #39e7680e
+# %% ../nbs/experiments/claims.ipynb #175c2f5b
 METHODS_TWO = (
     Trained("MLE", NoDivergence),
     Trained("ELBO", KL, symmetrised=True, schedule=cooling),
@@ -128,14 +131,14 @@ METHODS_TWO = (
     Baseline("simulated annealing", simulated_annealing, 100, tuned_as="best networks"),
 )
 
-# %% ../nbs/experiments/claims.ipynb #701025f5
+# %% ../nbs/experiments/claims.ipynb #061b20e2
 _TASKS_IN_ORDER = tuple(replace(task, in_order=task.dataset.startswith("digits")) for task in TASKS)
 
 ROUND_TWO = Protocol(
     _TASKS_IN_ORDER, METHODS_TWO, n_trials=16, first_split=40,
     circuits=("staircase 3", "hardware-efficient 2"), starts=(None, 0.1))
 
-# %% ../nbs/experiments/claims.ipynb #7c009813
+# %% ../nbs/experiments/claims.ipynb #fa7a53a5
 METHODS_THREE = (
     Trained("MLE", NoDivergence),
     Trained("ELBO", Renyi, symmetrised=True, schedule=rising),
@@ -145,7 +148,7 @@ METHODS_THREE = (
 
 ROUND_THREE = replace(ROUND_TWO, methods=METHODS_THREE, first_split=70)
 
-# %% ../nbs/experiments/claims.ipynb #1299dfd7
+# %% ../nbs/experiments/claims.ipynb #b4748985
 ROUNDS = (ROUND_ONE, ROUND_TWO, ROUND_THREE)
 
 def _quick(protocol):
@@ -156,10 +159,10 @@ def _quick(protocol):
 
 QUICK_ROUNDS = tuple(map(_quick, ROUNDS))
 
-# %% ../nbs/experiments/claims.ipynb #9864e35f
+# %% ../nbs/experiments/claims.ipynb #b08eed78
 def _write_gradients(path, gradients, progress):
     if not path.is_file(): return write_rows(path, gradient_study(gradients, progress))
-    wanted = {(n, depth, gradients.n_starts) for n in gradients.widths for depth in gradients.depths}
+    wanted = set(product(gradients.widths, gradients.depths, (gradients.n_starts,)))
     with path.open(newline="", encoding="utf-8") as file: found = set(map(_place, csv.DictReader(file)))
     if found == wanted: return
     raise ValueError(f"{path.name} in the study's folder is of other widths, depths or numbers of starts; "
@@ -167,7 +170,7 @@ def _write_gradients(path, gradients, progress):
 
 def _place(row): return tuple(int(row.get(name) or 0) for name in ("qubits", "depth", "starts"))
 
-# %% ../nbs/experiments/claims.ipynb #47e15dc0
+# %% ../nbs/experiments/claims.ipynb #f6ee4c7e
 def _challengers(protocol):
     labels = [method.label for method in protocol.methods]
     found = tuple(label for label in CHALLENGERS if label in labels)
@@ -175,6 +178,7 @@ def _challengers(protocol):
     raise ValueError(f"rounds must each have the method {BASELINE!r} and one of {CHALLENGERS} to compare with it, "
                      f"got one with {labels}")
 
+# %% ../nbs/experiments/claims.ipynb #c3e56f3c
 def _write_round(folder, protocol, units):
     "The tables and the figure of a round; its comparisons are returned."
     from qhn.plots import style
@@ -187,7 +191,7 @@ def _write_round(folder, protocol, units):
     with whole_file(folder / "claims.png") as part, style(): claims_figure(comparisons).savefig(part, dpi=150)
     return comparisons
 
-# %% ../nbs/experiments/claims.ipynb #52c0233b
+# %% ../nbs/experiments/claims.ipynb #44681884
 def study_claims(
     rounds: tuple[Protocol, ...],
     gradients: GradientStudy | None,    # None: no gradients
@@ -202,6 +206,6 @@ def study_claims(
     first.mkdir(parents=True, exist_ok=True)
     own_bar = progress and n_workers == 1
     beside = [partial(_write_gradients, first / "gradients.csv", gradients, own_bar)] if gradients else []
-    folders = {round_folder / "units": protocol for round_folder, protocol in zip((first, *later), rounds)}
+    folders = {path / "units": protocol for path, protocol in zip((first, *later), rounds)}
     units = run_apart(folders, n_workers, progress, beside)
-    return [_write_round(of_units.parent, protocol, units[of_units]) for of_units, protocol in folders.items()]
+    return [_write_round(path.parent, protocol, units[path]) for path, protocol in folders.items()]

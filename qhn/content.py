@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['content']
 
-# %% ../nbs/content.ipynb #6b9bf4fa
+# %% ../nbs/content.ipynb #ab0e174e
 import dis, json, site, sys
 from collections.abc import Iterator
 from operator import attrgetter
@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 from .jobs import fingerprint
 
-# %% ../nbs/content.ipynb #7cd7b343
+# %% ../nbs/content.ipynb #73c56772
 def _is_installed(module):
     "Whether a module belongs to Python, to qhn or to an installed package, which nobody edits between two runs."
     if module.partition(".")[0] in {"qhn", "builtins", *sys.stdlib_module_names}: return True
@@ -25,7 +25,7 @@ def _is_installed(module):
     folders = *site.getsitepackages(), site.getusersitepackages()
     return any(file.is_relative_to(folder) for folder in folders)
 
-# %% ../nbs/content.ipynb #472a78e4
+# %% ../nbs/content.ipynb #216dfe6b
 def _public_name(value):
     "The name under which an installed package holds a function or a class, or None."
     try:
@@ -34,7 +34,7 @@ def _public_name(value):
     except (AttributeError, KeyError, TypeError): return None
     return f"{module}.{name}" if held is value and _is_installed(module) else None
 
-# %% ../nbs/content.ipynb #66a163a4
+# %% ../nbs/content.ipynb #a444b908
 def _global_names(code):
     "Names of the globals that code, or code within it, may look up."
     steps = dis.get_instructions(code)
@@ -42,12 +42,13 @@ def _global_names(code):
     inner = [const for const in code.co_consts if isinstance(const, CodeType)]
     return names.union(*map(_global_names, inner))
 
-# %% ../nbs/content.ipynb #c6b10299
+# %% ../nbs/content.ipynb #cae62fbf
 def _of_code(code, known):
     sizes = code.co_flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
     names, consts = code.co_names + code.co_varnames, _content(code.co_consts, known)
     return [code.co_code.hex(), code.co_exceptiontable.hex(), *sizes, *names, consts]
 
+# %% ../nbs/content.ipynb #21369e29
 def _of_function(function, known):
     held = [cell.cell_contents for cell in function.__closure__ or ()]
     names = _global_names(function.__code__) & function.__globals__.keys()
@@ -55,6 +56,7 @@ def _of_function(function, known):
     parts = function.__defaults__, function.__kwdefaults__, held, used
     return [_of_code(function.__code__, known), *_content(parts, known)]
 
+# %% ../nbs/content.ipynb #f9a4125f
 def _of_class(cls, known):
     own = {}
     for name, value in vars(cls).items():
@@ -62,7 +64,7 @@ def _of_class(cls, known):
         if not inherited: own[name] = value
     return [cls.__qualname__, *_content([cls.__bases__, own], known)]
 
-# %% ../nbs/content.ipynb #b85913ce
+# %% ../nbs/content.ipynb #74b2bd9d
 def content(
     value: Any,
 ) -> Any:    # numbers, texts, lists and dictionaries
@@ -74,15 +76,15 @@ def _content(value, known):
     if isinstance(value, (str, int, float, type(None))): return value
     if isinstance(value, bytes): return {"bytes": value.hex()}
     if isinstance(value, (list, tuple)): return [_content(part, known) for part in value]
-    if isinstance(value, (set, frozenset)): return sorted((_content(part, known) for part in value), key=json.dumps)
-    if isinstance(value, dict): return [_content(item, known) for item in sorted(value.items(), key=_by_key)]
+    if isinstance(value, (set, frozenset)): return sorted(_content(list(value), known), key=json.dumps)
+    if isinstance(value, dict): return _content(sorted(value.items(), key=_by_key), known)
     if isinstance(value, (np.ndarray, np.generic, Array)): return fingerprint(value)
     if isinstance(value, CodeType): return _of_code(value, known)
     if isinstance(value, ModuleType): return _of_module(value)
     if name := _public_name(value): return {"name": name}
     return _of_object(value, known)
 
-# %% ../nbs/content.ipynb #7523254c
+# %% ../nbs/content.ipynb #7a5999bc
 def _by_key(item): return f"{type(item[0]).__name__} {item[0]}"
 
 def _of_module(module):
@@ -90,6 +92,7 @@ def _of_module(module):
     if _is_installed(module.__name__): return module.__name__
     return fingerprint(Path(module.__file__).read_bytes())
 
+# %% ../nbs/content.ipynb #51343a4c
 def _of_object(value, known):
     "Content of what may lead back to itself."
     places = [k for k, other in enumerate(known) if other is value]
@@ -102,7 +105,7 @@ def _of_object(value, known):
     except AttributeError: return _of_copy(value, known)
     return _of_copy(value, known) if inner is None else _content(inner, known)
 
-# %% ../nbs/content.ipynb #9415e24e
+# %% ../nbs/content.ipynb #f9dec4f9
 def _of_copy(value, known):
     "The parts from which pickling would make the value again."
     try: made = value.__reduce_ex__(4)

@@ -6,7 +6,7 @@
 __all__ = ['N_STOPS', 'CIRCUITS', 'LINE_SEARCH_STEPS', 'Outcome', 'Method', 'Enumerated', 'best_networks', 'tempered_posterior',
            'Baseline', 'lbfgs', 'cooling', 'rising', 'vanishing', 'Scheduled', 'Trained']
 
-# %% ../nbs/methods.ipynb #b742863b
+# %% ../nbs/methods.ipynb #990c6370
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +25,7 @@ from .mmd import MMD
 from .posterior import success_probability
 from .symmetry import Symmetrised
 
-# %% ../nbs/methods.ipynb #90725edb
+# %% ../nbs/methods.ipynb #7dc436f7
 class Outcome(NamedTuple):
     "What a method finds in R runs."
     q: Array          # (R, 2ⁿ) probabilities after training
@@ -34,17 +34,18 @@ class Outcome(NamedTuple):
 
 N_STOPS = 20    # at which success is noted
 
+# %% ../nbs/methods.ipynb #c7ddf098
 def _at_once(q, tables):
     "Outcome of distributions (R, 2ⁿ) that nothing led to step by step."
     success = jax.vmap(success_probability)(q, -tables)
     return Outcome(q, jnp.zeros(len(q)), jnp.repeat(success[:, None], N_STOPS, 1))
 
-# %% ../nbs/methods.ipynb #dbfb4b83
+# %% ../nbs/methods.ipynb #0accec6e
 @dataclass(frozen=True)
 class Method:
     "Base of what a study compares; an own one defines `find`."
     label: str
-    tuned_as: str | None = field(default=None, kw_only=True)    # method whose chosen trial this one takes over
+    tuned_as: str | None = field(default=None, kw_only=True)    # whose chosen trial this one takes over
     one_start = False    # whether all starts would give the same
 
     def weight_in(self, trial):
@@ -57,7 +58,7 @@ class Method:
         "`Outcome` on tables (R, 2ⁿ) of log-likelihoods in nats, from starts with keys (R,). `NotImplementedError`: here."
         raise NotImplementedError(f"{self.label} must define find(trial, binn, tables, keys, n_steps)")
 
-# %% ../nbs/methods.ipynb #374d8d56
+# %% ../nbs/methods.ipynb #a6b1a456
 @dataclass(frozen=True)
 class Enumerated(Method):
     "A distribution found by looking at all networks."
@@ -69,7 +70,7 @@ class Enumerated(Method):
         of_table = partial(self.of_table, weight=self.weight_in(trial))
         return _at_once(jax.vmap(of_table)(tables), tables)
 
-# %% ../nbs/methods.ipynb #53306501
+# %% ../nbs/methods.ipynb #62020c22
 def best_networks(
     table: Array,      # (2**n,) log-likelihoods in nats
     weight: float,     # not used
@@ -78,7 +79,7 @@ def best_networks(
     best = table >= table.max() - 1e-4
     return best / best.sum()
 
-# %% ../nbs/methods.ipynb #92dd5ccc
+# %% ../nbs/methods.ipynb #c3abac34
 def tempered_posterior(
     table: Array,      # (2**n,) log-likelihoods in nats
     weight: float,     # of the divergence: the temperature of the likelihood
@@ -86,7 +87,7 @@ def tempered_posterior(
     "What the KL with this weight is after."
     return exact_posterior(table, BernoulliPrior(), weight)
 
-# %% ../nbs/methods.ipynb #699a3ee2
+# %% ../nbs/methods.ipynb #1c49ad1b
 @dataclass(frozen=True)
 class Baseline(Method):
     "A method such as `gibbs`, on the table of costs."
@@ -102,7 +103,7 @@ class Baseline(Method):
             rows.append(result.distribution.probs(result.params[0]))
         return _at_once(jnp.stack(rows), tables)
 
-# %% ../nbs/methods.ipynb #d122473b
+# %% ../nbs/methods.ipynb #7869b5eb
 CIRCUITS = {
     "staircase 3": partial(staircase, n_layers=3, final_rz=False),
     "brickwork 4": partial(brickwork, n_layers=4, final_rz=False),
@@ -110,7 +111,7 @@ CIRCUITS = {
     "product": product,
 }
 
-# %% ../nbs/methods.ipynb #34585c2f
+# %% ../nbs/methods.ipynb #59c6a386
 LINE_SEARCH_STEPS = 15    # of L-BFGS, at most
 
 def lbfgs(
@@ -120,28 +121,28 @@ def lbfgs(
     line_search = optax.scale_by_zoom_linesearch(max_linesearch_steps=LINE_SEARCH_STEPS)
     return optax.lbfgs(memory_size=10, linesearch=line_search)
 
-# %% ../nbs/methods.ipynb #c78dc93e
+# %% ../nbs/methods.ipynb #e88dda73
 def cooling(
     done: Array,    # share of training done, 0 to 1
 ) -> Array:         # factor of the weight
     "4 at the start, falling to 1 at half time."
     return jnp.maximum(1, 4 - 6 * done)
 
-# %% ../nbs/methods.ipynb #b2176c1b
+# %% ../nbs/methods.ipynb #bfc441ed
 def rising(
     done: Array,    # share of training done, 0 to 1
 ) -> Array:         # Rényi's order
     "1/2 at the start, rising to 1 at four fifths of the way: what is left is the ELBO."
     return jnp.minimum(1, 0.5 + 0.625 * done)
 
-# %% ../nbs/methods.ipynb #08096da6
+# %% ../nbs/methods.ipynb #fad40746
 def vanishing(
     done: Array,    # share of training done, 0 to 1
 ) -> Array:         # factor of the weight
     "1 at the start, falling to 0 at half time: what is left is maximum likelihood."
     return jnp.maximum(0, 1 - 2 * done)
 
-# %% ../nbs/methods.ipynb #4ca73af7
+# %% ../nbs/methods.ipynb #f232d185
 @dataclass(frozen=True)
 class Scheduled:
     "A schedule in steps."
@@ -152,7 +153,7 @@ class Scheduled:
         "The value at a step, from 0."
         return self.shape(step / self.n_steps)
 
-# %% ../nbs/methods.ipynb #0ed84a05
+# %% ../nbs/methods.ipynb #673b5aac
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _train(machine, objective, optimizer, n_steps, costs, learning_rate, starts):
     "Train from the given angles (R, ...), each on its own costs (R, 2ⁿ)."
@@ -168,13 +169,13 @@ def _train(machine, objective, optimizer, n_steps, costs, learning_rate, starts)
         return Outcome(q, objective.from_probs(q, costs, prior, n_steps).loss, success)
     return jax.vmap(run)(costs, starts)
 
-# %% ../nbs/methods.ipynb #472f85a5
+# %% ../nbs/methods.ipynb #7d89f83b
 @partial(jax.jit, static_argnums=(0, 1))
 def _starts(machine, noise, keys):
     "Starting angles (R, ...), one run after the other: side by side they would compile for seconds."
     return jax.lax.map(lambda key: machine.init(key, noise), keys)
 
-# %% ../nbs/methods.ipynb #0e5055ca
+# %% ../nbs/methods.ipynb #d5b02d89
 @dataclass(frozen=True)
 class Trained(Method):
     "A circuit trained by an objective."
@@ -185,7 +186,7 @@ class Trained(Method):
     optimizer: Callable = optax.adam       # learning rate to optax optimiser
     n_steps: int | None = None             # of the optimiser; None: the protocol's
     weight: float | None = None            # of the divergence; None: the trial's
-    schedule: Callable | None = None       # share of training done to a factor of the weight, for Renyi to the order
+    schedule: Callable | None = None       # share of training to a factor of the weight, of Renyi the order
 
     def weight_in(self, trial):
         "The divergence weight in force: its own, or the trial's; 1 where there is no divergence."

@@ -6,7 +6,7 @@
 __all__ = ['RANGES', 'WORDS', 'MEASURES', 'Task', 'pool_of', 'features_in_order', 'split', 'network', 'Trial', 'trials',
            'Protocol', 'starting_keys']
 
-# %% ../nbs/protocol.ipynb #4c16c191
+# %% ../nbs/protocol.ipynb #16dd5e02
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,9 +26,9 @@ class Task:
     hidden: tuple[int, ...] = ()     # units of the hidden layers
     options: tuple = ()              # ((name, value), ...) for the data set's own function
     pool: bool = False               # True: the points are limited, and splits share them
-    in_order: bool = False           # True: like features side by side, so that their weights sit on neighbouring wires
+    in_order: bool = False           # True: like features, and so their weights, side by side
 
-# %% ../nbs/protocol.ipynb #9fed6328
+# %% ../nbs/protocol.ipynb #9d68d138
 @lru_cache
 def _read(task, file): return load_dataset(task.dataset, test_fraction=0.6, **dict(task.options))
 
@@ -39,7 +39,7 @@ def pool_of(
     own = Path(task.dataset)
     return _read(task, own.read_bytes() if own.is_file() else None)
 
-# %% ../nbs/protocol.ipynb #30f0cb86
+# %% ../nbs/protocol.ipynb #d53feded
 def _drawn(task, number, tuning):
     "A split of one of the two pools."
     from sklearn.model_selection import train_test_split
@@ -49,10 +49,10 @@ def _drawn(task, number, tuning):
     x_train, x_test, y_train, y_test = parts
     centre = x_train.mean(0)
     scale = np.sqrt(np.mean((x_train - centre)**2))
-    train, test = (x_train - centre) / scale, (x_test - centre) / scale
-    return replace(whole, x_train=train, y_train=y_train, x_test=test, y_test=y_test)
+    x_train, x_test = (x_train - centre) / scale, (x_test - centre) / scale
+    return replace(whole, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
-# %% ../nbs/protocol.ipynb #6ae5eb98
+# %% ../nbs/protocol.ipynb #f14d5ce7
 def _path(likeness):
     "Indices along a path that begins with the two most alike and grows at both ends by what is most like an end."
     np.fill_diagonal(likeness, -1)
@@ -63,6 +63,7 @@ def _path(likeness):
         else: path.append(last)
     return path
 
+# %% ../nbs/protocol.ipynb #4b1eecac
 def features_in_order(
     data: Dataset,
 ) -> Dataset:    # the same points
@@ -72,7 +73,7 @@ def features_in_order(
     x_train, x_test = data.x_train[:, path], data.x_test[:, path]
     return replace(data, x_train=x_train, x_test=x_test, feature_names=names, image_shape=None)
 
-# %% ../nbs/protocol.ipynb #60a97a33
+# %% ../nbs/protocol.ipynb #04081d86
 _TUNING_SEEDS = 1000    # a generator's tuning splits have seeds from here on
 
 def split(
@@ -88,7 +89,7 @@ def split(
     else: data = load_dataset(task.dataset, seed=seed, n_train=task.n_train, **dict(task.options))
     return features_in_order(data) if task.in_order else data
 
-# %% ../nbs/protocol.ipynb #b8534a4e
+# %% ../nbs/protocol.ipynb #ab7ba0bc
 def network(
     task: Task,
     data: Dataset,
@@ -97,7 +98,7 @@ def network(
     n_outputs = 1 if data.n_classes == 2 else data.n_classes
     return BiNN((data.n_features, *task.hidden, n_outputs))
 
-# %% ../nbs/protocol.ipynb #cf404e23
+# %% ../nbs/protocol.ipynb #01f2b313
 @dataclass(frozen=True)
 class Trial:
     "One setting of the hyperparameters."
@@ -106,10 +107,20 @@ class Trial:
     weight: float            # of the divergence
     word_weights: tuple      # of the kernel mixture
     circuit: str = "staircase 3"    # of `CIRCUITS`
-    start: float | None = None      # angles: None uniform; else standard deviation in radians around uniform superposition
+    start: float | None = None      # angles: None uniform; else their spread around uniform superposition, radians
 
-# %% ../nbs/protocol.ipynb #bdc58849
+# %% ../nbs/protocol.ipynb #99f3432b
 RANGES = {"learning_rate": (0.02, 0.3), "logit_scale": (0.25, 8.0), "weight": (0.1, 2.0)}
+
+def _hypercube(n_trials, seed):
+    "A row of the three numbers for each trial: each slice of each range once."
+    slices = np.tile(np.arange(n_trials), (len(RANGES), 1))
+    places = (np.random.default_rng(seed).permuted(slices, axis=1) + 0.5) / n_trials
+    columns = []
+    for place, (low, high) in zip(places, RANGES.values()): columns.append(low * (high / low)**place)
+    return np.array(columns).T
+
+# %% ../nbs/protocol.ipynb #3f280e58
 WORDS = ((1, 2, 4), (1,), (4,))
 
 def trials(
@@ -127,13 +138,7 @@ def trials(
         found.append(Trial(*map(float, numbers), words, circuit, start))
     return tuple(found)
 
-def _hypercube(n_trials, seed):
-    "(n_trials, 3) places in `RANGES`, each slice of each range once."
-    slices = np.tile(np.arange(n_trials), (len(RANGES), 1))
-    places = (np.random.default_rng(seed).permuted(slices, axis=1) + 0.5) / n_trials
-    return zip(*(low * (high / low)**row for row, (low, high) in zip(places, RANGES.values())))
-
-# %% ../nbs/protocol.ipynb #9f8d9da1
+# %% ../nbs/protocol.ipynb #4d8245bf
 @dataclass(frozen=True)
 class Protocol:
     "All that decides what a study computes."
@@ -153,7 +158,7 @@ class Protocol:
         "The `Trial`s, the same for every method."
         return trials(self.n_trials, circuits=self.circuits, starts=self.starts)
 
-# %% ../nbs/protocol.ipynb #cc25e04d
+# %% ../nbs/protocol.ipynb #56cfe51a
 def starting_keys(
     protocol: Protocol,
     number: int,         # of the split
@@ -163,6 +168,6 @@ def starting_keys(
     key = jax.random.fold_in(jax.random.key(tuning), number)
     return jax.random.split(key, 1 if tuning else protocol.n_inits)
 
-# %% ../nbs/protocol.ipynb #33de808e
+# %% ../nbs/protocol.ipynb #1b7316d6
 MEASURES = ("log_loss", "success", "accuracy", "calibration_error", "mass", "common_success", "time_to_success",
             "gap", "target_gap", "total_variation", "train_nll", "loss")

@@ -6,16 +6,17 @@
 __all__ = ['PRIMARY', 'best_start', 'split_means', 'write_rows', 'write_splits', 'read_splits', 'tuning', 'Difference',
            'interval', 'paired', 'summary', 'holm', 'Comparison', 'compare_methods']
 
-# %% ../nbs/statistics.ipynb #06c45362
+# %% ../nbs/statistics.ipynb #574512e6
 import csv
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 from .jobs import whole_file
 from .protocol import MEASURES, Protocol
 
-# %% ../nbs/statistics.ipynb #b5b1e806
+# %% ../nbs/statistics.ipynb #16aab210
 def best_start(
     unit: dict,    # of `run_unit`
 ) -> dict:         # the same measures, (n_splits, 1)
@@ -23,7 +24,7 @@ def best_start(
     best = unit["loss"].argmin(1)[:, None]
     return {name: np.take_along_axis(unit[name], best, 1) for name in MEASURES}
 
-# %% ../nbs/statistics.ipynb #9f606f9b
+# %% ../nbs/statistics.ipynb #75e00657
 def split_means(
     units: dict,    # (task name, method label) to a unit
 ) -> dict:          # the same, and "…, best start" where there are several: each of `MEASURES` to (n_splits,)
@@ -35,7 +36,7 @@ def split_means(
 
 def _means(unit): return {name: unit[name].mean(1) for name in MEASURES}
 
-# %% ../nbs/statistics.ipynb #c76cd2e9
+# %% ../nbs/statistics.ipynb #c1a30ffa
 def write_rows(
     path: Path,
     rows: list[dict],    # of the same names, at least one
@@ -48,7 +49,7 @@ def write_rows(
 
 def _short(value): return f"{value:.4g}" if isinstance(value, float) else value
 
-# %% ../nbs/statistics.ipynb #3b8e29fc
+# %% ../nbs/statistics.ipynb #d06c9fe7
 def write_splits(
     path: Path,
     means: dict,    # of `split_means`
@@ -61,7 +62,7 @@ def write_splits(
             for k, values in enumerate(zip(*(unit[name] for name in MEASURES))):
                 writer.writerow([task, label, k, *(f"{value:.5g}" for value in values)])
 
-# %% ../nbs/statistics.ipynb #79d7d652
+# %% ../nbs/statistics.ipynb #9020609d
 def read_splits(
     path: Path,
 ) -> dict:          # as `split_means`
@@ -73,7 +74,7 @@ def read_splits(
             rows.setdefault((row["task"], row["method"]), []).append(values)
     return {pair: dict(zip(MEASURES, np.array(values).T)) for pair, values in rows.items()}
 
-# %% ../nbs/statistics.ipynb #734e8615
+# %% ../nbs/statistics.ipynb #2bd50e70
 def tuning(
     protocol: Protocol,
     units: dict,           # of `run_study`
@@ -87,7 +88,7 @@ def tuning(
         rows.append(of_unit | asdict(protocol.trials[k]) | {"validation_log_loss": loss})
     return rows
 
-# %% ../nbs/statistics.ipynb #c1e3e16a
+# %% ../nbs/statistics.ipynb #e9b48bab
 class Difference(NamedTuple):
     "The difference of two methods over splits."
     mean: float
@@ -96,7 +97,7 @@ class Difference(NamedTuple):
     p_value: float   # of no difference, two-sided
     effect: float    # mean over standard deviation; 0 without any difference
 
-# %% ../nbs/statistics.ipynb #7db1f775
+# %% ../nbs/statistics.ipynb #420053c3
 def interval(
     values: np.ndarray,          # (S,) one for each split
     rng: np.random.Generator,
@@ -106,6 +107,7 @@ def interval(
     drawn = rng.integers(len(values), size=(n_resamples, len(values)))
     return np.quantile(values[drawn].mean(1), (0.025, 0.975))
 
+# %% ../nbs/statistics.ipynb #bdde5952
 def _p_value(d, rng, n_resamples):
     "Share of random signs whose mean is at least as far from zero, the pattern at hand included."
     signs = rng.choice((-1., 1.), size=(n_resamples, len(d)))
@@ -113,7 +115,7 @@ def _p_value(d, rng, n_resamples):
     extreme = (flipped >= np.abs(d.mean()) * (1 - 1e-12)).sum()    # ties, but for rounding
     return (extreme + 1) / (n_resamples + 1)
 
-# %% ../nbs/statistics.ipynb #ba4b0e23
+# %% ../nbs/statistics.ipynb #89e881eb
 def paired(
     differences: np.ndarray,     # (S,) one for each split
     n_resamples: int = 20_000,   # of the bootstrap, and of the signs
@@ -128,7 +130,7 @@ def paired(
     effect = d.mean() / d.std(ddof=1) if d.std() > 0 else 0.
     return Difference(d.mean(), low, high, _p_value(d, rng, n_resamples), effect)
 
-# %% ../nbs/statistics.ipynb #e94fec50
+# %% ../nbs/statistics.ipynb #3b57f9e0
 def summary(
     means: dict,        # of `split_means`
 ) -> list[dict]:        # rows with task, method, measure, mean, low, high
@@ -141,7 +143,7 @@ def summary(
             rows.append(of_measure | {"mean": values.mean(), "low": low, "high": high})
     return rows
 
-# %% ../nbs/statistics.ipynb #0a6e2b77
+# %% ../nbs/statistics.ipynb #b427abc3
 def holm(
     p_values: np.ndarray,    # (K,)
 ) -> np.ndarray:             # (K,) adjusted
@@ -155,9 +157,10 @@ def holm(
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
     return adjusted
 
-# %% ../nbs/statistics.ipynb #8bd3f81e
+# %% ../nbs/statistics.ipynb #fffc17a4
 PRIMARY = {"log_loss": -1, "success": 1}    # outcome to the sign of what is better
 
+# %% ../nbs/statistics.ipynb #05a23ecd
 @dataclass(frozen=True)
 class Comparison:
     "A method against another on one task and one outcome."
@@ -173,11 +176,12 @@ class Comparison:
     adjusted_p: float
     verdict: str        # "better", "worse" or "no difference shown"
 
-# %% ../nbs/statistics.ipynb #ee3b32eb
+# %% ../nbs/statistics.ipynb #c345ef75
 def _verdict(difference, adjusted_p, sign):
     if adjusted_p >= 0.05: return "no difference shown"
     return "better" if difference.mean * sign > 0 else "worse"
 
+# %% ../nbs/statistics.ipynb #1a68c73f
 def compare_methods(
     means: dict,                     # of `split_means`
     tasks: tuple[str, ...],
@@ -186,11 +190,13 @@ def compare_methods(
     outcomes: dict = PRIMARY,        # outcome to 1 where more is better, -1 where less is
 ) -> list[Comparison]:
     "All comparisons of a family, corrected together. Errors are those of `paired`."
-    cells = [(task, method, outcome) for outcome in outcomes for task in tasks for method in challengers]
-    found = [paired(means[t, m][o] - means[t, baseline][o]) for t, m, o in cells]
-    adjusted = holm([difference.p_value for difference in found])
+    cells = list(product(outcomes, tasks, challengers))
+    def difference(outcome, task, method): return means[task, method][outcome] - means[task, baseline][outcome]
+    found = [paired(difference(*cell)) for cell in cells]
+    adjusted = holm([of_cell.p_value for of_cell in found])
     comparisons = []
-    for (task, method, outcome), difference, p in zip(cells, found, adjusted):
-        own, verdict = means[task, baseline][outcome].mean(), _verdict(difference, p, outcomes[outcome])
-        comparisons.append(Comparison(task, method, outcome, own, *difference, p, verdict))
+    for (outcome, task, method), of_cell, p in zip(cells, found, adjusted):
+        its_mean = means[task, baseline][outcome].mean()
+        verdict = _verdict(of_cell, p, outcomes[outcome])
+        comparisons.append(Comparison(task, method, outcome, its_mean, *of_cell, p, verdict))
     return comparisons

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['scaled_table', 'scaled_predictive', 'measure_runs', 'validate', 'run_unit', 'check_folder', 'n_ticks', 'run_study']
 
-# %% ../nbs/study.ipynb #342ad96b
+# %% ../nbs/study.ipynb #b9ee5036
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -26,14 +26,14 @@ from .methods import CIRCUITS, N_STOPS, Method
 from .posterior import accuracy, expected_calibration_error, log_loss, success_probability
 from .protocol import MEASURES, RANGES, WORDS, Protocol, Task, Trial, network, split, starting_keys
 
-# %% ../nbs/study.ipynb #35c3378a
+# %% ../nbs/study.ipynb #1a08bc46
 def _scaled(binn, weights, scale):
     "The weights (..., n), those of the last layer times the scale."
     weight, bias = binn.unpack(jnp.arange(binn.n_weights))[-1]    # the wires where they sit
     wires = jnp.concatenate([weight.ravel(), bias]).astype(int)
     return weights.at[..., wires].multiply(scale)
 
-# %% ../nbs/study.ipynb #1e836ab6
+# %% ../nbs/study.ipynb #89c79d00
 def scaled_table(
     binn: BiNN,      # of logit scale 1
     scale: float,    # of the logits; may be traced
@@ -43,6 +43,7 @@ def scaled_table(
     "Log-likelihoods of all networks, as of a `BiNN` with this `logit_scale`."
     return _scaled_table(binn, jnp.asarray(scale, float), jnp.asarray(x, float), jnp.asarray(y))
 
+# %% ../nbs/study.ipynb #29022520
 @jax.jit
 def _scaled_table(binn, scale, x, y):
     def log_likelihood(number):
@@ -50,14 +51,14 @@ def _scaled_table(binn, scale, x, y):
         return binn.log_likelihood(_scaled(binn, weights, scale), x, y)
     return jax.lax.map(log_likelihood, jnp.arange(2**binn.n_weights), batch_size=2**10)
 
-# %% ../nbs/study.ipynb #0f265b43
+# %% ../nbs/study.ipynb #b467f963
 @lru_cache
 def _orbits(binn):
     "Number of one network of each orbit, (orbits,), and each network's orbit, (2ⁿ,)."
     forms = canonical(binn, all_weights(binn.n_weights, np.int8))
     return np.unique(np.asarray(index_from_weights(forms)), return_inverse=True)
 
-# %% ../nbs/study.ipynb #603c5b07
+# %% ../nbs/study.ipynb #6c836400
 def scaled_predictive(
     binn: BiNN,      # of logit scale 1
     scale: float,    # of the logits; may be traced
@@ -69,7 +70,7 @@ def scaled_predictive(
     mass = jax.ops.segment_sum(q.T, orbit, len(numbers)).T    # (R, orbits)
     return _scaled_predictive(binn, jnp.asarray(scale, float), mass, numbers, jnp.asarray(x, float))
 
-# %% ../nbs/study.ipynb #d33a653a
+# %% ../nbs/study.ipynb #32ab17bd
 @jax.jit
 def _scaled_predictive(binn, scale, mass, numbers, x):
     "Point by point, as many at a time as fit a budget: Σ_orbits mass · p(y|x, w)."
@@ -80,11 +81,19 @@ def _scaled_predictive(binn, scale, mass, numbers, x):
     at_once = max(1, 2**20 // len(weights))
     return jnp.swapaxes(jax.lax.map(at_point, x, batch_size=at_once), 0, 1)
 
-# %% ../nbs/study.ipynb #84038c34
+# %% ../nbs/study.ipynb #e3c5394a
+def _first_success(success):
+    "(R,) share of training after which success (R, 20) exceeds one half, 1 if never."
+    reached = success > 0.5
+    first = jnp.where(reached.any(1), reached.argmax(1) + 1, N_STOPS)
+    return first / N_STOPS
+
+# %% ../nbs/study.ipynb #8e46a67d
 @jax.jit
 def _in_sample(outcome, table, common, weight):
     "What the training data alone tell, for each run."
-    q, prior, posterior = outcome.q, BernoulliPrior(), exact_posterior(table, BernoulliPrior())
+    q, prior = outcome.q, BernoulliPrior()
+    posterior = jnp.broadcast_to(exact_posterior(table, prior), q.shape)
     good = table >= 1.01 * table.max()    # log-likelihoods are negative
     def gap(temperature): return jax.vmap(lambda p: posterior_divergence(p, table, prior, temperature))(q)
     return {
@@ -94,18 +103,12 @@ def _in_sample(outcome, table, common, weight):
         "time_to_success": _first_success(outcome.success),
         "gap": gap(1.),
         "target_gap": gap(weight),
-        "total_variation": total_variation(q, jnp.broadcast_to(posterior, q.shape)),
+        "total_variation": total_variation(q, posterior),
         "train_nll": -q @ table,
         "loss": outcome.loss,
     }
 
-def _first_success(success):
-    "(R,) share of training after which success (R, 20) exceeds one half, 1 if never."
-    reached = success > 0.5
-    first = jnp.where(reached.any(1), reached.argmax(1) + 1, N_STOPS)
-    return first / N_STOPS
-
-# %% ../nbs/study.ipynb #54b25fda
+# %% ../nbs/study.ipynb #b2bb5af9
 _SCORES = {"log_loss": log_loss, "accuracy": accuracy, "calibration_error": expected_calibration_error}
 
 def measure_runs(
@@ -125,7 +128,12 @@ def measure_runs(
     measured |= _in_sample(outcome, table, common, method.weight_in(trial))
     return {name: np.asarray(measured[name], float) for name in MEASURES}
 
-# %% ../nbs/study.ipynb #d39ae872
+# %% ../nbs/study.ipynb #05de135a
+def _validation_loss(binn, trial, q, data):
+    predictive = scaled_predictive(binn, trial.logit_scale, q[None], data.x_test)
+    return log_loss(predictive[0], data)
+
+# %% ../nbs/study.ipynb #b0e84fb5
 def validate(
     protocol: Protocol,
     task: Task,
@@ -144,11 +152,7 @@ def validate(
         tick()
     return np.array(rows)
 
-def _validation_loss(binn, trial, q, data):
-    predictive = scaled_predictive(binn, trial.logit_scale, q[None], data.x_test)
-    return log_loss(predictive[0], data)
-
-# %% ../nbs/study.ipynb #d7fd0245
+# %% ../nbs/study.ipynb #a80a75f9
 def run_unit(
     protocol: Protocol,
     task: Task,
@@ -167,12 +171,14 @@ def run_unit(
     measures = {name: np.stack([row[name] for row in rows]) for name in MEASURES}
     return {"chosen": chosen, "validation": validation} | measures
 
-# %% ../nbs/study.ipynb #40990665
+# %% ../nbs/study.ipynb #8d629bae
 def _points(task, protocol):
     "The points of the first test split and the first tuning split."
     drawn = split(task, protocol.first_split), split(task, 0, tuning=True)
-    return [[np.round(x, 6) + 0., y] for data in drawn for x, y in (data.train, data.test)]    # + 0. makes -0. positive
+    parts = [part for data in drawn for part in (data.train, data.test)]
+    return [[np.round(x, 6) + 0., y] for x, y in parts]    # + 0. makes -0. positive
 
+# %% ../nbs/study.ipynb #6668656c
 def _fingerprint(protocol, task, method):
     "What a unit is made of: name of the part to its fingerprint."
     parts = {
@@ -186,11 +192,12 @@ def _fingerprint(protocol, task, method):
     }
     return {name: fingerprint(content(part)) for name, part in parts.items()}
 
-# %% ../nbs/study.ipynb #1c939840
+# %% ../nbs/study.ipynb #5e5326cf
 def _words(name): return "-".join("".join(c if c.isalnum() else " " for c in name).split())
 
 def _unit_path(folder, task, method): return Path(folder) / f"{_words(task.name)}--{_words(method.label)}.npz"
 
+# %% ../nbs/study.ipynb #ed6d9649
 def _check_parts(path, stored, wanted):
     "Refuses a unit made of other parts."
     parts = json.loads(stored)
@@ -199,7 +206,7 @@ def _check_parts(path, stored, wanted):
     raise ValueError(f"{path.name} in the study's folder is of another protocol (not the same: {', '.join(other)}); "
                      "choose another folder, or delete that file")
 
-# %% ../nbs/study.ipynb #4cc8e26b
+# %% ../nbs/study.ipynb #7b7e79f1
 def _stored(folder, task, method, parts):
     "A finished unit, or None."
     path = _unit_path(folder, task, method)
@@ -212,7 +219,7 @@ def _store(folder, task, method, parts, unit):
     with whole_file(_unit_path(folder, task, method)) as part, part.open("wb") as file:
         np.savez(file, protocol=json.dumps(parts), **unit)
 
-# %% ../nbs/study.ipynb #e5eb561b
+# %% ../nbs/study.ipynb #4d8684d3
 def check_folder(
     folder: Path,          # of the units
     protocol: Protocol,
@@ -221,6 +228,7 @@ def check_folder(
     for task in protocol.tasks:
         for method in protocol.methods: _stored(folder, task, method, _fingerprint(protocol, task, method))
 
+# %% ../nbs/study.ipynb #99a16518
 def n_ticks(
     protocol: Protocol,
     method: Method,
@@ -228,7 +236,18 @@ def n_ticks(
     "Steps of a progress bar that a method takes on each task: its trials, if it is tuned, and its splits."
     return protocol.n_splits + (0 if method.tuned_as else protocol.n_trials)
 
-# %% ../nbs/study.ipynb #22f9b158
+# %% ../nbs/study.ipynb #bbe1d5e4
+def _unit(protocol, folder, task, method, chosen, bar):
+    "The unit that is stored, or else computed and stored."
+    parts = _fingerprint(protocol, task, method) | {"trial": chosen}
+    unit = _stored(folder, task, method, parts)
+    if unit is not None: bar.update(n_ticks(protocol, method))
+    else:
+        unit = run_unit(protocol, task, method, chosen, tick=bar.update)
+        _store(folder, task, method, parts, unit)
+    return unit
+
+# %% ../nbs/study.ipynb #acb7eec1
 def run_study(
     protocol: Protocol,
     folder: Path,              # of the units; made if need be
@@ -247,13 +266,3 @@ def run_study(
             chosen = int(units[task.name, method.tuned_as]["chosen"]) if method.tuned_as else None
             units[task.name, method.label] = _unit(protocol, folder, task, method, chosen, bar)
     return units
-
-def _unit(protocol, folder, task, method, chosen, bar):
-    "The unit that is stored, or else computed and stored."
-    parts = _fingerprint(protocol, task, method) | {"trial": chosen}
-    unit = _stored(folder, task, method, parts)
-    if unit is not None: bar.update(n_ticks(protocol, method))
-    else:
-        unit = run_unit(protocol, task, method, chosen, tick=bar.update)
-        _store(folder, task, method, parts, unit)
-    return unit

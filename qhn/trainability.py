@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['gradient_variance', 'planted_costs', 'GradientStudy', 'gradient_study']
 
-# %% ../nbs/trainability.ipynb #e2a3e03f
+# %% ../nbs/trainability.ipynb #90f70e07
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from .born import BornMachine
 from .elbo import BernoulliPrior, KL, NoDivergence
 from .mmd import MMD
 
-# %% ../nbs/trainability.ipynb #6367085f
+# %% ../nbs/trainability.ipynb #f1c50275
 @partial(jax.jit, static_argnums=(0, 1))
 def _gradients(machine, objectives, costs, keys):
     "(starts, objectives, rows, n) of all objectives at each start."
@@ -31,7 +31,7 @@ def _gradients(machine, objectives, costs, keys):
         return jax.vmap(lambda bar: pull_back(bar)[0])(slopes)
     return jax.lax.map(at, keys)
 
-# %% ../nbs/trainability.ipynb #2911744d
+# %% ../nbs/trainability.ipynb #4a2752c3
 def _variances(machine, objectives, costs, keys):
     "Variance for each objective, averaged over the angles that can be seen."
     unseen = machine.ansatz.unseen_rows
@@ -39,7 +39,7 @@ def _variances(machine, objectives, costs, keys):
     gradients = _gradients(machine, objectives, costs, keys)[:, :, rows]
     return gradients.var(0, ddof=1).mean((1, 2)).tolist()
 
-# %% ../nbs/trainability.ipynb #5a780f19
+# %% ../nbs/trainability.ipynb #c7039467
 def gradient_variance(
     machine: BornMachine,
     objective: Any,      # NoDivergence(), KL() or MMD()
@@ -49,7 +49,7 @@ def gradient_variance(
     "Variance over random starts of the exact derivative, averaged over the angles that can be seen."
     return _variances(machine, (objective,), costs, keys)[0]
 
-# %% ../nbs/trainability.ipynb #dbd064c8
+# %% ../nbs/trainability.ipynb #6c3b74e6
 def planted_costs(
     n: int,          # weights
     key: Array,
@@ -57,12 +57,13 @@ def planted_costs(
 ) -> Array:          # (2**n,) nats
     "Negative log-likelihoods of all networks of one unit, on labels that one of them has drawn."
     key_x, key_w, key_y = jax.random.split(key, 3)
-    x, binn = jax.random.normal(key_x, (n_points, n - 1)), BiNN((n - 1, 1), logit_scale=2 / n**0.5)
-    p = jnp.exp(binn.log_probs(jax.random.rademacher(key_w, (n,), float), x)[:, 1])
+    binn = BiNN((n - 1, 1), logit_scale=2 / n**0.5)
+    x, weights = jax.random.normal(key_x, (n_points, n - 1)), jax.random.rademacher(key_w, (n,), float)
+    p = jnp.exp(binn.log_probs(weights, x)[:, 1])
     y = jax.random.uniform(key_y, p.shape) < p
     return -log_likelihood_table(binn, x, y.astype(int))
 
-# %% ../nbs/trainability.ipynb #315d3ea5
+# %% ../nbs/trainability.ipynb #e4736605
 @dataclass(frozen=True)
 class GradientStudy:
     "Widths, depths of the staircase and random starts."
@@ -70,6 +71,7 @@ class GradientStudy:
     depths: tuple[int, ...] = (1, 2, 4, 8)
     n_starts: int = 50
 
+# %% ../nbs/trainability.ipynb #73feb6b5
 _OBJECTIVES = {"MLE": NoDivergence(), "ELBO": KL(), "SELBO": MMD()}
 
 def gradient_study(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['available_cores', 'run_apart']
 
-# %% ../nbs/workers.ipynb #22a40d0e
+# %% ../nbs/workers.ipynb #9c460e5e
 import os, signal
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -19,7 +19,7 @@ from .bits import check_integer
 from .protocol import Protocol, network, split
 from .study import check_folder, n_ticks, run_study
 
-# %% ../nbs/workers.ipynb #73ad40ef
+# %% ../nbs/workers.ipynb #6a217aaa
 def available_cores() -> list[int]:
     "Numbers of the cores that this process may use."
     try: return sorted(os.sched_getaffinity(0))
@@ -31,15 +31,17 @@ def _shares(n_workers):
     if n_workers > len(cores): return [cores] * n_workers
     return [cores[k::n_workers] for k in range(n_workers)]
 
-# %% ../nbs/workers.ipynb #ee8f8966
+# %% ../nbs/workers.ipynb #09935b6b
 class _Ticks:
     "What a worker moves in place of a progress bar."
     def __init__(self, count): self.count = count
     def update(self, n=1):
+        "Count n more."
         with self.count.get_lock(): self.count.value += n
-    def set_description(self, text): pass
+    def set_description(self, text):
+        "Nothing: the parent describes all workers together."
 
-# %% ../nbs/workers.ipynb #27e7b51c
+# %% ../nbs/workers.ipynb #37432854
 def _begin(shares, count, double):
     "Make this process a worker."
     global _ticks
@@ -56,17 +58,19 @@ def _end_with_parent():
 
 def _run_task(protocol, folder): run_study(protocol, folder, progress=False, bar=_ticks)
 
-# %% ../nbs/workers.ipynb #43f350a0
+# %% ../nbs/workers.ipynb #3dd3f761
 def _parts(rounds):
     "(protocol of one task, folder) of all rounds."
-    parts = [(replace(p, tasks=(task,)), folder) for folder, p in rounds.items() for task in p.tasks]
+    parts = []
+    for folder, protocol in rounds.items():
+        for task in protocol.tasks: parts.append((replace(protocol, tasks=(task,)), folder))
     return sorted(parts, key=_width, reverse=True)
 
 def _width(part):
     task = part[0].tasks[0]
     return network(task, split(task, 0)).n_weights
 
-# %% ../nbs/workers.ipynb #67d493a4
+# %% ../nbs/workers.ipynb #c839ff33
 def _run_workers(rounds, n_workers, progress, beside):
     "All parts, and the work beside them, on so many processes."
     context, others = get_context("spawn"), set(active_children())
@@ -78,13 +82,13 @@ def _run_workers(rounds, n_workers, progress, beside):
     pool = ProcessPoolExecutor(n_workers, context, _begin, about)
     with pool, tqdm(total=total, unit="batch", disable=not progress) as bar:
         try:
-            waiting = [pool.submit(work) for work in beside] + [pool.submit(_run_task, *part) for part in parts]
-            _wait(waiting, count, bar)
-        except BaseException:
-            for child in set(active_children()) - others: child.terminate()    # the units they were at are lost
+            first = [pool.submit(work) for work in beside]
+            _wait(first + [pool.submit(_run_task, *part) for part in parts], count, bar)
+        except BaseException:    # the units they were at are lost
+            for child in set(active_children()) - others: child.terminate()
             raise
 
-# %% ../nbs/workers.ipynb #86581bf6
+# %% ../nbs/workers.ipynb #5107c9b4
 def _wait(waiting, count, bar):
     "Wait for all, and draw what was counted; the first error is raised."
     n_parts = len(waiting)
@@ -94,7 +98,7 @@ def _wait(waiting, count, bar):
         bar.set_description(f"{n_parts - len(waiting)} of {n_parts} parts done", refresh=False)
         bar.update(count.value - bar.n)
 
-# %% ../nbs/workers.ipynb #0ec5505f
+# %% ../nbs/workers.ipynb #88882be3
 def run_apart(
     rounds: dict[Path, Protocol],    # folder of the units to what is computed there
     n_workers: int,                  # processes at a time

@@ -215,9 +215,11 @@ def study_claims_command(
         from rich.console import Console
         from rich.table import Table
         from qhn.compare import writable_folder
-        from qhn.study import QUICK_ROUNDS, ROUNDS, GradientStudy, _cores, study_claims
+        from qhn.claims import QUICK_ROUNDS, ROUNDS, study_claims
+        from qhn.trainability import GradientStudy
+        from qhn.workers import available_cores
         if quick: rounds, gradients, folder, most = QUICK_ROUNDS, GradientStudy((4, 6), (1,), 20), "qhn-claims-quick", 1
-        else: rounds, gradients, folder, most = ROUNDS, GradientStudy(), "qhn-claims", len(_cores())
+        else: rounds, gradients, folder, most = ROUNDS, GradientStudy(), "qhn-claims", len(available_cores())
         n_workers = workers or min(most, sum(len(protocol.tasks) for protocol in rounds))
         found = study_claims(rounds, gradients, writable_folder(out or folder), n_workers=n_workers)
     table = Table("round", "task", "method", "outcome", "difference to MLE", "95 % interval", "adjusted p", "verdict", box=box.SIMPLE_HEAD)

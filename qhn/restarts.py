@@ -16,7 +16,7 @@ from .ansatz import brickwork
 from .binn import CostTable
 from .bits import check_integer
 from .born import BornMachine
-from .study import lbfgs
+from .methods import lbfgs
 
 # %% ../nbs/12b_restarts.ipynb #0b1b3caf
 def _number(path, line, text):

@@ -8,11 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from qhn import baselines
+from qhn import chains
 from qhn.ansatz import product
-from qhn.baselines import (Bernoulli, Ensemble, LocallyBalanced, NaturalGradient, StraightThrough, Sweep, balanced_proposal, bayes_binn,
-                           clipped, exhaustive_search, gibbs, heat_bath, locally_balanced, mean_field, metropolis, simulated_annealing,
-                           straight_through)
+from qhn.variational import (Bernoulli, Ensemble, NaturalGradient, StraightThrough, bayes_binn, clipped,
+                             mean_field, straight_through)
+from qhn.chains import (LocallyBalanced, Sweep, balanced_proposal, exhaustive_search, gibbs, heat_bath,
+                        locally_balanced, metropolis, simulated_annealing)
 from qhn.binn import BiNN, CostTable
 from qhn.born import BornMachine, Explicit
 from qhn.elbo import KL, exact_posterior
@@ -343,12 +344,12 @@ def test_annealing_finds_the_best_network_and_keeps_it():
 
 
 def test_interruption_keeps_what_was_drawn(monkeypatch):
-    calls, advance = [], baselines._advance
+    calls, advance = [], chains._advance
     def stop_at_third(*args):
         calls.append(1)
         if len(calls) == 3: raise KeyboardInterrupt
         return advance(*args)
-    monkeypatch.setattr(baselines, "_advance", stop_at_third)
+    monkeypatch.setattr(chains, "_advance", stop_at_third)
     result = gibbs(NET, (X, Y), PRIOR, n_warmup=0, key=KEY, n_seeds=2, n_steps=5000, progress=False)
     assert result.interrupted and 0 < result.params.shape[1] < 5000 and result.history["loss"].shape == result.params.shape[:2]
 
@@ -356,12 +357,12 @@ def test_interruption_keeps_what_was_drawn(monkeypatch):
 def test_interruption_while_records_arrive_leaves_state_and_draws_of_the_same_step(monkeypatch):
     class Stop:
         def __array__(self, *args, **kwargs): raise KeyboardInterrupt
-    calls, advance = [], baselines._advance
+    calls, advance = [], chains._advance
     def stop_at_third(*args):
         calls.append(1)
         state, records = advance(*args)
         return state, (Stop(), *records[1:]) if len(calls) == 3 else records
-    monkeypatch.setattr(baselines, "_advance", stop_at_third)
+    monkeypatch.setattr(chains, "_advance", stop_at_third)
     result = gibbs(NET, (X, Y), PRIOR, n_warmup=0, key=KEY, n_seeds=2, n_steps=5000, progress=False)
     assert result.interrupted and result.n_steps == result.params.shape[1] < 5000
     np.testing.assert_array_equal(result.state.opt_state.weights, result.params[:, -1])
@@ -370,9 +371,9 @@ def test_interruption_while_records_arrive_leaves_state_and_draws_of_the_same_st
 def test_second_call_compiles_nothing():
     run = lambda **kw: gibbs(NET, (X, Y), PRIOR, key=KEY, n_seeds=2, progress=False, **kw)
     run(n_steps=3)
-    size = baselines._advance._cache_size()
+    size = chains._advance._cache_size()
     run(n_steps=700, temperature=2.)
-    assert baselines._advance._cache_size() == size
+    assert chains._advance._cache_size() == size
 
 
 def test_a_likelihood_that_is_not_a_number_is_named():

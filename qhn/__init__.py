@@ -14,54 +14,59 @@ from typing import TYPE_CHECKING
 
 # %% ../nbs/face.ipynb #0cba688c
 _NAMES = {
-    "bits": "all_weights walsh_hadamard",
+    "bits": "all_weights walsh_hadamard entropy",
     "datasets": "load_dataset",
     "binn": "BiNN CostTable log_likelihood_table",
-    "ansatz": "Ansatz Entangler Rotation brickwork hardware_efficient product staircase",
-    "born": "BornMachine SampleOnly",
-    "elbo": "BernoulliPrior KL NoDivergence entropy exact_posterior free_energy log_evidence",
-    "mmd": "MMD kernel mmd2 mmd2_from_samples",
-    "gradients": "Exact ParameterShift SPSA ScoreFunction",
+    "ansatz": "Ansatz Rotation Entangler product staircase brickwork hardware_efficient",
+    "base": "SampleOnly Distribution Samples LogProb Table Words Remote Shiftable",
+    "born": "BornMachine",
+    "prior": "BernoulliPrior Prior",
+    "elbo": "log_evidence exact_posterior free_energy NoDivergence KL Divergence",
+    "mmd": "MMD mmd2 mmd2_from_samples kernel",
+    "gradients": "Exact ScoreFunction ParameterShift SPSA",
     "inference": "fit",
-    "symmetry": "Symmetrised",
+    "symmetrised": "Symmetrised",
     "divergences": "Renyi Stein",
     "mixtures": "Mixture",
-    "posterior": "accuracy expected_calibration_error log_loss posterior_predictive predictive_uncertainty",
-    "hardware": "HardwareSampler",
-    "baselines": "Bernoulli",
-    "plots": "sorted_posterior",
+    "posterior": "posterior_predictive predictive_uncertainty log_loss accuracy expected_calibration_error",
+    "sampler": "HardwareSampler",
+    "variational": "Bernoulli",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = list(_HOMES)
 
 # %% ../nbs/face.ipynb #e41c9dce
 if TYPE_CHECKING:
-    from qhn.bits import all_weights as all_weights, walsh_hadamard as walsh_hadamard
+    from qhn.bits import (all_weights as all_weights, walsh_hadamard as walsh_hadamard,
+                          entropy as entropy)
     from qhn.datasets import load_dataset as load_dataset
-    from qhn.binn import BiNN as BiNN, CostTable as CostTable, log_likelihood_table as log_likelihood_table
-    from qhn.ansatz import (Ansatz as Ansatz, Entangler as Entangler, Rotation as Rotation,
-                            brickwork as brickwork, hardware_efficient as hardware_efficient,
-                            product as product, staircase as staircase)
+    from qhn.binn import (BiNN as BiNN, CostTable as CostTable,
+                          log_likelihood_table as log_likelihood_table)
+    from qhn.ansatz import (Ansatz as Ansatz, Rotation as Rotation, Entangler as Entangler,
+                            product as product, staircase as staircase, brickwork as brickwork,
+                            hardware_efficient as hardware_efficient)
+    from qhn.base import (SampleOnly as SampleOnly, Distribution as Distribution, Samples as Samples,
+                          LogProb as LogProb, Table as Table, Words as Words, Remote as Remote,
+                          Shiftable as Shiftable)
     from qhn.born import BornMachine as BornMachine
-    from qhn.base import SampleOnly as SampleOnly
-    from qhn.prior import BernoulliPrior as BernoulliPrior
-    from qhn.elbo import (KL as KL, NoDivergence as NoDivergence, exact_posterior as exact_posterior,
-                          free_energy as free_energy, log_evidence as log_evidence)
-    from qhn.bits import entropy as entropy
-    from qhn.mmd import MMD as MMD, kernel as kernel, mmd2 as mmd2, mmd2_from_samples as mmd2_from_samples
-    from qhn.gradients import (Exact as Exact, ParameterShift as ParameterShift, SPSA as SPSA,
-                               ScoreFunction as ScoreFunction)
+    from qhn.prior import BernoulliPrior as BernoulliPrior, Prior as Prior
+    from qhn.elbo import (log_evidence as log_evidence, exact_posterior as exact_posterior,
+                          free_energy as free_energy, NoDivergence as NoDivergence, KL as KL,
+                          Divergence as Divergence)
+    from qhn.mmd import (MMD as MMD, mmd2 as mmd2, mmd2_from_samples as mmd2_from_samples,
+                         kernel as kernel)
+    from qhn.gradients import (Exact as Exact, ScoreFunction as ScoreFunction,
+                               ParameterShift as ParameterShift, SPSA as SPSA)
     from qhn.inference import fit as fit
     from qhn.symmetrised import Symmetrised as Symmetrised
     from qhn.divergences import Renyi as Renyi, Stein as Stein
     from qhn.mixtures import Mixture as Mixture
-    from qhn.posterior import (accuracy as accuracy,
-                               expected_calibration_error as expected_calibration_error,
-                               log_loss as log_loss, posterior_predictive as posterior_predictive,
-                               predictive_uncertainty as predictive_uncertainty)
+    from qhn.posterior import (posterior_predictive as posterior_predictive,
+                               predictive_uncertainty as predictive_uncertainty,
+                               log_loss as log_loss, accuracy as accuracy,
+                               expected_calibration_error as expected_calibration_error)
     from qhn.sampler import HardwareSampler as HardwareSampler
-    from qhn.baselines import Bernoulli as Bernoulli
-    from qhn.plots import sorted_posterior as sorted_posterior
+    from qhn.variational import Bernoulli as Bernoulli
 
 # %% ../nbs/face.ipynb #37039dbf
 __version__ = "0.0.1"

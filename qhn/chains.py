@@ -15,11 +15,12 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from tqdm import tqdm
 from .bits import check_integer, check_memory, weights_from_index
-from .elbo import BernoulliPrior, KL
-from .gradients import _check_differentiable, _model
-from .inference import DEFAULT_OPTIMIZER, TrainState, TrainingDiverged
-from .inference import _check_kinds, _checked_key, _checked_target, _chunks, _recorded
-from .variational import BaselineResult, Ensemble, check_positive, model_of, signs_of
+from .prior import BernoulliPrior
+from .elbo import KL
+from .gradients import Problem, _check_differentiable, _model
+from .inference import (DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged, check_settings, checked_key,
+                           checked_target, chunks, recorded)
+from .variational import Ensemble, check_positive, model_of, signs_of
 
 # %% ../nbs/chains.ipynb #0111fa3b
 class Chain(NamedTuple):
@@ -109,7 +110,7 @@ def _advance(kernel, target, prior, temperatures, state, n_steps):
         def move(chain, key): return kernel(target, prior, chain, jax.random.fold_in(key, k), temperature)
         chains, accepted = jax.vmap(move)(chains, keys)
         return (chains, keys, k + 1), (chains.weights, chains.energy, accepted)
-    return _recorded(step, state, n_steps)
+    return recorded(step, state, n_steps)
 
 # %% ../nbs/chains.ipynb #6bea99e4
 def _collect(run, state, n_steps, progress):
@@ -118,7 +119,7 @@ def _collect(run, state, n_steps, progress):
     title = progress if isinstance(progress, str) else None
     with tqdm(total=n_steps, desc=title, disable=not progress, unit="step") as bar:
         try:
-            for _, *part in _chunks(run, state, n_steps):
+            for _, *part in chunks(run, state, n_steps):
                 parts.append(part)    # state and records together: Ctrl-C cannot part them
                 energy = part[1][1]
                 bar.update(len(energy))
@@ -143,7 +144,7 @@ class _Plan(NamedTuple):
 def _beginning(plan, prior, n):
     "Networks, keys and number of the first step."
     if plan.state is not None: return plan.state.opt_state.weights, plan.state.key, plan.state.step
-    keys = jax.random.split(_checked_key(plan.key), (2, plan.n_seeds))
+    keys = jax.random.split(checked_key(plan.key), (2, plan.n_seeds))
     return _prior_networks(prior, n, keys[0]), keys[1], jnp.zeros((), jnp.int32)
 
 # %% ../nbs/chains.ipynb #920d045f
@@ -170,8 +171,8 @@ def _check_plan(plan, n):
 def _checked_chain_target(model, data, prior, n_steps):
     "The model with its data, after the checks of `fit`."
     distribution = Ensemble(model_of(model).n_weights)
-    _check_kinds(distribution, prior, KL(), None, DEFAULT_OPTIMIZER, n_steps)
-    return _checked_target(distribution, model, data)
+    check_settings(prior, DEFAULT_OPTIMIZER, n_steps)
+    return checked_target(distribution, model, data)
 
 # %% ../nbs/chains.ipynb #8c92d064
 _MUST_BE_FINITE = "the model's log_likelihood must be finite for every network"
@@ -195,7 +196,7 @@ def _finite(result):
 
 # %% ../nbs/chains.ipynb #657acbeb
 def _run_chains(kernel, model, data, prior, temperatures, plan):
-    "The `BaselineResult` of all chains, with every draw."
+    "The `FitResult` of all chains, with every draw."
     target = _checked_chain_target(model, data, prior, plan.n_steps)
     n = _model(target).n_weights
     plan = _check_plan(plan, n)
@@ -206,8 +207,8 @@ def _run_chains(kernel, model, data, prior, temperatures, plan):
     draws, *report = (np.moveaxis(rows[plan.n_warmup:], 0, 1) for rows in records)
     if not draws.size: raise KeyboardInterrupt("stopped during the warm-up, before the first draw")
     state, distribution = TrainState(jnp.asarray(draws), *end), Ensemble(n, draws.shape[1])
-    result = BaselineResult(state, _history(*report), interrupted, {"kernel": kernel}, distribution)
-    return _finite(result)
+    problem = Problem(distribution, target, prior, KL())
+    return _finite(FitResult(state, _history(*report), interrupted, {"kernel": kernel}, problem))
 
 # %% ../nbs/chains.ipynb #787b38d4
 def _sampler(kernel, temperature, model, data, prior, plan):
@@ -229,7 +230,7 @@ def gibbs(
     n_seeds: int = 1,                    # chains, side by side
     progress: bool | str = True,
     state: TrainState | None = None,     # go on from a result's `state`, without warm-up
-) -> BaselineResult:                     # params (n_seeds, n_steps, n): the draws
+) -> FitResult:                     # params (n_seeds, n_steps, n): the draws
     "Networks by sweeps of Gibbs updates. `ValueError`: an argument out of range. `TrainingDiverged`: a cost not finite."
     plan = _Plan(n_steps, key, n_seeds, progress, n_warmup, state)
     return _sampler(Sweep(heat_bath), temperature, model, data, prior, plan)
@@ -289,7 +290,7 @@ def locally_balanced(
     n_seeds: int = 1,                    # chains, side by side
     progress: bool | str = True,
     state: TrainState | None = None,     # go on from a result's `state`, without warm-up
-) -> BaselineResult:                     # params (n_seeds, n_steps, n): the draws
+) -> FitResult:                     # params (n_seeds, n_steps, n): the draws
     "Networks by locally balanced single flips. Errors of `gibbs`; `TypeError`: `gradient` with a table of costs."
     if gradient: _check_differentiable(model_of(model), "gradient=False")
     plan = _Plan(n_steps, key, n_seeds, progress, n_warmup, state)
@@ -336,11 +337,11 @@ def simulated_annealing(
     key: Array | None = None,            # `jax.random.key`
     n_seeds: int = 1,                    # chains, side by side
     progress: bool | str = True,
-) -> BaselineResult:                     # params (n_seeds, 1, n): the best network of each chain
+) -> FitResult:                     # params (n_seeds, 1, n): the best network of each chain
     "The most probable network by Metropolis sweeps that cool. `ValueError`: a temperature. `TrainingDiverged`: a cost."
     target = _checked_chain_target(model, data, prior, n_steps)
     check_positive("coldest", coldest)
-    if hottest is None: hottest = max(_hottest(target, prior, _checked_key(key)), coldest)
+    if hottest is None: hottest = max(_hottest(target, prior, checked_key(key)), coldest)
     check_positive("hottest", hottest)
     if hottest < coldest: raise ValueError(f"hottest must be at least coldest, got {hottest=} and {coldest=}")
     factor = (coldest / hottest)**(1 / max(n_steps - 1, 1))
@@ -381,7 +382,7 @@ def exhaustive_search(
     key: Array | None = None,            # not used: nothing is drawn
     n_seeds: int = 1,                    # the same network so many times
     progress: bool | str = True,
-) -> BaselineResult:                     # params (n_seeds, 1, n): the best network
+) -> FitResult:                     # params (n_seeds, 1, n): the best network
     "The most probable of all 2ⁿ networks. `ValueError`: more than 31 weights. `TrainingDiverged`: a cost not finite."
     n = model_of(model).n_weights
     if n > 31:

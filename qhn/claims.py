@@ -17,7 +17,7 @@ import jax
 from .chains import gibbs, simulated_annealing
 from .divergences import Renyi
 from .elbo import KL, NoDivergence
-from .jobs import whole_file
+from .journal import whole_file
 from .methods import Baseline, Enumerated, Trained
 from .methods import best_networks, cooling, lbfgs, rising, tempered_posterior, vanishing
 from .mmd import MMD

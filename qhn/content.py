@@ -14,7 +14,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 import numpy as np
 from jax import Array
-from .jobs import fingerprint
+from .journal import fingerprint
 
 # %% ../nbs/content.ipynb #73c56772
 def _is_installed(module):

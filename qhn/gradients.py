@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WORTH', 'Target', 'as_target', 'tabulate', 'Problem', 'Estimate', 'Estimator', 'shard', 'Exact', 'ScoreFunction',
-           'ShiftRule', 'shift_terms', 'shift_rule', 'shifted', 'ParameterShift', 'SPSA', 'choose_estimator',
-           'exact_bytes']
+           'batch_costs', 'ShiftRule', 'shift_terms', 'shift_rule', 'shifted', 'ParameterShift', 'SPSA',
+           'choose_estimator', 'exact_bytes']
 
 # %% ../nbs/06_gradients.ipynb #168d3192
 from dataclasses import dataclass, field, replace
@@ -230,14 +230,14 @@ class ScoreFunction(Estimator):
 
     def prepare(self, problem):
         "The same problem; refused where there is nothing to batch or no slope."
-        if self.batch_size is not None: _check_batch(problem.target.data, self.batch_size)
+        if self.batch_size is not None: check_batch(problem.target.data, self.batch_size)
         if self.slope: _check_differentiable(_model(problem.target), "slope=False")
         return problem
 
     def __call__(self, problem, params, key, step=0):
         key_draw, key_batch = jax.random.split(key)
         weights, log_q, pull_back = _draw(problem.distribution, params, key_draw, self.n_samples)
-        def costs_of(weights): return _batch_costs(problem.target, weights, key_batch, self.batch_size)
+        def costs_of(weights): return batch_costs(problem.target, weights, key_batch, self.batch_size)
         costs, batch_variance = costs_of(weights)
         if self.slope: costs, slope_gradient = _without_slope(problem, params, costs, weights, costs_of)
         sampled = _without_closed(problem) if self.analytic else problem
@@ -268,7 +268,7 @@ def _jackknife(credits):
     return jnp.sqrt((n_samples - 1) / n_samples * ((credits - credits.mean())**2).sum())
 
 # %% ../nbs/06_gradients.ipynb #dc6ba8c8
-def _batch_costs(target, weights, key, batch_size):
+def batch_costs(target, weights, key, batch_size):
     "Costs of the samples, and the variance of their mean that comes from the choice of data points."
     if batch_size is None: return target.costs(weights), 0.
     n_points = len(target.data[0])
@@ -305,7 +305,7 @@ def _add_closed(loss, gradient, problem, params, step):
     return whole, gradient + pull(scale * jnp.ones_like(closed))[0]
 
 # %% ../nbs/06_gradients.ipynb #bd32a44c
-def _check_batch(data, batch_size):
+def check_batch(data, batch_size):
     n_points = len(data[0]) if data and jnp.ndim(data[0]) else 0
     if not n_points or any(jnp.shape(a)[:1] != (n_points,) for a in data):
         shapes = [jnp.shape(a) for a in data]

@@ -15,7 +15,7 @@ from jax import Array
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from .engine import _check_split, _memories
-from .gradients import Problem, Target
+from .gradients import Target
 
 # %% ../nbs/mesh.ipynb #e7d7b496
 AXES = ("seeds", "samples", "data", "amplitudes")

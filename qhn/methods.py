@@ -17,13 +17,14 @@ from .ansatz import brickwork, hardware_efficient, product, staircase
 from .binn import CostTable
 from .born import BornMachine
 from .divergences import Renyi
-from .elbo import BernoulliPrior, NoDivergence, exact_posterior
-from .gradients import Exact, Target
+from .prior import BernoulliPrior
+from .elbo import NoDivergence, exact_posterior
+from .gradients import Exact, Problem, Target
 from .inference import state_from, step
 from .mixtures import Mixture
 from .mmd import MMD
 from .posterior import success_probability
-from .symmetry import Symmetrised
+from .symmetrised import Symmetrised
 
 # %% ../nbs/methods.ipynb #7dc436f7
 class Outcome(NamedTuple):
@@ -157,14 +158,14 @@ class Scheduled:
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _train(machine, objective, optimizer, n_steps, costs, learning_rate, starts):
     "Train from the given angles (R, ...), each on its own costs (R, 2ⁿ)."
-    prior, problem = BernoulliPrior(), (machine, objective, Exact(), optimizer(learning_rate))
+    prior, tuned = BernoulliPrior(), optimizer(learning_rate)
     def run(costs, start):
-        target = Target(CostTable(costs), ())
-        def advance(state, _): return step(problem, target, prior, state)[0], None
+        problem = Problem(machine, Target(CostTable(costs), ()), prior, objective)
+        def advance(state, _): return step(problem, Exact(), tuned, state)[0], None
         def stretch(state, _):
             state, _ = jax.lax.scan(advance, state, length=n_steps // N_STOPS)
             return state, success_probability(machine.probs(state.params[0]), costs)
-        state, success = jax.lax.scan(stretch, state_from(problem[-1], start), length=N_STOPS)
+        state, success = jax.lax.scan(stretch, state_from(tuned, start), length=N_STOPS)
         q = machine.probs(state.params[0])
         return Outcome(q, objective.from_probs(q, costs, prior, n_steps).loss, success)
     return jax.vmap(run)(costs, starts)

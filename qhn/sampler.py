@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import jax, jax.numpy as jnp, numpy as np
-from jax import Array
 from numpy.typing import ArrayLike
 
 from .base import Remote, Samples, Shiftable
 from .bits import check_integer
-from .ansatz import Ansatz, check_params
+from .ansatz import Ansatz
 from .inference import StopTraining
 from .jobs import Budget, BudgetSpent, JobError, Service, Status, run_job
 from .journal import Journal, read_journal

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
-from .jobs import whole_file
+from .journal import whole_file
 from .protocol import MEASURES, Protocol
 
 # %% ../nbs/statistics.ipynb #16aab210

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from .ansatz import staircase
 from .binn import BiNN, log_likelihood_table
 from .born import BornMachine
-from .elbo import BernoulliPrior, KL, NoDivergence
+from .prior import BernoulliPrior
+from .elbo import KL, NoDivergence
 from .mmd import MMD
 
 # %% ../nbs/trainability.ipynb #f1c50275

@@ -17,7 +17,7 @@ from qhn.binn import BiNN, CostTable
 from qhn.base import LogProb, Remote, Samples, Shiftable, Table, Words
 from qhn.born import BornMachine
 from qhn.base import SampleOnly
-from qhn.baselines import Bernoulli, Ensemble
+from qhn.variational import Bernoulli, Ensemble
 from qhn.divergences import Renyi, Stein
 from qhn.elbo import KL, Divergence, NoDivergence
 from qhn.prior import BernoulliPrior

@@ -28,7 +28,8 @@ from qhn.ansatz import staircase
 from qhn.binn import BiNN, CostTable, log_likelihood_table
 from qhn.born import BornMachine
 from qhn.claims import METHODS, METHODS_THREE, METHODS_TWO, ROUNDS, ROUND_TWO, TASKS, study_claims
-from qhn.elbo import KL, BernoulliPrior, NoDivergence
+from qhn.elbo import KL, NoDivergence
+from qhn.prior import BernoulliPrior
 from qhn.inference import fit
 from qhn.methods import Baseline, Enumerated, Outcome, Trained, best_networks, cooling, vanishing
 from qhn.mmd import MMD
@@ -37,7 +38,7 @@ from qhn.protocol import RANGES, Protocol, Task, Trial, features_in_order, netwo
 from qhn.restarts import read_costs, restarts, shares
 from qhn.statistics import best_start, compare_methods, holm, paired, read_splits, split_means, write_splits
 from qhn.study import measure_runs, run_study, scaled_predictive, scaled_table
-from qhn.symmetry import Symmetrised
+from qhn.symmetrised import Symmetrised
 from qhn.trainability import GradientStudy, gradient_variance
 from qhn.workers import _shares, run_apart
 

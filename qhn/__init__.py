@@ -18,8 +18,10 @@ _NAMES = {
     "datasets": "load_dataset",
     "binn": "BiNN CostTable log_likelihood_table",
     "ansatz": "Ansatz Entangler Rotation brickwork hardware_efficient product staircase",
-    "born": "BornMachine SampleOnly",
-    "elbo": "BernoulliPrior KL NoDivergence entropy exact_posterior free_energy log_evidence",
+    "base": "SampleOnly",
+    "born": "BornMachine",
+    "prior": "BernoulliPrior",
+    "elbo": "KL NoDivergence entropy exact_posterior free_energy log_evidence",
     "mmd": "MMD kernel mmd2 mmd2_from_samples",
     "gradients": "Exact ParameterShift SPSA ScoreFunction",
     "inference": "fit",
@@ -42,10 +44,12 @@ if TYPE_CHECKING:
     from qhn.ansatz import (Ansatz as Ansatz, Entangler as Entangler, Rotation as Rotation,
                             brickwork as brickwork, hardware_efficient as hardware_efficient,
                             product as product, staircase as staircase)
-    from qhn.born import BornMachine as BornMachine, SampleOnly as SampleOnly
-    from qhn.elbo import (BernoulliPrior as BernoulliPrior, KL as KL, NoDivergence as NoDivergence,
-                          entropy as entropy, exact_posterior as exact_posterior,
-                          free_energy as free_energy, log_evidence as log_evidence)
+    from qhn.born import BornMachine as BornMachine
+    from qhn.base import SampleOnly as SampleOnly
+    from qhn.prior import BernoulliPrior as BernoulliPrior
+    from qhn.elbo import (KL as KL, NoDivergence as NoDivergence, entropy as entropy,
+                          exact_posterior as exact_posterior, free_energy as free_energy,
+                          log_evidence as log_evidence)
     from qhn.mmd import MMD as MMD, kernel as kernel, mmd2 as mmd2, mmd2_from_samples as mmd2_from_samples
     from qhn.gradients import (Exact as Exact, ParameterShift as ParameterShift, SPSA as SPSA,
                                ScoreFunction as ScoreFunction)
@@ -122,9 +126,12 @@ def _describe(obj):
 def _described(obj):
     "A function or class itself, after its docstring, and those of a class's methods, tell what its comments say."
     if obj.__doc__: _describe(obj)
-    for base in obj.__mro__ if isinstance(obj, type) else ():
-        for member in vars(base).values() if base.__module__.startswith("qhn.") else ():
-            if inspect.isroutine(member) and member.__doc__ and member.__module__ == base.__module__: _describe(member)
+    bases = [base for base in inspect.getmro(obj) if base.__module__.startswith("qhn.")] if isinstance(obj, type) else []
+    for base in bases:
+        for member in vars(base).values():
+            function = getattr(member, "__func__", member)    # of a class method
+            is_ours = inspect.isfunction(inspect.unwrap(function)) and function.__module__ == base.__module__
+            if is_ours and function.__doc__: _describe(function)
     return obj
 
 # %% ../nbs/face.ipynb #71e358e7

@@ -24,7 +24,8 @@ from .bits import check_integer, check_memory, index_from_weights, outer_sum, we
 from .ansatz import product
 from .binn import CostTable
 from .born import BornMachine
-from .elbo import BernoulliPrior, KL, Loss, at_step
+from .prior import BernoulliPrior
+from .elbo import KL, Loss, at_step
 from .gradients import Estimate, as_target, _check_batch, _check_differentiable, _costs, _model
 from .inference import DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged, fit, _check_kinds, _checked_key, _checked_target, _chunks, _recorded
 

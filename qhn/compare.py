@@ -17,7 +17,8 @@ from .ansatz import Ansatz, brickwork, hardware_efficient, product, staircase
 from .binn import BiNN, CostTable, log_likelihood_table
 from .born import BornMachine
 from .datasets import Dataset
-from .elbo import BernoulliPrior, KL, NoDivergence, exact_posterior, log_evidence, prior_divergence
+from .prior import BernoulliPrior
+from .elbo import KL, NoDivergence, exact_posterior, log_evidence, prior_divergence
 from .inference import fit
 from .jobs import whole_file
 from .mmd import MMD

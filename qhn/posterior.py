@@ -21,7 +21,8 @@ from jax.scipy.special import logsumexp
 from .bits import all_weights, as_float, check_distribution, check_integer, check_memory, check_weights, is_traced, weights_from_index
 from .binn import BiNN, CostTable, _batch_size
 from .datasets import Dataset, check_data
-from .elbo import BernoulliPrior, _entropy
+from .prior import BernoulliPrior
+from .elbo import _entropy
 
 # %% ../nbs/08_posterior.ipynb #1f6fa062
 def _votes(binn, weights, x): return jnp.exp(binn.log_probs(weights, x))    # (S, N, n_classes)

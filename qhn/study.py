@@ -34,7 +34,8 @@ from .binn import BiNN, CostTable, _log_likelihood, _log_probs, _table
 from .born import BornMachine
 from .datasets import Dataset, load_dataset
 from .divergences import Renyi
-from .elbo import BernoulliPrior, KL, NoDivergence, _hidden_units, exact_posterior, posterior_divergence, total_variation
+from .prior import BernoulliPrior
+from .elbo import KL, NoDivergence, _hidden_units, exact_posterior, posterior_divergence, total_variation
 from .gradients import Exact, Target
 from .inference import state_from, step
 from .jobs import fingerprint, whole_file

@@ -15,7 +15,8 @@ from qhn.baselines import (Bernoulli, Ensemble, LocallyBalanced, NaturalGradient
                            straight_through)
 from qhn.binn import BiNN, CostTable
 from qhn.born import BornMachine, Explicit
-from qhn.elbo import KL, BernoulliPrior, exact_posterior
+from qhn.elbo import KL, exact_posterior
+from qhn.prior import BernoulliPrior
 from qhn.gradients import as_target
 from qhn.inference import FitResult, TrainingDiverged, fit
 

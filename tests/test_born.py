@@ -14,7 +14,8 @@ from qhn import binn
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
 from qhn.engine import (bond_dims, engine_cost, entropy_estimate, expect_product, log_prob, means, parities, probs,
                         sample, sample_and_log_prob, sample_from_probs, statevector)
-from qhn.born import BornMachine, Explicit, Implicit, SampleOnly
+from qhn.born import BornMachine, Explicit, Implicit
+from qhn.base import SampleOnly
 
 KEY = jax.random.key(0)
 ENGINES = ("mps", "dense")

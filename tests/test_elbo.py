@@ -16,9 +16,11 @@ from scipy.stats import entropy as relative_entropy    # of one distribution: it
 from qhn.bits import all_weights, index_from_weights
 from qhn import elbo
 from qhn.binn import BiNN, flip_unit, log_likelihood_table, swap_units
-from qhn.elbo import (KL, BernoulliPrior, NoDivergence, at_step, canonical, copies, effective_number, entropy, exact_posterior, free_energy,
-                      function_labels, function_probs, kl_divergence, log_evidence, posterior_divergence, prior_divergence, symmetry_summary,
+from qhn.elbo import (KL, NoDivergence, at_step, canonical, copies, effective_number, entropy,
+                      exact_posterior, free_energy, function_labels, function_probs, kl_divergence,
+                      log_evidence, posterior_divergence, prior_divergence, symmetry_summary,
                       total_variation, weight_moments)
+from qhn.prior import BernoulliPrior
 
 evidence_and_posterior = quick_jit(lambda log_l, prior: (log_evidence(log_l, prior), exact_posterior(log_l, prior)))
 compiled_free_energy = quick_jit(free_energy)

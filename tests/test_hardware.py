@@ -31,7 +31,8 @@ import qhn.hardware as hardware
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
 from qhn.binn import BiNN
 from qhn.born import BornMachine
-from qhn.elbo import KL, BernoulliPrior, NoDivergence
+from qhn.elbo import KL, NoDivergence
+from qhn.prior import BernoulliPrior
 from qhn.gradients import SPSA, Exact, ParameterShift, as_target
 from qhn.hardware import HardwareSampler, RuntimeService, compile_circuit, noise_model, open_backend, qiskit_circuit, qpu_seconds, used_part
 from qhn.inference import StopTraining, fit

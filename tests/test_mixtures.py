@@ -8,7 +8,8 @@ from qhn.bits import all_weights, index_from_weights
 from qhn.ansatz import Ansatz, Rotation, brickwork, product, staircase
 from qhn.binn import BiNN, CostTable
 from qhn.born import BornMachine, Explicit
-from qhn.elbo import KL, BernoulliPrior, free_energy
+from qhn.elbo import KL, free_energy
+from qhn.prior import BernoulliPrior
 from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction
 from qhn.inference import fit
 from qhn.mixtures import Mixture

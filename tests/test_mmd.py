@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from qhn.bits import walsh_hadamard
 from qhn.engine import sample_from_probs
-from qhn.elbo import BernoulliPrior
+from qhn.prior import BernoulliPrior
 from qhn.mmd import MMD, bandwidth, kernel, matched_weight, mmd2, mmd2_factorised, mmd2_from_samples, prior_kernel, word_probs
 
 KEY = jax.random.key(0)

@@ -9,7 +9,7 @@ from circuits import bits, quick_jit
 
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
 from qhn.engine import contract_pairs, expect_pair_product, pair_cores, pair_engine, probs, real_matrices, sample
-from qhn.elbo import BernoulliPrior
+from qhn.prior import BernoulliPrior
 from qhn.mmd import mmd2, mmd2_circuit, mmd2_factorised, mmd2_from_samples
 
 KEY = jax.random.key(0)

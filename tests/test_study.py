@@ -24,7 +24,8 @@ import qhn.study
 from qhn.ansatz import staircase
 from qhn.binn import BiNN, CostTable, log_likelihood_table
 from qhn.born import BornMachine
-from qhn.elbo import KL, BernoulliPrior, NoDivergence
+from qhn.elbo import KL, NoDivergence
+from qhn.prior import BernoulliPrior
 from qhn.inference import fit
 from qhn.mmd import MMD
 from qhn.posterior import posterior_predictive

@@ -9,8 +9,10 @@ import pytest
 from qhn.bits import all_weights, index_from_weights
 from qhn.ansatz import product, staircase
 from qhn.binn import BiNN, CostTable, log_likelihood_table, unit_wires
-from qhn.born import BornMachine, Explicit, SampleOnly, abilities
-from qhn.elbo import KL, BernoulliPrior, NoDivergence, copies, free_energy
+from qhn.born import BornMachine, Explicit, abilities
+from qhn.base import SampleOnly
+from qhn.elbo import KL, NoDivergence, copies, free_energy
+from qhn.prior import BernoulliPrior
 from qhn.gradients import SPSA
 from qhn.inference import fit
 from qhn.symmetry import Symmetrised, average_copies, shuffle_copies

@@ -129,7 +129,8 @@ def parts(name):
     obj = getattr(qhn, name)
     if not isinstance(obj, type): return {obj: obj}
     made = obj.__init__ if "__init__" in vars(obj) and obj.__init__.__code__.co_filename != "<string>" else obj
-    methods = [part for part in vars(obj).values() if inspect.isfunction(part) and part.__doc__ and part.__code__.co_filename != "<string>"]
+    functions = [getattr(part, "__func__", part) for part in vars(obj).values()]
+    methods = [part for part in functions if inspect.isfunction(part) and part.__doc__ and part.__code__.co_filename != "<string>"]
     return {obj: made} | {method: method for method in methods}
 
 

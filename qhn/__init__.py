@@ -129,9 +129,12 @@ def _describe(obj):
 def _described(obj):
     "A function or class itself, after its docstring, and those of a class's methods, tell what its comments say."
     if obj.__doc__: _describe(obj)
-    for base in obj.__mro__ if isinstance(obj, type) else ():
-        for member in vars(base).values() if base.__module__.startswith("qhn.") else ():
-            if inspect.isroutine(member) and member.__doc__ and member.__module__ == base.__module__: _describe(member)
+    bases = [base for base in inspect.getmro(obj) if base.__module__.startswith("qhn.")] if isinstance(obj, type) else []
+    for base in bases:
+        for member in vars(base).values():
+            function = getattr(member, "__func__", member)    # of a class method
+            is_ours = inspect.isfunction(inspect.unwrap(function)) and function.__module__ == base.__module__
+            if is_ours and function.__doc__: _describe(function)
     return obj
 
 # %% ../nbs/face.ipynb #71e358e7

@@ -14,7 +14,8 @@ from qhn import binn
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
 from qhn.engine import (bond_dims, engine_cost, entropy_estimate, expect_product, log_prob, means, parities, probs,
                         sample, sample_and_log_prob, sample_from_probs, statevector)
-from qhn.born import BornMachine, Explicit, Implicit
+from qhn.base import LogProb, Samples
+from qhn.born import BornMachine
 from qhn.base import SampleOnly
 
 KEY = jax.random.key(0)
@@ -404,7 +405,7 @@ def test_a_machine_is_its_functions_and_a_device_hides_them():
     np.testing.assert_array_equal(device.sample(params, KEY, 7), sample(ansatz, params, KEY, 7, "mps"))
     np.testing.assert_array_equal(device.init(KEY, 0.1), ansatz.init(KEY, 0.1))
     assert machine.param_shape == device.param_shape == (1, 2) and machine.n_qubits == device.n_qubits == 2
-    assert isinstance(machine, Explicit) and isinstance(device, Implicit) and not isinstance(device, Explicit)
+    assert machine.can(LogProb) and device.can(Samples) and not device.can(LogProb)
     assert hash(BornMachine(product(2), "mps")) == hash(machine)
 
 

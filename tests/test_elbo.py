@@ -313,7 +313,7 @@ def test_the_witness_is_the_slope_along_any_change_of_the_distribution(objective
     rng, coins = np.random.default_rng(0), [0.3, 0.8, 0.6, 0.5]
     prior, strings, costs = BernoulliPrior(np.array(coins)), np.array(list(itertools.product(SIGNS, repeat=4)), float), rng.normal(size=16)
     q = rng.dirichlet(np.ones(16)) * 0.8 + 0.2 / 16
-    witness = np.asarray(objective.witness(costs, strings, np.log(q), prior))
+    witness = costs + objective.scale(prior, 4) * np.asarray(objective.witness(strings, np.log(q), prior))
     value = lambda q: float(objective.from_probs(jnp.asarray(q), jnp.asarray(costs), prior).loss)
     for _ in range(4):
         change = rng.dirichlet(np.ones(16)) - rng.dirichlet(np.ones(16))    # sums to zero: the witness is known up to a constant

@@ -10,7 +10,8 @@ from qhn.bits import all_weights, index_from_weights
 from qhn.ansatz import product, staircase
 from qhn.binn import BiNN, CostTable, log_likelihood_table
 from qhn.symmetry import unit_wires
-from qhn.born import BornMachine, Explicit, abilities
+from qhn.base import ClosedMMD, Remote, Samples, Shiftable
+from qhn.born import BornMachine
 from qhn.base import SampleOnly
 from qhn.elbo import KL, NoDivergence, free_energy
 from qhn.prior import BernoulliPrior
@@ -69,33 +70,36 @@ def test_free_energy_never_rises():
 def test_table_logarithm_means_and_samples_agree(binn):
     n = binn.n_weights
     machine = Symmetrised(BornMachine(staircase(n, 2, final_rz=False)), binn)
-    assert isinstance(machine, Explicit)
+    assert machine.capabilities == machine.source.capabilities - {ClosedMMD}
     p, every = machine.init(jax.random.key(3)), all_weights(n)
     q = np.asarray(machine.probs(p))
     np.testing.assert_allclose(np.exp(machine.log_prob(p, every)), q, atol=1e-12)
     np.testing.assert_allclose(machine.means(p), q @ np.asarray(every), atol=1e-12)
+    sets = np.random.default_rng(0).integers(0, 2, (12, n))
+    words, errors = machine.words(p, sets)
+    np.testing.assert_allclose(words, [q @ np.prod(np.where(s, every, 1), 1) for s in sets], atol=1e-12)
+    assert (errors == 0).all()
     drawn = np.asarray(index_from_weights(machine.sample(p, jax.random.key(4), 20_000)))
     counts, likely = np.bincount(drawn, minlength=2**n), q * 20_000 > 20
     spread = np.sqrt(20_000 * q[likely] * (1 - q[likely]))
     assert (np.abs(counts[likely] - 20_000 * q[likely]) < 5 * spread).all()
 
 
-class Remote:
+class Device(Remote, Shiftable):
     "One network, again and again, from outside JAX."
-    n_qubits, param_shape, frequencies = 9, (1, 9), product(9).frequencies
-    def init(self, key, noise=None): return jnp.zeros((1, 9))
-    def sample_batch(self, params, n_samples): return np.broadcast_to([1., 1, 1, -1, -1, 1, 1, 1, -1], (len(params), n_samples, 9))
+    n_qubits, param_shape, frequencies = 9, product(9).param_shape, product(9).frequencies
+    def _sample_batch(self, params, n_samples): return np.broadcast_to([1., 1, 1, -1, -1, 1, 1, 1, -1], (len(params), n_samples, 9))
     def usage(self): return {"QPU": "1 s"}
 
 
 def test_a_symmetrised_device_is_shuffled_outside_jax():
     "Its shots are the copies of what the source measures, each as often as any other; the same again at the same shots."
-    binn, device = BiNN((2, 2, 1)), Symmetrised(Remote(), BiNN((2, 2, 1)))
-    assert abilities(device) == {"sample_batch", "usage", "frequencies", "cost", "bytes"} and device.usage() == {"QPU": "1 s"}
-    weights = device.sample_batch(np.zeros((2, 1, 9)), 4000)
-    assert weights.shape == (2, 4000, 9) and np.array_equal(weights, device.sample_batch(np.zeros((2, 1, 9)), 4000))
+    binn, device = BiNN((2, 2, 1)), Symmetrised(Device(), BiNN((2, 2, 1)))
+    assert device.capabilities == {Remote, Shiftable} and device.usage() == {"QPU": "1 s"}
+    weights = device.sample_batch(np.zeros((2, *product(9).param_shape)), 4000)
+    assert weights.shape == (2, 4000, 9) and np.array_equal(weights, device.sample_batch(np.zeros((2, *product(9).param_shape)), 4000))
     kinds, counts = np.unique(weights.reshape(-1, 9), axis=0, return_counts=True)
-    assert {tuple(k) for k in kinds} == {tuple(k) for k in Symmetry(binn).copies(Remote().sample_batch([0], 1)[0, 0])} and len(kinds) == 8
+    assert {tuple(k) for k in kinds} == {tuple(k) for k in Symmetry(binn).copies(Device().sample_batch(np.zeros((1, *product(9).param_shape)), 1)[0, 0])} and len(kinds) == 8
     assert abs(counts - 1000).max() < 5 * np.sqrt(1000)
     run = fit(device, CostTable(np.arange(512.)), objective=NoDivergence(), n_steps=2, key=jax.random.key(0), progress=False)
     assert run.n_steps == 2 and run.info["estimator"] == SPSA()
@@ -123,4 +127,4 @@ def test_it_trains_where_a_product_cannot():
 def test_refusals():
     with pytest.raises(ValueError, match="n_weights=9 and n_qubits=4"): Symmetrised(BornMachine(product(4)), NETWORKS[0])
     with pytest.raises(ValueError, match=r"2\*\*9 entries"): Symmetry(NETWORKS[0]).average(np.ones(16) / 16)
-    assert not abilities(Symmetrised(SampleOnly(BornMachine(product(9))), NETWORKS[0])) & {"log_prob", "probs", "means"}
+    assert Symmetrised(SampleOnly(BornMachine(product(9))), NETWORKS[0]).capabilities == {Samples, Shiftable}

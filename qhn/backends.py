@@ -7,7 +7,7 @@ __all__ = ['qiskit_circuit', 'Compiled', 'compile_circuit', 'used_part', 'noise_
            'is_pennylane', 'is_aer', 'open_backend']
 
 # %% ../nbs/backends.ipynb #f23eca84
-import math
+import math, sys
 from collections.abc import Callable
 from socket import gaierror
 from typing import Any, NamedTuple
@@ -311,6 +311,7 @@ def is_pennylane(
     device: Any,    # of whatever maker
 ) -> bool:
     "Whether a device is one of PennyLane's."
+    if "pennylane" not in sys.modules: return False    # whoever holds such a device has imported it
     import pennylane as qml
     return isinstance(device, qml.devices.Device)
 

@@ -93,8 +93,8 @@ def _mthree():
 # %% ../nbs/readout.ipynb #cc7b5112
 class Measured(NamedTuple):
     "A number with its standard error."
-    value: float
-    error: float
+    value: float    # in whatever unit
+    error: float    # in the same unit
     def __str__(self): return f"{self.value:.3f} ± {self.error:.3f}"
 
 class Score(NamedTuple):

@@ -33,8 +33,8 @@ class Task(NamedTuple):
     "What is trained, on which data."
     data: Dataset
     binn: BiNN
-    ansatz: Ansatz
-    objective: Any
+    ansatz: Ansatz    # one qubit per weight
+    objective: Any    # `MMD` or `NoDivergence`
 
 # %% ../nbs/run.ipynb #8db475f4
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Plan:
     """What a run does: plain values, stored in its folder.
 
     `ValueError`: numbers of layers, steps or shots that are too small, or a learning rate that is not positive."""
-    backend: str = "fake:fez"
-    dataset: str = "moons"
-    n_train: int | None = 60
+    backend: str = "fake:fez"           # a name, as in `open_backend`
+    dataset: str = "moons"              # a name, as in `load_dataset`
+    n_train: int | None = 60            # training points; None: as many as the data set has
     hidden: tuple[int, ...] = (2,)      # units of each hidden layer
     layers: int = 3                     # of the brickwork circuit
     mle: bool = False                   # maximum likelihood instead of the surrogate ELBO
@@ -56,7 +56,7 @@ class Plan:
     steps: int = 0                      # of SPSA on the device, which pays where its errors are systematic
     shots: int = 1000                   # of each circuit while fine-tuning
     learning_rate: float = 0.02         # of Adam while fine-tuning, radians a step, at first
-    seed: int = 0
+    seed: int = 0                       # of the data, the training and a simulator's shots
 
     def __post_init__(self):
         least = {"layers": 1, "simulation_steps": 1, "final_shots": 20, "steps": 0, "shots": 3}
@@ -133,6 +133,7 @@ def _open_device(plan, ansatz, folder, **kwargs):
 
 # %% ../nbs/run.ipynb #70f219c3
 def _open_run(plan, folder, progress, **kwargs):
+    "The run in the folder, begun there or gone on with."
     task = plan.problem()
     _check_plan(plan, folder)
     device = _open_device(plan, task.ansatz, folder, **kwargs)

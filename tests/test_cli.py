@@ -175,7 +175,7 @@ def test_help_loads_no_library(arguments): assert loaded(COMMAND.format(argument
 
 def test_import_loads_no_library():
     assert loaded("import qhn") == loaded("import qhn.cli") == set()
-    assert loaded("import qhn.study, qhn.restarts, qhn.compare") <= HEAVY - {"matplotlib", "sklearn", "pandas", "pennylane", "qiskit"}
+    assert loaded("import qhn.claims, qhn.restarts, qhn.compare") <= HEAVY - {"matplotlib", "sklearn", "pandas", "pennylane", "qiskit"}
 
 
 def qhn_script(*arguments, **environment):

@@ -44,6 +44,32 @@ def complete_objectives(
     further = [name for name in _OBJECTIVES if name not in before and name.startswith(last)]
     return [",".join([*before, name]) for name in further]
 
+# %% ../nbs/13_cli.ipynb #8754e818
+_MENDED = ValueError, TypeError, OSError          # by other options
+_FAILED = FloatingPointError, RuntimeError        # by another run
+
+@contextmanager
+def _friendly_errors():
+    "Turn errors that the user can mend into one line and an exit status."
+    try: yield
+    except (*_MENDED, *_FAILED) as error:
+        print(f"qhn: {error}", file=sys.stderr)
+        raise typer.Exit(1 if isinstance(error, _FAILED) else 2) from None
+    except KeyboardInterrupt:
+        print("qhn: interrupted; files written so far are whole", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+# %% ../nbs/13_cli.ipynb #c2f2cf32
+def _items(name, text, kind):
+    items = text.replace(" ", "").split(",")
+    try: return tuple(kind(item) for item in items if item)
+    except ValueError: raise ValueError(f"{name} must be comma-separated numbers, got {text!r}") from None
+
+def _check_positive(**values):
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be positive and finite, got {name}={value}")
+
 # %% ../nbs/13_cli.ipynb #9f3a26e2
 app = typer.Typer(no_args_is_help=True, help="Binary neural networks trained as quantum hypernetworks.")
 
@@ -156,63 +182,6 @@ def compare_command(
     with _friendly_errors(): finished = _compare(given)
     if not finished: raise typer.Exit(130)
 
-# %% ../nbs/13_cli.ipynb #8754e818
-_MENDED = ValueError, TypeError, OSError          # by other options
-_FAILED = FloatingPointError, RuntimeError        # by another run
-
-@contextmanager
-def _friendly_errors():
-    "Turn errors that the user can mend into one line and an exit status."
-    try: yield
-    except (*_MENDED, *_FAILED) as error:
-        print(f"qhn: {error}", file=sys.stderr)
-        raise typer.Exit(1 if isinstance(error, _FAILED) else 2) from None
-    except KeyboardInterrupt:
-        print("qhn: interrupted; files written so far are whole", file=sys.stderr)
-        raise typer.Exit(130) from None
-
-# %% ../nbs/13_cli.ipynb #c2f2cf32
-def _items(name, text, kind):
-    items = text.replace(" ", "").split(",")
-    try: return tuple(kind(item) for item in items if item)
-    except ValueError: raise ValueError(f"{name} must be comma-separated numbers, got {text!r}") from None
-
-def _check_positive(**values):
-    for name, value in values.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(f"{name} must be positive and finite, got {name}={value}")
-
-# %% ../nbs/13_cli.ipynb #13c96e54
-@hardware_app.command("run")
-def hardware_run_command(
-    backend: _Backend = "fake:fez",
-    dataset: _RunData = "moons",
-    n_train: _RunPoints = 60,
-    hidden: _RunHidden = "2",
-    layers: _RunLayers = 3,
-    mle: _Mle = False,
-    final_shots: _FinalShots = 4000,
-    readout: _Readout = False,
-    layout: _Layout = "",
-    dynamical_decoupling: _Decoupling = False,
-    twirling: _Twirling = False,
-    options: _Options = "{}",
-    steps: _TuneSteps = 0,
-    shots: _Shots = 1000,
-    max_qpu_seconds: _MaxSeconds = None,
-    seed: _RunSeed = 0,
-    out: _RunOut = Path("qhn-hardware"),
-) -> None:
-    "Begin a run, or go on with the same one."
-    with _friendly_errors():
-        from qhn.run import Plan
-        plan = Plan(backend=backend, dataset=dataset, n_train=n_train, hidden=_items("hidden", hidden, int),
-                    layers=layers, mle=mle, final_shots=final_shots, readout=readout,
-                    layout=_items("layout", layout, int) or None,
-                    options=_options(options, dynamical_decoupling, twirling),
-                    steps=steps, shots=shots, seed=seed)
-        _carry_out(plan, out, max_qpu_seconds)
-
 # %% ../nbs/13_cli.ipynb #68a1abfd
 def _options(text, dynamical_decoupling, twirling):
     "IBM's options as a dictionary; None where there are none."
@@ -225,30 +194,6 @@ def _options(text, dynamical_decoupling, twirling):
     if twirling:
         given["twirling"] = {"enable_gates": True, **given.get("twirling", {})}
     return given or None
-
-# %% ../nbs/13_cli.ipynb #8e778dbb
-@hardware_app.command("resume")
-def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None) -> None:
-    "Go on with a run, after a crash or with a larger budget; what is paid is not paid again."
-    with _friendly_errors():
-        from qhn.run import stored_plan
-        _carry_out(stored_plan(folder), folder, max_qpu_seconds)
-
-# %% ../nbs/13_cli.ipynb #85954199
-@hardware_app.command("status")
-def hardware_status_command(folder: _Folder) -> None:
-    "Jobs and QPU seconds of a run, also of one that is going on."
-    with _friendly_errors():
-        from qhn.run import hardware_status
-        for name, value in hardware_status(folder).items():
-            print(f"{name:15} {value}")
-
-@hardware_app.command("fetch")
-def hardware_fetch_command(folder: _Folder) -> None:
-    "Store the shots of jobs that the device has finished; submit nothing."
-    with _friendly_errors():
-        from qhn.run import hardware_fetch
-        print(f"{len(hardware_fetch(folder))} jobs fetched")
 
 # %% ../nbs/13_cli.ipynb #c01b5eca
 def _show_table(headings, rows, **options):
@@ -311,6 +256,61 @@ def _carry_out(plan, folder, max_qpu_seconds):
     from qhn.run import hardware_run
     report = hardware_run(plan, folder, max_qpu_seconds)
     _show_report(report, plan, folder)
+
+# %% ../nbs/13_cli.ipynb #13c96e54
+@hardware_app.command("run")
+def hardware_run_command(
+    backend: _Backend = "fake:fez",
+    dataset: _RunData = "moons",
+    n_train: _RunPoints = 60,
+    hidden: _RunHidden = "2",
+    layers: _RunLayers = 3,
+    mle: _Mle = False,
+    final_shots: _FinalShots = 4000,
+    readout: _Readout = False,
+    layout: _Layout = "",
+    dynamical_decoupling: _Decoupling = False,
+    twirling: _Twirling = False,
+    options: _Options = "{}",
+    steps: _TuneSteps = 0,
+    shots: _Shots = 1000,
+    max_qpu_seconds: _MaxSeconds = None,
+    seed: _RunSeed = 0,
+    out: _RunOut = Path("qhn-hardware"),
+) -> None:
+    "Begin a run, or go on with the same one."
+    with _friendly_errors():
+        from qhn.run import Plan
+        plan = Plan(backend=backend, dataset=dataset, n_train=n_train, hidden=_items("hidden", hidden, int),
+                    layers=layers, mle=mle, final_shots=final_shots, readout=readout,
+                    layout=_items("layout", layout, int) or None,
+                    options=_options(options, dynamical_decoupling, twirling),
+                    steps=steps, shots=shots, seed=seed)
+        _carry_out(plan, out, max_qpu_seconds)
+
+# %% ../nbs/13_cli.ipynb #8e778dbb
+@hardware_app.command("resume")
+def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None) -> None:
+    "Go on with a run, after a crash or with a larger budget; what is paid is not paid again."
+    with _friendly_errors():
+        from qhn.run import stored_plan
+        _carry_out(stored_plan(folder), folder, max_qpu_seconds)
+
+# %% ../nbs/13_cli.ipynb #85954199
+@hardware_app.command("status")
+def hardware_status_command(folder: _Folder) -> None:
+    "Jobs and QPU seconds of a run, also of one that is going on."
+    with _friendly_errors():
+        from qhn.run import hardware_status
+        for name, value in hardware_status(folder).items():
+            print(f"{name:15} {value}")
+
+@hardware_app.command("fetch")
+def hardware_fetch_command(folder: _Folder) -> None:
+    "Store the shots of jobs that the device has finished; submit nothing."
+    with _friendly_errors():
+        from qhn.run import hardware_fetch
+        print(f"{len(hardware_fetch(folder))} jobs fetched")
 
 # %% ../nbs/13_cli.ipynb #f1144fdc
 def _n_cores():

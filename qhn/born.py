@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 import jax.numpy as jnp
 from .ansatz import Ansatz
-from .engine import (_chi, _engine, engine_cost, entropy_estimate, log_prob, means, pair_means, probs, sample,
-                        sample_and_log_prob)
+from .engines import choose
 
 # %% ../nbs/03a_born.ipynb #40a8764b
 @runtime_checkable
@@ -56,21 +55,15 @@ def gradient_bytes(
     if "bytes" in abilities(distribution): return distribution.bytes("probs")
     return 5 * 2**distribution.n_qubits * jnp.result_type(float).itemsize
 
-# %% ../nbs/03a_born.ipynb #ff4796eb
-def _circuit_cost(ansatz, engine, question):
-    cost = engine_cost(ansatz)
-    if engine == "dense": return cost.dense
-    if question == "probs": return cost.mps if engine == "mps" else min(cost.mps, cost.dense)
-    return 16 * ansatz.n_qubits * _chi(ansatz)**2 if _engine(ansatz, engine, per_string=True) == "mps" else cost.dense
-
 # %% ../nbs/03a_born.ipynb #70f216b6
 @dataclass(frozen=True)
 class BornMachine:
     "The explicit distribution of a simulated circuit."
     ansatz: Ansatz               # the circuit
-    engine: str | None = None    # None chooses by `engine_cost`; "mps" or "dense" overrides
+    engine: type | None = None   # None chooses by cost for each question; `MPS` or `Dense` overrides
 
-    def __post_init__(self): _engine(self.ansatz, self.engine)
+    def __post_init__(self): self._engine_for("probs")
+    def _engine_for(self, question): return choose(self.ansatz, question, self.engine)
     @property
     def n_qubits(self) -> int: return self.ansatz.n_qubits
     @property
@@ -79,34 +72,34 @@ class BornMachine:
     def frequencies(self) -> tuple: return self.ansatz.frequencies
     def cost(self, question):
         "Operations of all probabilities (\"probs\") or of one string (\"log_prob\")."
-        return _circuit_cost(self.ansatz, self.engine, question)
+        return self._engine_for(question).cost(question)
     def bytes(self, question):
         "Memory of the gradient of all probabilities: states and derivatives, as XLA's own account has it."
-        return (10 if _engine(self.ansatz, self.engine) == "dense" else 5) * 2**self.n_qubits * jnp.result_type(float).itemsize
+        return self._engine_for("probs").bytes("probs")
     def init(self, key, noise=None):
         "Starting angles in radians, shape `param_shape`, as `Ansatz.init`."
         return self.ansatz.init(key, noise)
     def probs(self, params):
         "(2ⁿ,) probabilities, wire 0 most significant."
-        return probs(self.ansatz, params, self.engine)
+        return self._engine_for("probs").probs(params)
     def log_prob(self, params, weights):
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}."
-        return log_prob(self.ansatz, params, weights, self.engine)
+        return self._engine_for("log_prob").log_prob(params, weights)
     def sample(self, params, key, n_samples):
         "(n_samples, n) independent weights in {-1, +1}."
-        return sample(self.ansatz, params, key, n_samples, self.engine)
+        return self._engine_for("log_prob").sample(params, key, n_samples)
     def sample_and_log_prob(self, params, key, n_samples):
         "The weights of `sample` with their (n_samples,) log q, differentiable at the weights drawn."
-        return sample_and_log_prob(self.ansatz, params, key, n_samples, self.engine)
+        return self._engine_for("log_prob").sample_and_log_prob(params, key, n_samples)
     def means(self, params):
         "(n,) E[w_j] of every weight."
-        return means(self.ansatz, params, self.engine)
+        return self._engine_for("log_prob").means(params)
     def pair_means(self, params):
         "(n, n) E[w_i w_j] of every pair."
-        return pair_means(self.ansatz, params, self.engine)
+        return self._engine_for("log_prob").pair_means(params)
     def entropy_estimate(self, params, key, n_samples):
-        "Entropy in nats and its standard error, as `entropy_estimate`."
-        return entropy_estimate(self.ansatz, params, key, n_samples, self.engine)
+        "Entropy in nats and its standard error, 0 where it is exact."
+        return self._engine_for("log_prob").entropy(params, key, n_samples)
 
 # %% ../nbs/03a_born.ipynb #7c5030e2
 class _Derived:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from .bits import all_weights, check_integer, check_weights, index_from_weights
 from .ansatz import Ansatz, brickwork, check_params
 from .binn import BiNN
-from .engine import _live_gates
+from .mps import live_gates
 from .born import BornMachine
 from .datasets import load_dataset
 from .elbo import NoDivergence
@@ -40,7 +40,7 @@ def qiskit_circuit(
 ) -> Any:    # qiskit.QuantumCircuit; its angles θ[k] are open, k as in `params.reshape(-1)`
     "The ansatz as a Qiskit circuit with every wire measured; gates that no bit can notice are left out."
     from qiskit.circuit import ParameterVector, QuantumCircuit
-    n, angles, live = ansatz.n_qubits, ParameterVector("θ", math.prod(ansatz.param_shape)), _live_gates(ansatz)
+    n, angles, live = ansatz.n_qubits, ParameterVector("θ", math.prod(ansatz.param_shape)), live_gates(ansatz)
     circuit = QuantumCircuit(n)
     for row in range(-1, len(ansatz.rotations)):
         if row >= 0 and row not in ansatz.unseen_rows:

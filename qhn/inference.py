@@ -21,7 +21,8 @@ from jax.experimental.multihost_utils import broadcast_one_to_all, process_allga
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, get_abstract_mesh
 from tqdm import tqdm
 from .bits import check_integer, check_memory, check_weights
-from .engine import _check_split, _memories
+from .dense import check_split, memories
+from .engines import Dense
 from .born import abilities, cost_of
 from .elbo import BernoulliPrior, KL, at_step
 from .ansatz import check_key
@@ -308,7 +309,7 @@ def _checked_target(distribution, model, data):
 # %% ../nbs/07_inference.ipynb #c0ff4957
 def _check_table(distribution, objective, estimator, n_seeds, mesh):
     if not isinstance(estimator, Exact): return
-    parts = {axis: 1 if mesh is None else _memories(mesh.shape.get(axis, 1)) for axis in ("seeds", "amplitudes")}
+    parts = {axis: 1 if mesh is None else memories(mesh.shape.get(axis, 1)) for axis in ("seeds", "amplitudes")}
     n, n_seeds = distribution.n_qubits, -(-n_seeds // parts["seeds"])
     if ScoreFunction().lacks(distribution, objective): instead = "objective=KL(), which estimator=ScoreFunction() can sample,"
     else: instead = "estimator=ScoreFunction()"
@@ -318,7 +319,7 @@ def _check_table(distribution, objective, estimator, n_seeds, mesh):
 def _check_step(problem, target, prior, state, mesh):
     _, _, estimator, _ = problem
     if isinstance(estimator, Exact): return
-    n_bytes = _largest(_run_chunk.trace(problem, _prepare(estimator, target), prior, state, 1).jaxpr.jaxpr) // (1 if mesh is None else _memories(mesh.size))
+    n_bytes = _largest(_run_chunk.trace(problem, _prepare(estimator, target), prior, state, 1).jaxpr.jaxpr) // (1 if mesh is None else memories(mesh.size))
     smaller = ["a smaller n_samples"] + ["fewer seeds"] * (len(state.params) > 1) + ["ScoreFunction with a batch_size"] * bool(target.data)
     check_memory(n_bytes, f"the largest array of a step with {estimator} and n_seeds={len(state.params)}", " or ".join(smaller))
 
@@ -387,10 +388,10 @@ def _check_axes(mesh, distribution, estimator):
     if unknown: raise ValueError(f"mesh must have axes named {', '.join(map(repr, _AXES[:-1]))} or {_AXES[-1]!r}, got {sorted(unknown)}")
     if _is_outside(distribution, estimator): raise ValueError(f"mesh shares a simulation, but {type(distribution).__name__} draws its samples outside JAX; leave mesh out")
     if "amplitudes" not in mesh.axis_names: return
-    if getattr(distribution, "engine", None) != "dense":
-        raise ValueError("mesh has an axis 'amplitudes', but there is no state vector to divide; leave it out, or use BornMachine(ansatz, engine='dense')")
+    if getattr(distribution, "engine", None) is not Dense:
+        raise ValueError("mesh has an axis 'amplitudes', but there is no state vector to divide; leave it out, or use BornMachine(ansatz, engine=Dense)")
     if mesh.size > mesh.shape["amplitudes"]: raise ValueError(f"mesh with an axis 'amplitudes' must have no other, got {mesh.axis_names}")
-    _check_split(mesh.size, distribution.n_qubits)
+    check_split(mesh.size, distribution.n_qubits)
 
 def _check_divides(mesh, axis, sizes):
     "Raise unless the mesh has no such axis, or there is something to divide and it divides it."

@@ -13,7 +13,7 @@ import jax, jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from .bits import check_integer, check_memory
 from .ansatz import check_key, check_params
-from .engine import _chi, cores
+from .mps import bond_dim, cores
 from .born import BornMachine, _Derived, cost_of, gradient_bytes
 
 # %% ../nbs/07c_mixtures.ipynb #6d2c5c31
@@ -42,14 +42,14 @@ class Mixture(_Derived):
         return self.n_circuits * cost_of(self.source, question)
     def bytes(self, question):
         "Memory: that of every part; products share one table."
-        return gradient_bytes(self.source) * (self.n_circuits if _chi(self.source.ansatz) > 1 else 1)
+        return gradient_bytes(self.source) * (self.n_circuits if bond_dim(self.source.ansatz) > 1 else 1)
     def init(self, key, noise=None):
         "Starting angles of every part, shape `param_shape`."
         return jax.vmap(lambda key: self.source.init(key, noise))(jax.random.split(check_key(key), self.n_circuits))
     @partial(jax.jit, static_argnums=0)
     def probs(self, params):
         "(2ⁿ,) probabilities, wire 0 most significant. `ValueError`: more than memory holds."
-        params, n, bonds = jnp.asarray(check_params(self, params)), self.n_qubits, _chi(self.source.ansatz) > 1
+        params, n, bonds = jnp.asarray(check_params(self, params)), self.n_qubits, bond_dim(self.source.ansatz) > 1
         check_memory((self.n_circuits if bonds else 1) * 2**n * params.dtype.itemsize, f"the probabilities of 2^{n} bit strings", "log_prob or sample")
         if bonds: return jax.vmap(self.source.probs)(params).mean(0)
         amplitudes = jax.vmap(lambda p: cores(self.source.ansatz, p)[:, 0, 0, 1])(params)

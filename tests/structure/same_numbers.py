@@ -18,6 +18,7 @@ from qhn.binn import BiNN
 from qhn.born import BornMachine, SampleOnly
 from qhn.divergences import Renyi, Stein
 from qhn.elbo import KL, BernoulliPrior, NoDivergence
+from qhn.engines import Dense
 from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction
 from qhn.inference import fit
 from qhn.mmd import MMD
@@ -36,7 +37,7 @@ def distributions(binn):
     n = binn.n_weights
     return {
         "product": BornMachine(product(n)), "staircase": BornMachine(staircase(n, 2)), "brickwork": BornMachine(brickwork(n, 3)),
-        "dense": BornMachine(brickwork(n, 3), engine="dense"), "samples": SampleOnly(BornMachine(staircase(n, 1))),
+        "dense": BornMachine(brickwork(n, 3), engine=Dense), "samples": SampleOnly(BornMachine(staircase(n, 1))),
         "mixture": qhn.mixtures.Mixture(BornMachine(product(n)), 3), "mixture of staircases": qhn.mixtures.Mixture(BornMachine(staircase(n, 1)), 2),
         "symmetrised": qhn.symmetry.Symmetrised(BornMachine(staircase(n, 1)), binn),
         "symmetrised mixture": qhn.symmetry.Symmetrised(qhn.mixtures.Mixture(BornMachine(product(n)), 2), binn)}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .ansatz import Ansatz
-from .engine import _live_gates
+from .mps import live_gates
 from .jobs import JobError
 
 # %% ../nbs/backends.ipynb #0f6e9795
@@ -25,7 +25,7 @@ def qiskit_circuit(
 ) -> Any:    # qiskit.QuantumCircuit; its angles θ[k] are open, k as in `params.reshape(-1)`
     "The ansatz as a Qiskit circuit with every wire measured; gates that no bit can notice are left out."
     from qiskit.circuit import ParameterVector, QuantumCircuit
-    n, angles, live = ansatz.n_qubits, ParameterVector("θ", math.prod(ansatz.param_shape)), _live_gates(ansatz)
+    n, angles, live = ansatz.n_qubits, ParameterVector("θ", math.prod(ansatz.param_shape)), live_gates(ansatz)
     circuit = QuantumCircuit(n)
     for row in range(-1, len(ansatz.rotations)):
         if row >= 0 and row not in ansatz.unseen_rows:

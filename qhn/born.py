@@ -10,31 +10,29 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from .ansatz import Ansatz
 from .base import ClosedMMD, Independent, LogProb, Samples, Shiftable, Table, Words
-from .engine import (_chi, _engine, cores, engine_cost, entropy_estimate, log_prob, means, pair_engine, pair_means,
-                        parities, probs, sample, sample_and_log_prob)
-from .mmd import _mmd2_circuit, mmd2
-from .prior import BernoulliPrior
-
-# %% ../nbs/born.ipynb #4d51c18c
-def _circuit_cost(ansatz, engine, question):
-    cost = engine_cost(ansatz)
-    if engine == "dense": return cost.dense
-    if question == "probs": return cost.mps if engine == "mps" else min(cost.mps, cost.dense)
-    return 16 * ansatz.n_qubits * _chi(ansatz)**2 if _engine(ansatz, engine, per_string=True) == "mps" else cost.dense
+from .engines import MPS, Dense, choose
+from .mps import bond_dim, cores
 
 # %% ../nbs/born.ipynb #3066eb27
 @dataclass(frozen=True)
 class BornMachine(Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable):
-    "The distribution of a simulated circuit."
-    ansatz: Ansatz               # the circuit
-    engine: str | None = None    # None chooses by cost
+    "The distribution of a simulated circuit. `ValueError`: an engine that cannot simulate it."
+    ansatz: Ansatz                          # the circuit
+    engine: type[MPS | Dense] | None = None    # None chooses by cost, for each question anew
 
-    def __post_init__(self): _engine(self.ansatz, self.engine)
+    def __post_init__(self): self.engine_for("probs")
+
+    def engine_for(
+        self,
+        question: str,    # "probs", "log_prob" or "pairs"
+    ) -> MPS | Dense:
+        "The engine that answers a question."
+        return choose(self.ansatz, question, self.engine)
 
     @property
     def capabilities(self) -> frozenset[type]:
         "All but `Remote`; `Independent` only of a circuit without entanglement."
-        return super().capabilities - (frozenset() if _chi(self.ansatz) == 1 else {Independent})
+        return super().capabilities - ({Independent} if bond_dim(self.ansatz) > 1 else set())
 
     @property
     def n_qubits(self) -> int:
@@ -54,29 +52,28 @@ class BornMachine(Samples, LogProb, Table, Words, Independent, ClosedMMD, Shifta
     @property
     def divides_amplitudes(self) -> bool:
         "Whether it has a state vector that a mesh can divide."
-        return self.engine == "dense"
+        return self.engine is Dense
 
-    def _init(self, key, noise): return self.ansatz.init(key, noise)
-    def _probs(self, params): return probs(self.ansatz, params, self.engine)
-    def _log_prob(self, params, weights): return log_prob(self.ansatz, params, weights, self.engine)
-    def _sample(self, params, key, n_samples): return sample(self.ansatz, params, key, n_samples, self.engine)
-    def _sample_and_log_prob(self, params, key, n_samples):
-        return sample_and_log_prob(self.ansatz, params, key, n_samples, self.engine)
-    def _entropy_estimate(self, params, key, n_samples):
-        return entropy_estimate(self.ansatz, params, key, n_samples, self.engine)
-    def _words(self, params, sets, key, n_strings):
-        values = parities(self.ansatz, params, sets, self.engine)
-        return values, jnp.zeros_like(values)
-    def _coins(self, params): return jnp.abs(cores(self.ansatz, params)[:, 0, 0])**2
-    def _means(self, params): return means(self.ansatz, params, self.engine)
-    def _pair_means(self, params): return pair_means(self.ansatz, params, self.engine)
-    def _mmd2(self, params, means, word_probs):
-        if pair_engine(self.ansatz, len(word_probs), self.engine) == "mps": return _mmd2_circuit(self.ansatz, params, means, word_probs)
-        n = self.n_qubits
-        return mmd2(self.probs(params), BernoulliPrior(log_odds=2 * jnp.arctanh(means)), tuple(p * n for p in word_probs))
     def cost(self, question: str) -> int:
         "Operations of all probabilities (\"probs\") or of one string (\"log_prob\")."
-        return _circuit_cost(self.ansatz, self.engine, question)
+        return self.engine_for(question).cost(question)
+
     def bytes(self, question: str) -> int:
         "Memory of the gradient of all probabilities: states and derivatives, as XLA's own account has it."
-        return (10 if _engine(self.ansatz, self.engine) == "dense" else 5) * 2**self.n_qubits * jnp.result_type(float).itemsize
+        return self.engine_for("probs").bytes("probs")
+
+    def _init(self, key, noise): return self.ansatz.init(key, noise)
+    def _probs(self, params): return self.engine_for("probs").probs(params)
+    def _log_prob(self, params, weights): return self.engine_for("log_prob").log_prob(params, weights)
+    def _sample(self, params, key, n_samples): return self.engine_for("log_prob").sample(params, key, n_samples)
+    def _sample_and_log_prob(self, params, key, n_samples):
+        return self.engine_for("log_prob").sample_and_log_prob(params, key, n_samples)
+    def _entropy_estimate(self, params, key, n_samples):
+        return self.engine_for("log_prob").entropy(params, key, n_samples)
+    def _words(self, params, sets, key, n_strings):
+        values = self.engine_for("log_prob").words(params, sets)
+        return values, jnp.zeros_like(values)
+    def _means(self, params): return self.engine_for("log_prob").means(params)
+    def _pair_means(self, params): return self.engine_for("log_prob").pair_means(params)
+    def _coins(self, params): return jnp.abs(cores(self.ansatz, params)[:, 0, 0])**2    # amplitudes of a matrix product of bond 1
+    def _mmd2(self, params, means, word_probs): return self.engine_for("pairs").mmd2(params, means, word_probs)

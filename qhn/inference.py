@@ -7,26 +7,27 @@ __all__ = ['LONGEST_CHUNK', 'DEFAULT_OPTIMIZER', 'TrainState', 'Info', 'init', '
            'recorded', 'FitResult', 'TrainingDiverged', 'StopTraining', 'is_outside', 'fit']
 
 # %% ../nbs/07_inference.ipynb #e78463f2
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
-import math, time
+import math
+import time
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from jax import Array
 from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import Mesh, PartitionSpec, get_abstract_mesh
 from tqdm import tqdm
+from typing import Any, NamedTuple
 from .ansatz import check_key
 from .base import Distribution, Remote
 from .bits import check_integer, check_memory, check_weights
 from .elbo import KL, Divergence, at_step
-from .gradients import (Estimator, Exact, ParameterShift, Problem, ScoreFunction, SPSA, as_target, choose_estimator,
-                           exact_bytes, shard)
+from .gradients import (Estimator, Exact, ParameterShift, Problem, ScoreFunction, SPSA, as_target,
+                           choose_estimator, exact_bytes, shard)
 from .mesh import check_alike, checked_mesh, memories_of, placed
 from .prior import BernoulliPrior, Prior
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from .engine import _check_split, _memories
+from .dense import check_split, memories
 from .gradients import Target
 
 # %% ../nbs/mesh.ipynb #e7d7b496
@@ -42,8 +42,8 @@ def memories_of(
 ) -> dict[str, int]:    # "seeds", "amplitudes", "all"
     "How many memories share the seeds, the amplitudes and the whole; one without a mesh."
     if mesh is None: return {"seeds": 1, "amplitudes": 1, "all": 1}
-    sizes = {axis: _memories(mesh.shape.get(axis, 1)) for axis in ("seeds", "amplitudes")}
-    return sizes | {"all": _memories(mesh.size)}
+    sizes = {axis: memories(mesh.shape.get(axis, 1)) for axis in ("seeds", "amplitudes")}
+    return sizes | {"all": memories(mesh.size)}
 
 # %% ../nbs/mesh.ipynb #454d388b
 def _check_axes(mesh, distribution, outside):
@@ -54,10 +54,10 @@ def _check_axes(mesh, distribution, outside):
         raise ValueError(f"mesh shares a simulation, but {type(distribution).__name__} draws its samples outside JAX; leave mesh out")
     if "amplitudes" not in mesh.axis_names: return
     if not distribution.divides_amplitudes:
-        raise ValueError("mesh has an axis 'amplitudes', but there is no state vector to divide; leave it out, or use BornMachine(ansatz, engine='dense')")
+        raise ValueError("mesh has an axis 'amplitudes', but there is no state vector to divide; leave it out, or use BornMachine(ansatz, engine=Dense)")
     if mesh.size > mesh.shape["amplitudes"]:
         raise ValueError(f"mesh with an axis 'amplitudes' must have no other, got {mesh.axis_names}")
-    _check_split(mesh.size, distribution.n_qubits)
+    check_split(mesh.size, distribution.n_qubits)
 
 def _check_divides(mesh, axis, sizes):
     "Raise unless the mesh has no such axis, or there is something to divide and it divides it."

@@ -7,10 +7,10 @@ __all__ = ['Mixture']
 
 # %% ../nbs/07c_mixtures.ipynb #0eb11993
 import math
-from dataclasses import dataclass
-from functools import partial
 import jax
 import jax.numpy as jnp
+from dataclasses import dataclass
+from functools import partial
 from jax.scipy.special import logsumexp
 from .base import Distribution, Independent, LogProb, Samples, Shiftable, Table, Words, Wrapper
 from .bits import check_integer, check_memory

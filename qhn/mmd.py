@@ -7,18 +7,19 @@ __all__ = ['word_probs', 'as_word_weights', 'bandwidth', 'kernel', 'spectrum', '
            'prior_kernel', 'self_kernel', 'mmd2_from_samples', 'mmd2_circuit', 'matched_weight', 'MMD', 'mmd2_of']
 
 # %% ../nbs/05_mmd.ipynb #48a41cb2
-from dataclasses import dataclass
-from functools import partial
 import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from dataclasses import dataclass
+from functools import partial
 from jax import Array
-from .bits import as_float, check_memory, check_weights, index_from_weights, outer_product, walsh_hadamard
-from .ansatz import Ansatz, check_key, check_params
-from .engine import _einsum, _matmul, by_pairs, contract_pairs, pair_cores, pair_engine, probs, real_matrices
+from .ansatz import Ansatz, check_key
 from .base import ClosedMMD, Distribution, Samples, Table, Words
+from .bits import (as_float, check_memory, check_weights, index_from_weights, outer_product,
+                      walsh_hadamard)
 from .elbo import Divergence, Schedule, at_step, check_weight, mean_credits
+from .engines import choose
 from .prior import BernoulliPrior, Prior
 
 # %% ../nbs/05_mmd.ipynb #a95c57de
@@ -207,53 +208,18 @@ def _mean_pair(weights, name, word_weights, unbiased):
     mean = _kernel_sums(weights, weights, word_weights).mean() / m
     return mean + (mean - 1) / (m - 1) if unbiased else mean    # a sample is at distance 0 from itself
 
-# %% ../nbs/05_mmd.ipynb #d90e0419
-_WALSH = np.kron([[1, 1], [1, -1]], [[1, 1], [1, -1]])    # rows: sets {}, {second}, {first}, both
-
-def _walsh_matrices(core):
-    "D^s of a pair of sites for the four sets s, (4, χ², χ²)."
-    d = real_matrices(core)
-    return _einsum("st,tab->sab", jnp.asarray(_WALSH, d.dtype), d)
-
-def _left_environments(pairs):
-    "ℓ before and after every pair, each (pairs, χ²)."
-    def pair(left, core):
-        after = _matmul(left, _walsh_matrices(core)[0])
-        return after, (left, after)
-    first = jnp.zeros(pairs.shape[1]**2, pairs.real.dtype).at[0].set(1)
-    return jax.lax.scan(jax.checkpoint(pair), first, pairs)[1]
-
-def _difference_matrices(step):
-    "Δ^s of one pair, (4, χ² + 1, χ² + 1)."
-    core, means, before, after = step
-    d = _walsh_matrices(core)
-    e = (_einsum("a,sab->sb", before, d) - means[:, None] * after).at[0].set(0)
-    last = jnp.concatenate([e, means[:, None]], 1)[:, None]
-    return jnp.concatenate([jnp.pad(d, ((0, 0), (0, 0), (0, 1))), last], 1)
-
 # %% ../nbs/05_mmd.ipynb #b5c6a46b
 def mmd2_circuit(
     ansatz: Ansatz,              # the circuit, with distribution q
     params: Array,               # angles in radians, shape `ansatz.param_shape`
     prior: BernoulliPrior,       # p, factorised
     word_weights=(1, 2, 4),      # mean parity sizes of the kernel mixture
-    engine: str | None = None,   # None chooses by `pair_engine`; "mps" any width, "dense" from the table
+    engine: type | None = None,  # None chooses by cost; `MPS` or `Dense` overrides
 ) -> Array:                      # ≥ 0
     "Exact MMD²(q, p) of a circuit, at any n without samples, differentiable. `ValueError`: shapes that differ, environments that do not fit."
     if not isinstance(prior, BernoulliPrior): raise TypeError(f"prior must be a BernoulliPrior, got {type(prior).__name__}; mmd2 takes tables")
-    params, n = check_params(ansatz, params), ansatz.n_qubits
-    pis = tuple(word_probs(word_weights, n).tolist())
-    if pair_engine(ansatz, len(pis), engine) == "dense": return mmd2(probs(ansatz, params), prior, word_weights)
-    return _mmd2_circuit(ansatz, params, prior.means(n), pis)
-
-@partial(jax.jit, static_argnums=(0, 3))
-def _mmd2_circuit(ansatz, params, means, pis):
-    pairs = pair_cores(ansatz, params)
-    means = by_pairs(ansatz, means.astype(pairs.real.dtype))
-    means = jnp.stack([jnp.ones(len(pairs), means.dtype), means[:, 1], means[:, 0], means[:, 0] * means[:, 1]], 1)    # rows of _WALSH
-    kappa = jnp.asarray([np.kron([1 - p, p], [1 - p, p]) for p in pis], means.dtype)
-    factors = jnp.broadcast_to(kappa[..., None] * jnp.eye(4, dtype=means.dtype), (len(pairs), len(pis), 4, 4))
-    return contract_pairs(_difference_matrices, (pairs, means, *_left_environments(pairs)), factors, start=-1).mean()
+    n = ansatz.n_qubits
+    return choose(ansatz, "pairs", engine).mmd2(params, prior.means(n), word_probs(word_weights, n))
 
 # %% ../nbs/05_mmd.ipynb #23d105ad
 def matched_weight(

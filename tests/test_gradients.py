@@ -16,6 +16,7 @@ from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircas
 from qhn.binn import BiNN, CostTable
 from qhn.base import LogProb, Remote, Samples, Shiftable, Table, Words
 from qhn.born import BornMachine
+from qhn.engines import MPS, Dense
 from qhn.base import SampleOnly
 from qhn.variational import Bernoulli, Ensemble
 from qhn.divergences import Renyi, Stein
@@ -272,7 +273,7 @@ def test_the_estimator_is_chosen_by_what_there_is_and_what_it_costs(monkeypatch)
     assert estimator == ScoreFunction() and info["reason"] == "all probabilities would not fit in memory"
 
 
-PLANNED = {"mps": (BornMachine(staircase(17, 2), "mps"), (1, 3)), "dense": (BornMachine(staircase(17, 2), "dense"), (1, 3)),
+PLANNED = {"mps": (BornMachine(staircase(17, 2), MPS), (1, 3)), "dense": (BornMachine(staircase(17, 2), Dense), (1, 3)),
            "mixture": (Mixture(BornMachine(staircase(16, 1)), 3), (1,)), "products": (Mixture(BornMachine(product(17)), 8), (1,)),
            "symmetrised": (Symmetrised(BornMachine(staircase(16, 1)), BiNN((3, 3, 1))), (1,))}
 
@@ -476,7 +477,7 @@ class Own(Divergence):
 
 NET = BiNN((1, 1, 1))
 BORN = BornMachine(product(4))
-DISTRIBUTIONS = {"circuit": BORN, "dense": BornMachine(staircase(4, 1), "dense"), "mixture": Mixture(BORN, 2), "symmetrised": Symmetrised(BORN, NET),
+DISTRIBUTIONS = {"circuit": BORN, "dense": BornMachine(staircase(4, 1), Dense), "mixture": Mixture(BORN, 2), "symmetrised": Symmetrised(BORN, NET),
                  "symmetrised mixture": Symmetrised(Mixture(BORN, 2), NET), "coins": Bernoulli(4), "ensemble": Ensemble(4, 2), "samples of a circuit": SampleOnly(BORN),
                  "symmetrised samples": Symmetrised(SampleOnly(BORN), NET), "samples of coins": SampleOnly(Bernoulli(4)), "device": Device(),
                  "symmetrised device": Symmetrised(Device(), NET), "samples of a device": SampleOnly(Device())}
@@ -533,7 +534,7 @@ def test_a_wrapper_answers_for_its_source():
     settings = lambda d: ParameterShift().settings(d, jnp.zeros(d.param_shape), KEY).shape
     assert settings(Symmetrised(deep, net)) == settings(SampleOnly(deep)) == settings(deep) == (127, 8, 9)    # not 145: the last RZ row is never seen
     assert settings(Mixture(deep, 2)) == (253, 2, 8, 9)
-    both = BornMachine(staircase(9, 3), "dense")
+    both = BornMachine(staircase(9, 3), Dense)
     assert Symmetrised(both, net).bytes("probs") > both.bytes("probs") == 2 * deep.bytes("probs")
 
 

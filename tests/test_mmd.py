@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qhn.bits import walsh_hadamard
-from qhn.engine import sample_from_probs
+from qhn.engines import sample_from_probs
 from qhn.prior import BernoulliPrior
 from qhn.elbo import mean_credits
 from qhn.mmd import MMD, bandwidth, kernel, matched_weight, mmd2, mmd2_factorised, mmd2_from_samples, prior_kernel, word_probs

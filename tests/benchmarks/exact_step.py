@@ -25,7 +25,7 @@ import numpy as np
 import pennylane as qml
 from scipy.sparse import csr_matrix
 
-from qhn import born
+from qhn.born import BornMachine
 from qhn.ansatz import Rotation, brickwork
 from qhn.binn import BiNN, log_likelihood_table
 from qhn.datasets import load_dataset
@@ -48,7 +48,7 @@ def jax_contestant(probabilities, costs):
 
 
 def ours(ansatz, costs):
-    return jax_contestant(lambda params: born.probs(ansatz, params), costs)
+    return jax_contestant(lambda params: BornMachine(ansatz).probs(params), costs)
 
 
 def tensorcircuit_ng(ansatz, costs):
@@ -232,7 +232,7 @@ def temporary_states(n_qubits):
     "Temporary memory of our compiled step, in units of the state's own size."
     ansatz = brickwork(n_qubits, 4)
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in (ansatz.param_shape, (2**n_qubits,))]
-    compiled = exact_step(lambda params: born.probs(ansatz, params)).lower(*shapes).compile()
+    compiled = exact_step(lambda params: BornMachine(ansatz).probs(params)).lower(*shapes).compile()
     return compiled.memory_analysis().temp_size_in_bytes / (16 * 2**n_qubits)
 
 

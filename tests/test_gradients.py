@@ -249,7 +249,7 @@ def test_the_error_of_a_minibatch_loss_covers_its_scatter_and_is_it_with_many_sa
     "The spread of the points' mean costs contains noise of the samples, so few of them make the error a little too large."
     params, target, prior = jnp.asarray(angles(ANSATZ, 2)), as_target(BiNN((1, 1)), POINTS), BernoulliPrior(jnp.asarray(COINS))
     few, many = ScoreFunction(64, batch_size=2), ScoreFunction(2000, batch_size=2, analytic=True)
-    one = lambda key: [e(KL(), BornMachine(ANSATZ), target, prior, params, key) for e in (few, many)]
+    one = lambda key: [e(Problem(BornMachine(ANSATZ), target, prior, KL()), params, key) for e in (few, many)]
     both = quick_jit(lambda keys: jax.lax.map(one, keys, batch_size=100))(jax.random.split(jax.random.key(5), 2000))
     for estimator, runs in zip((few, many), both):
         ratio = np.std(runs.loss.loss, ddof=1) / math.sqrt((np.asarray(runs.info["loss_error"])**2).mean())
@@ -283,8 +283,8 @@ def test_the_memory_of_an_exact_step_is_what_the_compiler_plans(machine, seeds):
     n, optimizer = machine.n_qubits, optax.adam(0.05)
     for n_seeds in seeds:
         state = init(machine, optimizer, KEY, n_seeds, params=jnp.zeros(machine.param_shape))
-        target = as_target(jnp.zeros(2**n))
-        account = jax.jit(step, static_argnums=0).lower((machine, KL(), Exact(), optimizer), target, BernoulliPrior(), state).compile().memory_analysis()
+        problem = about(machine, KL(), as_target(jnp.zeros(2**n)))
+        account = jax.jit(step, static_argnums=(1, 2)).lower(problem, Exact(), optimizer, state).compile().memory_analysis()
         planned = account.temp_size_in_bytes + account.argument_size_in_bytes
         assert 0.95 * planned < exact_bytes(machine, n_seeds) < 1.7 * planned
 
@@ -292,7 +292,7 @@ def test_the_memory_of_an_exact_step_is_what_the_compiler_plans(machine, seeds):
 def test_the_score_function_reaches_a_thousand_weights():
     ansatz, fields = brickwork(1000, 4), np.random.default_rng(4).normal(size=1000)
     target, params = as_target(Ising(1000), (fields,)), ansatz.init(KEY, noise=0.1)
-    got = quick_jit(lambda p: ScoreFunction(4)(KL(), BornMachine(ansatz), target, BernoulliPrior(), p, KEY))(params)
+    got = quick_jit(lambda p: ScoreFunction(4)(about(BornMachine(ansatz), KL(), target), p, KEY))(params)
     assert np.isfinite(got.gradient).all() and np.isfinite(got.loss.loss)
     assert np.abs(got.gradient[:-1]).max() > 0 and np.abs(got.gradient[-1]).max() < 1e-9    # the last RZ row
 

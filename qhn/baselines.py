@@ -22,10 +22,11 @@ from jax import Array
 from tqdm import tqdm
 from .bits import check_integer, check_memory, index_from_weights, outer_sum, weights_from_index
 from .ansatz import product
-from .binn import CostTable
+from .costs import CostTable
 from .born import BornMachine
 from .elbo import BernoulliPrior, KL, Loss, at_step
-from .gradients import Estimate, as_target, _check_batch, _check_differentiable, _costs, _model
+from .gradients import Estimate, _check_batch, _check_differentiable, _costs
+from .costs import as_target
 from .inference import DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged, fit, _check_kinds, _checked_key, _checked_target, _chunks, _recorded
 
 # %% ../nbs/10_baselines.ipynb #4ede2c03
@@ -220,7 +221,7 @@ def _cost(target, weights, key, batch_size):
     if batch_size is None: return target.costs(weights), jnp.zeros((), weights.dtype)
     n_points = len(target.data[0])
     chosen = jax.random.choice(key, n_points, (batch_size,), replace=False)
-    by_point = jax.vmap(lambda *point: -_model(target).log_likelihood(weights, *(a[None] for a in point)))(*(a[chosen] for a in target.data))
+    by_point = jax.vmap(lambda *point: -target.model.log_likelihood(weights, *(a[None] for a in point)))(*(a[chosen] for a in target.data))
     return n_points * by_point.mean(), n_points * (n_points - batch_size) / batch_size * by_point.var(ddof=1)
 
 # %% ../nbs/10_baselines.ipynb #af12da0f
@@ -349,7 +350,7 @@ def _collect(run, state, n_steps, progress):
 # %% ../nbs/10_baselines.ipynb #6987fa73
 def _run_chains(kernel, model, data, prior, temperatures, n_steps, key, n_seeds, progress, n_warmup=0, state=None):
     target = _checked_chain_target(model, data, prior, n_steps)
-    n = _model(target).n_weights
+    n = target.model.n_weights
     if state is None: check_integer("n_seeds", n_seeds, 1)
     elif not isinstance(state, TrainState) or not isinstance(state.opt_state, Chain): raise TypeError(f"state must be the state of a sampler's result, got {type(state).__name__}")
     elif key is not None or n_seeds != 1: raise ValueError("state holds key and n_seeds already; leave them out")
@@ -492,7 +493,7 @@ def simulated_annealing(
 # %% ../nbs/10_baselines.ipynb #a622c7a5
 @jax.jit
 def _typical_gain(target, prior, key):
-    networks = _prior_networks(prior, _model(target).n_weights, jax.random.split(key, 8))
+    networks = _prior_networks(prior, target.model.n_weights, jax.random.split(key, 8))
     return jnp.abs(_start(LocallyBalanced(), target, prior, networks).memory.sum(-1)).mean()
 
 def _finite_gain(gain):

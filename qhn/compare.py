@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 import jax, jax.numpy as jnp, numpy as np, optax
 from .ansatz import Ansatz, brickwork, hardware_efficient, product, staircase
-from .binn import BiNN, CostTable, log_likelihood_table
+from .network import BiNN
+from .costs import CostTable, log_likelihood_table
 from .born import BornMachine
 from .datasets import Dataset
 from .elbo import BernoulliPrior, KL, NoDivergence, exact_posterior, log_evidence, prior_divergence

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from .bits import all_weights, check_integer, check_weights, index_from_weights
 from .ansatz import Ansatz, brickwork, check_params
-from .binn import BiNN
+from .network import BiNN
 from .engine import _live_gates
 from .born import BornMachine
 from .datasets import load_dataset

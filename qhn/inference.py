@@ -25,7 +25,8 @@ from .engine import _check_split, _memories
 from .born import abilities, cost_of
 from .elbo import BernoulliPrior, KL, at_step
 from .ansatz import check_key
-from .gradients import Exact, ParameterShift, ScoreFunction, SPSA, Target, _shard, as_target, choose_estimator, exact_bytes
+from .gradients import Exact, ParameterShift, ScoreFunction, SPSA, _shard, choose_estimator, exact_bytes
+from .costs import Target, as_target
 
 # %% ../nbs/07_inference.ipynb #c6a92ec2
 class TrainState(NamedTuple):

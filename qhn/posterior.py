@@ -19,7 +19,9 @@ from jax import Array
 from jax.scipy.special import logsumexp
 
 from .bits import all_weights, as_float, check_distribution, check_integer, check_memory, check_weights, is_traced, weights_from_index
-from .binn import BiNN, CostTable, batch_size
+from .network import BiNN
+from .costs import CostTable
+from .bits import batch_size
 from .datasets import Dataset, check_data
 from .elbo import BernoulliPrior
 from .bits import _entropy
@@ -30,7 +32,7 @@ def _votes(binn, weights, x): return jnp.exp(binn.log_probs(weights, x))    # (S
 @partial(jax.jit, static_argnums=0)
 def _mixture(answers, binn, q, x, *more):
     "Answers (S, N, K) of all networks at x (N, n_inputs), summed with each row of q (M, 2ⁿ): (M, N, K)."
-    batch = batch_size(binn, len(x), x.dtype.itemsize)
+    batch = batch_size(lambda weights: answers(binn, weights, x, *more), binn.n_weights, x.dtype)
     def add(k, total):
         weights = weights_from_index(k * batch + jnp.arange(batch), binn.n_weights, x.dtype)
         share = jax.lax.dynamic_slice_in_dim(q, k * batch, batch, axis=1)
@@ -67,7 +69,7 @@ def posterior_predictive(
 @jax.jit
 def _log_mixture(binn, q, x):
     "The logarithm of `_mixture`, network by network: (M, N, n_classes)."
-    batch = batch_size(binn, len(x), x.dtype.itemsize)
+    batch = batch_size(lambda weights: binn.log_probs(weights, x), binn.n_weights, x.dtype)
     def add(k, total):
         log_p = binn.log_probs(weights_from_index(k * batch + jnp.arange(batch), binn.n_weights, x.dtype), x)
         log_q = jnp.log(jax.lax.dynamic_slice_in_dim(q, k * batch, batch, axis=1))
@@ -232,7 +234,7 @@ def calibration_errors_by_chance(
 def _sampled(answers, binn, weights, x):
     "Mean and sum of squared deviations, over the rows of weights (S, n), of the answers: (N, K) each."
     n_samples = len(weights)
-    batch = min(n_samples, batch_size(binn, len(x), x.dtype.itemsize))
+    batch = min(n_samples, batch_size(lambda weights: answers(binn, weights, x), binn.n_weights, x.dtype))
     n_batches = -(-n_samples // batch)
     filled = jnp.pad(weights, ((0, n_batches * batch - n_samples), (0, 0)))
     def merge(k, groups):
@@ -369,7 +371,7 @@ def risk_coverage(
 def _of_points(binn, weights, x, y):
     "log p(y_i|x_i, w) for the rows of weights (S, n), some at a time: (S, N)."
     one = lambda w: jnp.take_along_axis(binn.log_probs(w, x), y[:, None], 1)[:, 0]
-    return jax.lax.map(one, weights.astype(x.dtype), batch_size=batch_size(binn, len(x), x.dtype.itemsize))
+    return jax.lax.map(one, weights.astype(x.dtype), batch_size=batch_size(lambda weights: binn.log_probs(weights, x), binn.n_weights, x.dtype))
 
 @jax.jit
 def _drawn_labels(binn, weights, x, key):

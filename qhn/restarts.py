@@ -13,7 +13,7 @@ import math, time
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax import Array
 from .ansatz import brickwork
-from .binn import CostTable
+from .costs import CostTable
 from .born import BornMachine
 from .study import lbfgs
 

@@ -30,13 +30,15 @@ from tqdm import tqdm
 from .bits import check_integer, weights_from_index
 from .ansatz import brickwork, hardware_efficient, product, staircase
 from .baselines import bayes_binn, gibbs, simulated_annealing
-from .binn import BiNN, CostTable, _log_likelihood, _log_probs, _table
+from .network import BiNN
+from .costs import CostTable, log_likelihood_table
 from .born import BornMachine
 from .datasets import Dataset, load_dataset
 from .divergences import Renyi
 from .elbo import BernoulliPrior, KL, NoDivergence, exact_posterior, posterior_divergence
 from .bits import total_variation
-from .gradients import Exact, Target
+from .gradients import Exact
+from .costs import Target
 from .inference import state_from, step
 from .jobs import fingerprint, whole_file
 from .mixtures import Mixture
@@ -130,12 +132,12 @@ class Scaled:
     def n_weights(self) -> int: return self.binn.n_weights
     @property
     def layer_sizes(self) -> tuple: return self.binn.layer_sizes
-    def log_probs(self, weights, x): return _log_probs(self.logit_scale * self.binn.logits(weights, x))
-    def log_likelihood(self, weights, x, y): return _log_likelihood(self.logit_scale * self.binn.logits(weights, x), y)
+    def log_probs(self, weights, x): return self.binn.likelihood.log_probs(self.logit_scale * self.binn.logits(weights, x))
+    def log_likelihood(self, weights, x, y): return self.binn.likelihood.log_likelihood(self.logit_scale * self.binn.logits(weights, x), y)
 
     def table(self, x, y):
         "(2ⁿ,) log-likelihoods of all networks, nats."
-        return _table(self, jnp.asarray(x, float), jnp.asarray(y))
+        return log_likelihood_table(self, jnp.asarray(x, float), jnp.asarray(y))
     def predict(self, q, x):
         "(R, N, n_classes) posterior predictive of distributions q (R, 2ⁿ)."
         return _predictive(self, q, jnp.asarray(x, float))

@@ -10,7 +10,7 @@ import math, zlib
 from dataclasses import dataclass
 import jax, jax.numpy as jnp, numpy as np
 from jax.scipy.special import logsumexp
-from .binn import BiNN
+from .network import BiNN
 from .born import Implicit, _Derived, cost_of, gradient_bytes
 from .symmetry import Symmetry
 

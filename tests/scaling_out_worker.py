@@ -11,11 +11,12 @@ import optax
 
 from qhn import inference
 from qhn.ansatz import staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.born import BornMachine
 from qhn.datasets import moons
 from qhn.elbo import KL, BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target
+from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction
+from qhn.costs import as_target
 from qhn.inference import fit, init, join_processes, step
 
 DATA = moons(n_train=48, seed=0)

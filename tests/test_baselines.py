@@ -13,10 +13,11 @@ from qhn.ansatz import product
 from qhn.baselines import (Bernoulli, Ensemble, LocallyBalanced, NaturalGradient, StraightThrough, Sweep, balanced_proposal, bayes_binn,
                            clipped, exhaustive_search, gibbs, heat_bath, locally_balanced, mean_field, metropolis, simulated_annealing,
                            straight_through)
-from qhn.binn import BiNN, CostTable
+from qhn.network import BiNN
+from qhn.costs import CostTable
 from qhn.born import BornMachine, Explicit
 from qhn.elbo import KL, BernoulliPrior, exact_posterior
-from qhn.gradients import as_target
+from qhn.costs import as_target
 from qhn.inference import FitResult, TrainingDiverged, fit
 
 METHODS = [mean_field, bayes_binn, straight_through, simulated_annealing, exhaustive_search, gibbs, locally_balanced]

@@ -13,12 +13,14 @@ from scipy.stats import chi2, entropy
 
 from qhn import gradients
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.binn import BiNN, CostTable
+from qhn.network import BiNN
+from qhn.costs import CostTable
 from qhn.born import BornMachine, SampleOnly, abilities, cost_of, gradient_bytes
 from qhn.baselines import Bernoulli, Ensemble
 from qhn.divergences import Renyi, Stein
 from qhn.elbo import KL, BernoulliPrior, Loss, NoDivergence
-from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target, choose_estimator, exact_bytes, tabulate
+from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, choose_estimator, exact_bytes
+from qhn.costs import as_target, tabulate
 from qhn.inference import fit, init, step
 from qhn.mixtures import Mixture
 from qhn.mmd import MMD

@@ -29,10 +29,11 @@ from packaging.requirements import Requirement
 from qhn.bits import all_weights, index_from_weights
 import qhn.hardware as hardware
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.born import BornMachine
 from qhn.elbo import KL, BernoulliPrior, NoDivergence
-from qhn.gradients import SPSA, Exact, ParameterShift, as_target
+from qhn.gradients import SPSA, Exact, ParameterShift
+from qhn.costs import as_target
 from qhn.hardware import HardwareSampler, RuntimeService, compile_circuit, noise_model, open_backend, qiskit_circuit, qpu_seconds, used_part
 from qhn.inference import StopTraining, fit
 from qhn.jobs import JobCancelled, JobError, JobFailed, JobTimeout, QueueTooLong, Status, read_journal

@@ -16,7 +16,8 @@ from scipy.stats import entropy
 from sklearn.calibration import calibration_curve
 
 from qhn import posterior as module
-from qhn.binn import BiNN, CostTable
+from qhn.network import BiNN
+from qhn.costs import CostTable
 from qhn.datasets import Dataset
 from qhn.elbo import BernoulliPrior
 from qhn.posterior import (SampledPredictive, accuracy, brier_score, calibration_errors_by_chance, expected_calibration_error, log_loss, loo,

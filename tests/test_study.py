@@ -22,7 +22,8 @@ import qhn.compare
 import qhn.datasets
 import qhn.study
 from qhn.ansatz import staircase
-from qhn.binn import BiNN, CostTable, log_likelihood_table
+from qhn.network import BiNN
+from qhn.costs import CostTable, log_likelihood_table
 from qhn.born import BornMachine
 from qhn.elbo import KL, BernoulliPrior, NoDivergence
 from qhn.inference import fit

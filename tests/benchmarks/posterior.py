@@ -31,7 +31,8 @@ def timed(function, repeats):
 
 def posterior(args):
     "Table, evidence and posterior, then the predictive at the same points."
-    from qhn.binn import BiNN, log_likelihood_table
+    from qhn.network import BiNN
+    from qhn.costs import log_likelihood_table
     from qhn.elbo import BernoulliPrior, exact_posterior, log_evidence
     from qhn.posterior import posterior_predictive
 
@@ -56,7 +57,8 @@ def network(BiNN, n_weights):
 
 def summary(args):
     "Copies, functions and correlations of the same posterior."
-    from qhn.binn import BiNN, log_likelihood_table
+    from qhn.network import BiNN
+    from qhn.costs import log_likelihood_table
     from qhn.elbo import BernoulliPrior, exact_posterior
     from qhn.symmetry import symmetry_summary
 
@@ -71,7 +73,7 @@ def predictive(args):
     "Mean and standard error of 1,000 networks of 650 weights at 10,000 points."
     import jax.numpy as jnp
 
-    from qhn.binn import BiNN
+    from qhn.network import BiNN
     from qhn.posterior import posterior_predictive_from_samples
 
     rng = np.random.default_rng(0)

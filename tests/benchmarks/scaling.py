@@ -39,10 +39,11 @@ import optax
 
 from qhn import born
 from qhn.ansatz import brickwork, hardware_efficient, product, staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.datasets import moons
 from qhn.elbo import KL, BernoulliPrior
-from qhn.gradients import Exact, ScoreFunction, as_target
+from qhn.gradients import Exact, ScoreFunction
+from qhn.costs import as_target
 from qhn.inference import fit, init
 from qhn.mmd import mmd2_circuit
 

@@ -14,7 +14,7 @@ import optax
 import qhn.mixtures
 import qhn.symmetry
 from qhn.ansatz import brickwork, product, staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.born import BornMachine, SampleOnly
 from qhn.divergences import Renyi, Stein
 from qhn.elbo import KL, BernoulliPrior, NoDivergence

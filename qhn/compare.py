@@ -22,7 +22,8 @@ from .elbo import BernoulliPrior, KL, NoDivergence, exact_posterior, log_evidenc
 from .inference import fit
 from .jobs import whole_file
 from .mmd import MMD
-from .posterior import accuracy, log_loss, posterior_predictive, success_probability
+from .calibration import accuracy, log_loss, success_probability
+from .predictive import posterior_predictive
 
 # %% ../nbs/12c_compare.ipynb #e9404f44
 OBJECTIVES = {"mle": NoDivergence, "elbo": KL, "selbo": MMD}

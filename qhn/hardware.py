@@ -32,7 +32,7 @@ from .gradients import SPSA
 from .inference import StopTraining, fit
 from .jobs import Budget, BudgetSpent, JobError, Journal, Status, fetch, read_journal, run_job, whole_file
 from .mmd import MMD
-from .posterior import accuracy, log_loss
+from .calibration import accuracy, log_loss
 
 # %% ../nbs/09_hardware.ipynb #0f6e9795
 def qiskit_circuit(

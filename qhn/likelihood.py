@@ -19,6 +19,7 @@ from .datasets import check_data, check_targets
 # %% ../nbs/likelihood.ipynb #68874da6
 class Likelihood(ABC):
     "What outputs of a network say of data. One of your own is a frozen dataclass with `log_prob`, and what else differs."
+    has_classes = False    # whether y are labels, and predictions class probabilities
 
     @abstractmethod
     def log_prob(
@@ -48,6 +49,10 @@ class Likelihood(ABC):
         "Log probability of each class: (..., N, n_classes). `TypeError`: there are no classes."
         raise TypeError(_no_classes(self))
 
+    def sample(self, key: Array, outputs: Array) -> Array:
+        "Draw y from outputs (N, n_outputs), with a `jax.random.key`. `TypeError`: the likelihood does not say."
+        raise TypeError(_missing(self, "sample", "key, outputs"))
+
     def n_classes(self, n_outputs: int) -> int:
         "Classes that so many outputs tell apart. `TypeError`: there are none."
         raise TypeError(_no_classes(self))
@@ -57,9 +62,9 @@ class Likelihood(ABC):
         return outputs
 
 # %% ../nbs/likelihood.ipynb #18b82ff1
-def _missing(likelihood, method):
+def _missing(likelihood, method, arguments="outputs"):
     name = type(likelihood).__name__
-    return f"prediction asks the likelihood for {method}(outputs), which {name} does not have; write it beside log_prob"
+    return f"prediction asks the likelihood for {method}({arguments}), which {name} does not have; write it beside log_prob"
 
 def _no_classes(likelihood):
     return f"class probabilities need a likelihood of classes such as Categorical(), got {likelihood!r}, which predicts numbers"
@@ -85,6 +90,7 @@ def _log_prob_of_label(logits, y):
 @dataclass(frozen=True)
 class Categorical(Likelihood):
     "Classes: one output is the log odds of class 1 of two, K >= 2 outputs are the logits of K classes."
+    has_classes = True
 
     def log_prob(self, outputs: Array, y: Array) -> Array:
         "Log probability of each label y (N,): (..., N) nats."
@@ -105,6 +111,9 @@ class Categorical(Likelihood):
         "Variance of the indicator of each class: (..., N, n_classes)."
         p = self.mean(outputs)
         return p * (1 - p)
+    def sample(self, key: Array, outputs: Array) -> Array:
+        "Draw a label for each row of outputs (N, n_outputs): (N,)."
+        return jax.random.categorical(key, _log_probs(outputs))
     def seen(self, outputs: Array) -> Array:
         "Logits of a softmax up to a common constant."
         return outputs - outputs.mean(-1, keepdims=True) if outputs.shape[-1] > 1 else outputs
@@ -133,6 +142,11 @@ class Gaussian(Likelihood):
     def variance(self, outputs: Array) -> Array:
         "σ² at each point: (..., N, n_outputs)."
         return jnp.broadcast_to(jnp.asarray(self.noise, outputs.dtype)**2, outputs.shape)
+    def sample(self, key: Array, outputs: Array) -> Array:
+        "Draw numbers for each row of outputs (N, n_outputs): (N,) for one output, else (N, n_outputs)."
+        noise = jnp.asarray(self.noise, outputs.dtype) * jax.random.normal(key, outputs.shape, outputs.dtype)
+        drawn = outputs + noise
+        return drawn[:, 0] if drawn.shape[-1] == 1 else drawn
 
 # %% ../nbs/likelihood.ipynb #a6def2bd
 def _checked_noise(noise):

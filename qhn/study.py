@@ -43,7 +43,8 @@ from .inference import state_from, step
 from .jobs import fingerprint, whole_file
 from .mixtures import Mixture
 from .mmd import MMD
-from .posterior import _mixture, _votes, accuracy, expected_calibration_error, log_loss, success_probability
+from .calibration import accuracy, expected_calibration_error, log_loss, success_probability
+from .predictive import mixture
 from .symmetrised import Symmetrised
 from .symmetry import Symmetry
 
@@ -151,7 +152,9 @@ def _predictive(model, q, x):
         moves, orbit = symmetry.orbits()
         mass = q[:, moves].mean(1) * np.bincount(orbit)
         return jnp.tensordot(mass, answers(model, weights_from_index(moves[0], model.n_weights, x.dtype), x), 1)
-    return _mixture(answers, model, q, x)
+    return mixture(answers, model, q, x)
+
+def _votes(model, weights, x): return jnp.exp(model.log_probs(weights, x))    # (S, N, n_classes)
 
 def _two_classes(model, weights, x): return jax.nn.sigmoid(model.logit_scale * model.binn.logits(weights, x) * jnp.array([-1, 1], x.dtype))
 

@@ -28,7 +28,7 @@ from qhn.born import BornMachine
 from qhn.elbo import KL, BernoulliPrior, NoDivergence
 from qhn.inference import fit
 from qhn.mmd import MMD
-from qhn.posterior import posterior_predictive
+from qhn.predictive import posterior_predictive
 from qhn.restarts import read_costs, restarts, shares
 from qhn.study import (_shares, GradientStudy, METHODS, METHODS_THREE, METHODS_TWO, RANGES, ROUNDS, ROUND_TWO, TASKS, Baseline, Enumerated, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
                        compare_methods, cooling, distributions, gradient_variance, holm, measure_runs, network, paired, read_splits, run_apart, run_study,

@@ -34,7 +34,7 @@ def posterior(args):
     from qhn.network import BiNN
     from qhn.costs import log_likelihood_table
     from qhn.elbo import BernoulliPrior, exact_posterior, log_evidence
-    from qhn.posterior import posterior_predictive
+    from qhn.predictive import posterior_predictive
 
     binn, rng = network(BiNN, args.qubits), np.random.default_rng(0)
     x, prior = rng.normal(size=(args.points, binn.layer_sizes[0])), BernoulliPrior()
@@ -74,7 +74,7 @@ def predictive(args):
     import jax.numpy as jnp
 
     from qhn.network import BiNN
-    from qhn.posterior import posterior_predictive_from_samples
+    from qhn.predictive import posterior_predictive_from_samples
 
     rng = np.random.default_rng(0)
     dtype = np.float64 if args.double else np.float32

@@ -13,7 +13,6 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
-import jax
 from .chains import gibbs, simulated_annealing
 from .divergences import Renyi
 from .elbo import KL, NoDivergence

@@ -26,8 +26,9 @@ from .ansatz import check_key
 from .base import Distribution, Remote
 from .bits import check_integer, check_memory, check_weights
 from .elbo import KL, Divergence, at_step
-from .gradients import (Estimator, Exact, ParameterShift, Problem, ScoreFunction, SPSA, as_target,
+from .gradients import (Estimator, Exact, ParameterShift, Problem, ScoreFunction, SPSA,
                            choose_estimator, exact_bytes, shard)
+from .costs import Model, as_target
 from .mesh import check_alike, checked_mesh, memories_of, placed
 from .prior import BernoulliPrior, Prior
 
@@ -384,7 +385,7 @@ def checked_target(distribution, model, data):
     "Model and data as one, if the model has a weight for each qubit."
     if data is not None and not isinstance(data, tuple | list):
         raise TypeError(f"data must be a tuple (x, y), got a {type(data).__name__}; use its train or test")
-    if not hasattr(model, "n_weights"): model = as_target(model).model    # a bare table of costs
+    if not isinstance(model, Model): model = as_target(model).model    # a bare table of costs
     n_weights = model.n_weights
     if n_weights != distribution.n_qubits:
         raise ValueError(f"model has n_weights={n_weights}, but the distribution has n_qubits={distribution.n_qubits}; one qubit per weight is needed")

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 import jax, numpy as np
 from jax import Array
-from .binn import BiNN
+from .network import BiNN
 from .bits import check_integer
 from .datasets import Dataset, load_dataset
 

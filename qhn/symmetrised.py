@@ -6,14 +6,15 @@
 __all__ = ['Symmetrised']
 
 # %% ../nbs/symmetrised.ipynb #3035cd1e
-import math, zlib
-from dataclasses import dataclass
+import math
+import zlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+from dataclasses import dataclass
 from jax.scipy.special import logsumexp
 from .base import Distribution, LogProb, Remote, Samples, Shiftable, Table, Words, Wrapper
-from .binn import BiNN
+from .network import BiNN
 from .symmetry import Symmetry
 
 # %% ../nbs/symmetrised.ipynb #c6d5a498

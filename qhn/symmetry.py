@@ -16,9 +16,9 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
 from .bits import (as_float, check_distribution, check_memory, check_weights, check_width, effective_number,
-                      index_from_weights, n_bits, weight_moments, weights_from_index)
-from .binn import BiNN, batch_size, wire_layout
-from .datasets import check_data
+                      index_from_weights, n_bits, of_all_networks, weight_moments, weights_from_index)
+from .network import BiNN, wire_layout
+from .datasets import check_features
 
 # %% ../nbs/symmetry.ipynb #2bc38821
 def unit_wires(
@@ -247,14 +247,11 @@ class Symmetry:
 # %% ../nbs/symmetry.ipynb #eb0099df
 @jax.jit
 def _projections(network, x, directions):
-    "Logits of all networks at x (N, n_inputs), projected on directions (N, n_outputs, 2), in batches: (2ⁿ, 2)."
-    batch = batch_size(network, len(x), x.dtype.itemsize)
-    def rows(start):
-        weights = weights_from_index(start * batch + jnp.arange(batch), network.n_weights, x.dtype)
-        logits = network.logits(weights, x)
-        if logits.shape[-1] > 1: logits -= logits.mean(-1, keepdims=True)
-        return jnp.tensordot(logits, directions, 2)
-    return jax.lax.map(rows, jnp.arange(2**network.n_weights // batch)).reshape(-1, 2)
+    "What is seen of the outputs of all networks at x (N, n_inputs), projected on directions (N, n_outputs, 2), in batches: (2ⁿ, 2)."
+    def projected(weights):
+        outputs = network.likelihood.seen(network.logits(weights, x))
+        return jnp.tensordot(outputs, directions, 2)
+    return of_all_networks(projected, network.n_weights, x.dtype)
 
 def _group(values, tolerance):
     "Numbers 0, 1, ... for the rows of values (M, 2): the same where both entries differ by less than the tolerance."
@@ -273,7 +270,7 @@ def function_labels(
 ) -> np.ndarray:       # (2**n_weights,) numbers of functions, 0, 1, ..., in basis order
     "Number each network by its function at `x`: equal numbers, equal predictions. `ValueError`: bad points, or too many networks."
     n, n_outputs = network.n_weights, network.layer_sizes[-1]
-    check_data(x, np.zeros(np.shape(x)[:1], int), network.n_classes)   # any labels do: the features are what is checked
+    check_features(x)
     check_memory(2**n * 64, f"the functions of 2**{n} networks", "Symmetry.canonical on sampled weights")
     directions = np.random.default_rng(0).normal(size=(len(x), n_outputs, 2))
     with jax.enable_x64(True): values = np.asarray(_projections(network, jnp.asarray(x, float), jnp.asarray(directions)))

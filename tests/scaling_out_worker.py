@@ -11,13 +11,14 @@ import optax
 
 from qhn import inference
 from qhn.ansatz import staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.born import BornMachine
 from qhn.engines import Dense
 from qhn.datasets import moons
 from qhn.elbo import KL
 from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target
+from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction
+from qhn.costs import as_target
 from qhn.inference import fit, init, step
 from qhn.mesh import join_processes
 

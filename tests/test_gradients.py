@@ -13,7 +13,8 @@ from scipy.stats import chi2, entropy
 
 from qhn import gradients
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.binn import BiNN, CostTable
+from qhn.network import BiNN
+from qhn.costs import CostTable
 from qhn.base import LogProb, Remote, Samples, Shiftable, Table, Words
 from qhn.born import BornMachine
 from qhn.engines import MPS, Dense
@@ -22,7 +23,8 @@ from qhn.variational import Bernoulli, Ensemble
 from qhn.divergences import Renyi, Stein
 from qhn.elbo import KL, Divergence, NoDivergence
 from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction, as_target, choose_estimator, exact_bytes, tabulate
+from qhn.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction, choose_estimator, exact_bytes
+from qhn.costs import as_target, tabulate
 from qhn.inference import fit, init, step
 from qhn.mixtures import Mixture
 from qhn.mmd import MMD

@@ -31,11 +31,12 @@ import qhn.run as qhn_run
 import qhn.sampler as qhn_sampler
 from qhn import backends, readout
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.born import BornMachine
 from qhn.elbo import KL, NoDivergence
 from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, as_target
+from qhn.gradients import SPSA, Exact, ParameterShift
+from qhn.costs import as_target
 from qhn.sampler import HardwareSampler, RuntimeService, qpu_seconds
 from qhn.backends import compile_circuit, noise_model, open_backend, qiskit_circuit, used_part
 from qhn.inference import StopTraining, fit
@@ -822,7 +823,7 @@ def test_a_vote_that_shares_below_zero_have_spoilt_costs_no_more_than_the_worst_
     assert np.isfinite(found).all() and 0 < found.value <= -np.log(own.min(0)).mean()
 
 
-@pytest.mark.parametrize("module", ["qhn.backends", "qhn.sampler", "qhn.readout", "qhn.run", "qhn.posterior", "qhn.jobs", "qhn.variational", "qhn.chains"])
+@pytest.mark.parametrize("module", ["qhn.backends", "qhn.sampler", "qhn.readout", "qhn.run", "qhn.calibration", "qhn.predictive", "qhn.jobs", "qhn.variational", "qhn.chains"])
 def test_heavy_libraries_are_imported_where_they_are_used(module):
     heavy = "sklearn", "qiskit", "qiskit_aer", "qiskit_ibm_runtime", "pennylane", "arviz_base", "arviz_stats", "matplotlib", "pandas", "mthree"
     code = f"import sys, qhn.inference; before = set(sys.modules); import {module}; print(sorted(set({heavy}) & sys.modules.keys() - before))"

@@ -12,7 +12,8 @@ import pytest
 from circuits import bits, directional_derivative, numpy_state, quick_jit
 from qhn import inference
 from qhn.ansatz import product, staircase
-from qhn.binn import BiNN, CostTable
+from qhn.network import BiNN
+from qhn.costs import CostTable
 from qhn.base import Remote, Samples, Shiftable, Table
 from qhn.born import BornMachine
 from qhn.base import SampleOnly
@@ -20,7 +21,8 @@ from qhn.datasets import moons
 from qhn.divergences import Renyi
 from qhn.elbo import KL, NoDivergence
 from qhn.prior import BernoulliPrior
-from qhn.gradients import Problem, SPSA, Exact, ParameterShift, ScoreFunction, as_target
+from qhn.gradients import Problem, SPSA, Exact, ParameterShift, ScoreFunction
+from qhn.costs import as_target
 from qhn.inference import FitResult, StopTraining, TrainingDiverged, TrainState, fit, init, step
 from qhn.mmd import MMD
 

@@ -107,7 +107,7 @@ class Trial:
     weight: float            # of the divergence
     word_weights: tuple      # of the kernel mixture
     circuit: str = "staircase 3"    # of `CIRCUITS`
-    start: float | None = None      # angles: None uniform; else their spread around uniform superposition, radians
+    start: float | None = None      # angles: None uniform; else spread around uniform superposition, radians
 
 # %% ../nbs/protocol.ipynb #99f3432b
 RANGES = {"learning_rate": (0.02, 0.3), "logit_scale": (0.25, 8.0), "weight": (0.1, 2.0)}

@@ -320,7 +320,7 @@ def straight_through(
 ) -> FitResult:                     # params (n_seeds, 1, n), the networks are their signs
     "One network by straight-through training; the last one, not the best on the way. `ValueError`: clip not positive."
     check_positive("clip", clip)
-    if isinstance(optimizer, optax.GradientTransformation): optimizer = clipped(optimizer, clip)    # or refused
+    if isinstance(optimizer, optax.GradientTransformation): optimizer = clipped(optimizer, clip)
     one = Ensemble(model_of(model).n_weights)
     return fit(one, model, data, prior, estimator=StraightThrough(batch_size), optimizer=optimizer,
                 n_steps=n_steps, key=key, n_seeds=n_seeds, progress=progress, **options)

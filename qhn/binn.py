@@ -15,7 +15,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
 from .bits import as_float, check_memory, check_weights, check_width, index_from_weights, is_traced, weights_from_index
-from .datasets import check_data
+from .points import check_data
 
 # %% ../nbs/01_binn.ipynb #e522b6e6
 def _n_weights(layer_sizes):

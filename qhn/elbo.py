@@ -21,7 +21,7 @@ from jax import Array
 from jax.scipy.special import logsumexp
 from .bits import as_float, check_distribution, check_memory, check_weights, index_from_weights, is_traced, n_bits, outer_sum, walsh_hadamard, weights_from_index
 from .binn import BiNN, _batch_size, _is_odd, unit_wires
-from .datasets import check_data
+from .points import check_data
 
 # %% ../nbs/04_elbo.ipynb #19b67931
 @jax.tree_util.register_dataclass

@@ -20,7 +20,8 @@ from jax.scipy.special import logsumexp
 
 from .bits import all_weights, as_float, check_distribution, check_integer, check_memory, check_weights, is_traced, weights_from_index
 from .binn import BiNN, CostTable, _batch_size
-from .datasets import Dataset, check_data
+from .datasets import Dataset
+from .points import check_data
 from .elbo import BernoulliPrior, _entropy
 
 # %% ../nbs/08_posterior.ipynb #1f6fa062

@@ -13,7 +13,9 @@ from jax.experimental.sparse import BCOO
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_moons
 
 from qhn.bits import as_float
-from qhn.datasets import DATASETS, Dataset, breast_cancer, check_data, circles, diabetes, digits, from_csv, gaussian_mixture, load_dataset, moons, xor
+from qhn.datasets import (DATASETS, Dataset, breast_cancer, circles, diabetes, digits, from_csv,
+                          gaussian_mixture, load_dataset, moons, xor)
+from qhn.points import check_data
 
 NAMES = [*DATASETS, "digits-01", "digits-38", "digits-147"]
 

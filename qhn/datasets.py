@@ -59,7 +59,7 @@ class Dataset:
 
     def __repr__(self):
         sizes = f"{len(self.y_train)} training and {len(self.y_test)} test points"
-        answers = f"{self.n_classes} classes" if self.class_names else "real-valued targets"
+        answers = f"{self.n_classes} classes" if self.class_names else "real targets"
         return f"Dataset({self.name!r}: {sizes}, {self.n_features} features, {answers})"
 
     @property

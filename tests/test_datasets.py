@@ -146,7 +146,7 @@ def test_diabetes_is_scikit_learns_standardised_by_the_training_points(n_train):
 def test_real_targets_are_asked_for():
     "By leaving out the names of classes; labels stay integers."
     data = Dataset(X, [0.5, -1.0, 2.0], X[:1], [0.0], "real", ("a", "b"))
-    assert (data.task, data.n_classes, data.y_train.dtype) == ("regression", 0, np.float64) and "real-valued targets" in repr(data)
+    assert (data.task, data.n_classes, data.y_train.dtype) == ("regression", 0, np.float64) and "real targets" in repr(data)
     assert Dataset(X, np.array([1, 2, 2.5], object), X[:1], [0.0], "real", ("a", "b")).y_train.dtype == np.float64
     for pair, arrays in ((data.train, (data.x_train, data.y_train)), (data.test, (data.x_test, data.y_test))):
         assert pair[0] is arrays[0] and pair[1] is arrays[1]

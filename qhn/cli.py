@@ -209,7 +209,7 @@ def _show_table(headings, rows, **options):
 
 # %% ../nbs/13_cli.ipynb #4a56aa58
 def _carry_out(plan, folder, max_qpu_seconds):
-    from qhn.hardware import hardware_run
+    from qhn.run import hardware_run
     report = hardware_run(plan, folder, max_qpu_seconds)
     _show_report(report, plan, folder)
 
@@ -275,7 +275,7 @@ def hardware_run_command(
 ) -> None:
     "Begin a run, or go on with the same one."
     with _friendly_errors():
-        from qhn.hardware import Plan
+        from qhn.run import Plan
         plan = Plan(backend=backend, dataset=dataset, n_train=n_train, hidden=_items("hidden", hidden, int),
                     layers=layers, mle=mle, final_shots=final_shots, readout=readout,
                     layout=_items("layout", layout, int) or None,
@@ -288,7 +288,7 @@ def hardware_run_command(
 def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None) -> None:
     "Go on with a run, after a crash or with a larger budget; what is paid is not paid again."
     with _friendly_errors():
-        from qhn.hardware import stored_plan
+        from qhn.run import stored_plan
         _carry_out(stored_plan(folder), folder, max_qpu_seconds)
 
 # %% ../nbs/13_cli.ipynb #ee2d0c3d
@@ -296,7 +296,7 @@ def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None
 def hardware_status_command(folder: _Folder) -> None:
     "Jobs and QPU seconds of a run, also of one that is going on."
     with _friendly_errors():
-        from qhn.hardware import hardware_status
+        from qhn.run import hardware_status
         for name, value in hardware_status(folder).items():
             print(f"{name:15} {value}")
 
@@ -304,7 +304,7 @@ def hardware_status_command(folder: _Folder) -> None:
 def hardware_fetch_command(folder: _Folder) -> None:
     "Store the shots of jobs that the device has finished; submit nothing."
     with _friendly_errors():
-        from qhn.hardware import hardware_fetch
+        from qhn.run import hardware_fetch
         print(f"{len(hardware_fetch(folder))} jobs fetched")
 
 # %% ../nbs/13_cli.ipynb #3c855c70
@@ -312,9 +312,9 @@ def _n_cores():
     try: return len(os.sched_getaffinity(0))         # that this process may use
     except AttributeError: return os.cpu_count() or 1    # macOS and Windows do not say
 
-def _claims_plan(quick):
-    "Rounds, study of the gradients, folder and processes."
-    from qhn.study import QUICK_ROUNDS, ROUNDS, GradientStudy
+def _claims_plan(quick):    # rounds, study of the gradients, folder and processes
+    from qhn.claims import QUICK_ROUNDS, ROUNDS
+    from qhn.trainability import GradientStudy
     if quick: return QUICK_ROUNDS, GradientStudy((4, 6), (1,), 20), "qhn-claims-quick", 1
     return ROUNDS, GradientStudy(), "qhn-claims", _n_cores()
 
@@ -341,7 +341,7 @@ def study_claims_command(quick: _Quick = False, out: _ClaimsOut = None, workers:
     "Do ELBO and SELBO beat maximum likelihood? Begin the study, or go on with it."
     with _friendly_errors():
         from qhn.compare import writable_folder
-        from qhn.study import study_claims
+        from qhn.claims import study_claims
         rounds, gradients, folder, processes = _claims_plan(quick)
         n_tasks = sum(len(protocol.tasks) for protocol in rounds)
         n_workers = workers or min(processes, n_tasks)

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 import jax, jax.numpy as jnp, numpy as np, optax
 from .ansatz import Ansatz, brickwork, hardware_efficient, product, staircase
-from .binn import BiNN, CostTable, log_likelihood_table
+from .network import BiNN
+from .costs import CostTable, log_likelihood_table
 from .born import BornMachine
 from .datasets import Dataset
-from .elbo import BernoulliPrior, KL, NoDivergence, exact_posterior, log_evidence, prior_divergence
+from .prior import BernoulliPrior
+from .elbo import KL, NoDivergence, exact_posterior, log_evidence, prior_divergence
 from .inference import fit
 from .journal import whole_file
 from .mmd import MMD
-from .posterior import accuracy, log_loss, posterior_predictive, success_probability
+from .calibration import accuracy, log_loss, success_probability
+from .predictive import posterior_predictive
 
 # %% ../nbs/12c_compare.ipynb #e9404f44
 OBJECTIVES = {"mle": NoDivergence, "elbo": KL, "selbo": MMD}

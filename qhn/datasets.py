@@ -16,20 +16,26 @@ from pathlib import Path
 import jax.numpy as jnp, numpy as np
 
 from .bits import check_integer, to_numbers
-from .points import check_data
+from .points import check_data, check_targets
 from .tables import Table, read_table
 
-# %% ../nbs/00_datasets.ipynb #11df6cfc
+# %% ../nbs/00_datasets.ipynb #eaafa0b4
 def _floats(values, name):
     "Floats as they are, halves included; integers and truth values as Python's float."
     array = to_numbers(values, name)
     return array if jnp.issubdtype(array.dtype, np.floating) else array.astype(float)
 
-def _check_names(x, y, feature_names, class_names):
-    if np.shape(x)[1] != len(feature_names):
-        raise ValueError(f"feature_names must name the {np.shape(x)[1]} columns of x, "
-                         f"got {len(feature_names)} names")
-    if not class_names and np.asarray(y).dtype.kind in "iub":
+def _check_pair(x, y, feature_names, class_names):
+    if class_names: check_data(x, y, len(class_names))
+    else: check_targets(x, y)
+    if np.shape(x)[1] == len(feature_names): return
+    raise ValueError(f"feature_names must name the {np.shape(x)[1]} columns of x, "
+                     f"got {len(feature_names)} names")
+
+# %% ../nbs/00_datasets.ipynb #a3783619
+def _check_unnamed(*answers):
+    integers = [np.asarray(y).dtype.kind in "iub" for y in answers]
+    if all(integers):
         raise ValueError("class_names must name the classes of integer labels, got none; for regression "
                          "write the targets as floats, y.astype(float)")
 
@@ -47,9 +53,8 @@ class Dataset:
     image_shape: tuple[int, int] | None = None   # (rows, columns) of pixels if the features are a picture
 
     def __post_init__(self):
-        for x, y in (self.train, self.test):
-            check_data(x, y, self.n_classes, self.task)
-            _check_names(x, y, self.feature_names, self.class_names)
+        for x, y in (self.train, self.test): _check_pair(x, y, self.feature_names, self.class_names)
+        if not self.class_names: _check_unnamed(self.y_train, self.y_test)
         keep = partial(object.__setattr__, self)    # fields are frozen for everyone else
         keep("x_train", _floats(self.x_train, "x_train"))
         keep("x_test", _floats(self.x_test, "x_test"))
@@ -115,7 +120,7 @@ def _toy(name, draw, n_train, n_test, seed, scale=_as_drawn):
     x_train, x_test = scale(x_train, x_test)
     return Dataset(x_train, y_train, x_test, y_test, name, ("x1", "x2"), ("0", "1"))
 
-# %% ../nbs/00_datasets.ipynb #a69421fa
+# %% ../nbs/00_datasets.ipynb #6e169ee6
 def _shares(n_points, n): return list(map(len, np.array_split(range(n_points), n)))   # as equal as can be
 
 # %% ../nbs/00_datasets.ipynb #a22ec17a
@@ -207,7 +212,7 @@ def _check_rarest(y, class_names):
     raise ValueError(f"each class needs at least 2 points, one to train and one to test with; "
                      f"class {rarest!r} has {counts.min()} of {len(y)}")
 
-# %% ../nbs/00_datasets.ipynb #5d177865
+# %% ../nbs/00_datasets.ipynb #192fbeff
 def _training_points(n_points, n_classes, n_train, test_fraction):
     least, most = max(n_classes, 2), n_points - max(n_classes, 1)
     if n_train is None:
@@ -228,7 +233,7 @@ def _check_seen(y_train, y, names):
         raise ValueError(f"n_train={len(y_train)} leaves no training point of class {', '.join(missing)}: "
                          f"ask for more points (the rarest class has {np.bincount(y).min()} of {len(y)})")
 
-# %% ../nbs/00_datasets.ipynb #96543068
+# %% ../nbs/00_datasets.ipynb #fb4f1057
 def _split(table, n_train, test_fraction, seed):
     "Training and test points: x, x, y, y."
     from sklearn.model_selection import train_test_split
@@ -260,7 +265,7 @@ def _mean_pool(images, size):
     blocks = images.reshape(n_images, size, block, size, block)
     return blocks.mean(axis=(2, 4)).reshape(n_images, size**2)
 
-# %% ../nbs/00_datasets.ipynb #c001b01e
+# %% ../nbs/00_datasets.ipynb #0d3bb850
 def _check_classes(classes):
     different = len(set(classes)) == len(classes) >= 2
     if not different or not set(classes) <= set(range(10)):
@@ -294,7 +299,7 @@ def digits(
     table = Table(_mean_pool(images, size), y, tuple(pixels), class_names)
     return _deal(table, name, _common_scale, n_train, test_fraction, seed, (size, size))
 
-# %% ../nbs/00_datasets.ipynb #4c3df6ef
+# %% ../nbs/00_datasets.ipynb #dc44aab3
 def _principal(n_components, x_train, x_test):
     "The first principal components of the standardised features."
     from sklearn.decomposition import PCA
@@ -322,7 +327,7 @@ def breast_cancer(
     scale = partial(_principal, n_components)
     return _deal(table, "breast-cancer", scale, n_train, test_fraction, seed)
 
-# %% ../nbs/00_datasets.ipynb #5e71413b
+# %% ../nbs/00_datasets.ipynb #1926641a
 def diabetes(
     n_train: int | None = None,    # training points, the rest are for testing; None: by test_fraction
     test_fraction: float = 0.3,    # used if n_train is None

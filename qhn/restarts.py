@@ -6,17 +6,21 @@
 __all__ = ['WITHIN', 'read_costs', 'RestartsResult', 'restarts', 'shares']
 
 # %% ../nbs/12b_restarts.ipynb #0618c603
+import math
+import time
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 from functools import partial
+from jax import Array
 from pathlib import Path
 from typing import NamedTuple
-import math, time
-import jax, jax.numpy as jnp, numpy as np, optax
-from jax import Array
 from .ansatz import brickwork
-from .binn import CostTable
+from .costs import CostTable
 from .bits import check_integer
 from .born import BornMachine
-from .study import lbfgs
+from .methods import lbfgs
 
 # %% ../nbs/12b_restarts.ipynb #0b1b3caf
 def _number(path, line, text):

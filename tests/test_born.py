@@ -1,5 +1,6 @@
 """The Born distribution against PennyLane's default.qubit, plain numpy, closed forms and statistics."""
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,13 @@ from scipy.stats import chi2
 
 from qhn import binn
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
-from qhn.engine import (bond_dims, engine_cost, entropy_estimate, expect_product, log_prob, means, parities, probs,
-                        sample, sample_and_log_prob, sample_from_probs, statevector)
-from qhn.born import BornMachine, Explicit, Implicit, SampleOnly
+from qhn.engines import MPS, Dense, choose, sample_from_probs
+from qhn.mps import bond_dims
+from qhn.base import LogProb, SampleOnly, Samples
+from qhn.born import BornMachine
 
 KEY = jax.random.key(0)
-ENGINES = ("mps", "dense")
+ENGINES = (MPS, Dense)
 compilations = []
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, seconds, **_: compilations.append(event) if event == "/jax/core/compile/backend_compile_duration" else None)
@@ -37,7 +39,7 @@ def weights_of(n): return 1.0 - 2 * bits(n)
 def engines_for(ansatz):
     "Both, but the cores only where every pair joins neighbours and the bonds stay small."
     near = all(abs(c - t) == 1 for m in ansatz.moments if isinstance(m, Entangler) for c, t in m.pairs)
-    return ENGINES if near and max(bond_dims(ansatz), default=1) <= 32 else ("dense",)
+    return ENGINES if near and max(bond_dims(ansatz), default=1) <= 32 else (Dense,)
 
 
 def p_value(counts, p):
@@ -64,7 +66,7 @@ def test_amplitudes_probabilities_and_their_logarithms_are_pennylanes(circuit):
     state, weights = pennylane_state(ansatz, params), weights_of(ansatz.n_qubits)
     q = abs(state)**2
     @quick_jit
-    def ours(params): return [(statevector(ansatz, params, e), probs(ansatz, params, e), log_prob(ansatz, params, weights, e)) for e in engines_for(ansatz)]
+    def ours(params): return [(e(ansatz).statevector(params), e(ansatz).probs(params), e(ansatz).log_prob(params, weights)) for e in engines_for(ansatz)]
     for psi, p, log_p in ours(params):
         np.testing.assert_allclose(psi, state, atol=1e-10)
         np.testing.assert_allclose(p, q, atol=1e-10)
@@ -80,7 +82,7 @@ def test_the_smallest_circuits(ansatz):
     state = pennylane_state(ansatz, params)
     @quick_jit
     def ours(p):
-        return [(statevector(ansatz, p, e), probs(ansatz, p, e), log_prob(ansatz, p, weights, e), sample(ansatz, p, KEY, 64, e)) for e in ENGINES]
+        return [(e(ansatz).statevector(p), e(ansatz).probs(p), e(ansatz).log_prob(p, weights), e(ansatz).sample(p, KEY, 64)) for e in ENGINES]
     for psi, p, log_p, draws in ours(params):    # a long-range pair whose control is never turned is dropped, so that even it has cores
         np.testing.assert_allclose(psi, state, atol=1e-12)
         np.testing.assert_allclose(p, abs(state)**2, atol=1e-12)
@@ -94,9 +96,9 @@ def test_many_bands_of_amplitudes():
     ansatz = brickwork(18, 4)
     params, rng = angles(ansatz), np.random.default_rng(1)
     state = pennylane_state(ansatz, params)
-    np.testing.assert_allclose(probs(ansatz, params, "mps"), abs(state)**2, atol=1e-12)
+    np.testing.assert_allclose(MPS(ansatz).probs(params), abs(state)**2, atol=1e-12)
     covector = rng.normal(size=2**18)
-    score = lambda p: probs(ansatz, p, "mps") @ covector
+    score = lambda p: MPS(ansatz).probs(p) @ covector
     value, gradient = quick_jit(score), np.asarray(quick_jit(jax.grad(score))(params))
     for _ in range(3):
         direction = rng.normal(size=params.shape)
@@ -131,13 +133,14 @@ def test_bonds_of_the_staircase_are_tight_in_the_middle(n_layers):
 
 
 def test_the_cheaper_engine_is_chosen_at_any_width():
-    assert engine_cost(brickwork(17, 4)).cheaper == "mps"
-    assert engine_cost(brickwork(12, 40)).cheaper == "dense"
-    assert engine_cost(far).cheaper == "dense" and engine_cost(far).mps == math.inf
-    assert engine_cost(staircase(2, 1)).cheaper == "dense" and engine_cost(far).cheaper_per_string == "dense"
+    def chosen(ansatz, question="probs"): return type(choose(ansatz, question))
+    assert chosen(brickwork(17, 4)) is MPS
+    assert chosen(brickwork(12, 40)) is Dense
+    assert chosen(far) is Dense
+    assert chosen(staircase(2, 1)) is Dense and chosen(far, "log_prob") is Dense
     for n in (1023, 1024, 2048, 5000):    # 2^n is beyond a float
-        assert engine_cost(brickwork(n, 4)).cheaper == engine_cost(brickwork(n, 4)).cheaper_per_string == "mps"
-        assert engine_cost(Ansatz(n, (Rotation("RY"), Entangler("CNOT", ((0, n - 1),))))).cheaper == "dense"
+        assert chosen(brickwork(n, 4)) is chosen(brickwork(n, 4), "log_prob") is MPS
+        assert chosen(Ansatz(n, (Rotation("RY"), Entangler("CNOT", ((0, n - 1),))))) is Dense
 
 
 # ---------------------------------------------------------------- samples
@@ -147,14 +150,14 @@ def test_the_cheaper_engine_is_chosen_at_any_width():
 def test_samples_follow_pennylanes_probabilities(circuit, seed):
     ansatz, params = circuit
     q = abs(pennylane_state(ansatz, params))**2
-    for draws in quick_jit(lambda p, key: [sample(ansatz, p, key, 4000, e) for e in engines_for(ansatz)])(params, jax.random.key(seed)):
+    for draws in quick_jit(lambda p, key: [e(ansatz).sample(p, key, 4000) for e in engines_for(ansatz)])(params, jax.random.key(seed)):
         assert p_value(frequencies(draws), q) > 1e-4
 
 
-@pytest.mark.parametrize("ansatz, engine", [(mixed, "mps"), (far, "dense")], ids=["mixed", "far"])
+@pytest.mark.parametrize("ansatz, engine", [(mixed, MPS), (far, Dense)], ids=["mixed", "far"])
 def test_many_samples_leave_little_room(ansatz, engine):
     q = abs(pennylane_state(ansatz, angles(ansatz, 3)))**2
-    assert p_value(frequencies(sample(ansatz, angles(ansatz, 3), KEY, 100_000, engine)), q) > 1e-4
+    assert p_value(frequencies(engine(ansatz).sample(angles(ansatz, 3), KEY, 100_000)), q) > 1e-4
 
 
 @given(st.integers(1, 7), st.integers(0, 2**32 - 1), st.booleans())
@@ -181,7 +184,7 @@ def test_a_certain_outcome_is_always_drawn():
 def test_the_same_key_gives_the_same_bytes(engine):
     ansatz = staircase(4, 1)
     params = angles(ansatz)
-    first, again, other = (np.asarray(sample(ansatz, params, jax.random.key(k), 500, engine)).tobytes() for k in (7, 7, 8))
+    first, again, other = (np.asarray(engine(ansatz).sample(params, jax.random.key(k), 500)).tobytes() for k in (7, 7, 8))
     assert first == again != other
 
 
@@ -196,8 +199,8 @@ def test_gradients_are_central_differences_of_numpys_values(ansatz):
     directions = rng.normal(size=(3, *params.shape))
     for engine in engines_for(ansatz):
         @quick_jit
-        def ours(p): return (jax.grad(lambda p: probs(ansatz, p, engine) @ covector)(p),
-                             jax.grad(lambda p: log_prob(ansatz, p, weights_of(n)[likely], engine).sum())(p))
+        def ours(p): return (jax.grad(lambda p: engine(ansatz).probs(p) @ covector)(p),
+                             jax.grad(lambda p: engine(ansatz).log_prob(p, weights_of(n)[likely]).sum())(p))
         for gradient, value in zip(ours(params), (lambda p: q(p) @ covector, lambda p: np.log(q(p)[likely]).sum())):
             for d in directions: assert float((gradient * d).sum()) == pytest.approx(directional_derivative(value, params, d), rel=1e-7, abs=1e-9), engine
 
@@ -206,8 +209,8 @@ def test_gradients_are_central_differences_of_numpys_values(ansatz):
 def test_a_certain_string_has_a_flat_logarithm_and_an_impossible_one_none(engine):
     ansatz = staircase(3, 1)
     params = jnp.zeros(ansatz.param_shape)
-    np.testing.assert_array_equal(log_prob(ansatz, params, weights_of(3), engine), [0] + [-np.inf] * 7)
-    gradient = jax.grad(lambda p: log_prob(ansatz, p, jnp.ones(3), engine))(params)
+    np.testing.assert_array_equal(engine(ansatz).log_prob(params, weights_of(3)), [0] + [-np.inf] * 7)
+    gradient = jax.grad(lambda p: engine(ansatz).log_prob(p, jnp.ones(3)))(params)
     np.testing.assert_allclose(gradient, 0, atol=1e-15)
 
 
@@ -217,7 +220,7 @@ def test_a_certain_string_has_a_flat_logarithm_and_an_impossible_one_none(engine
 def test_jit_equals_eager(engine):
     ansatz = Ansatz(2, (Rotation("RY"), Entangler("CNOT", ((1, 0),)), Rotation("RX")))
     params, weights = angles(ansatz), weights_of(2)
-    everything = lambda p: (probs(ansatz, p, engine), log_prob(ansatz, p, weights, engine)) if engine == "mps" else (probs(ansatz, p, engine),)
+    everything = lambda p: (engine(ansatz).probs(p), engine(ansatz).log_prob(p, weights)) if engine is MPS else (engine(ansatz).probs(p),)
     compiled = jax.jit(everything)(params)
     with jax.disable_jit(): eager = everything(params)
     for a, b in zip(compiled, eager): np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
@@ -229,23 +232,23 @@ def test_a_batch_of_angles_is_a_loop_over_angles(engine):
     batch, keys, weights = np.stack([angles(ansatz, s) for s in range(3)]), jax.random.split(KEY, 3), weights_of(3)
     @quick_jit
     @jax.vmap
-    def together(p, key): return (probs(ansatz, p, engine), log_prob(ansatz, p, weights, engine), sample(ansatz, p, key, 9, engine),
-                                  jax.grad(lambda p: probs(ansatz, p, engine)[3])(p))
+    def together(p, key): return (engine(ansatz).probs(p), engine(ansatz).log_prob(p, weights), engine(ansatz).sample(p, key, 9),
+                                  jax.grad(lambda p: engine(ansatz).probs(p)[3])(p))
     direction = angles(ansatz, 9)
     for params, key, p, log_p, draws, gradient in zip(batch, keys, *together(batch, keys)):
         q = lambda p: abs(numpy_state(ansatz, p))**2
         np.testing.assert_allclose(p, q(params), atol=1e-12)
         np.testing.assert_allclose(log_p, np.log(q(params)), atol=1e-9)
-        np.testing.assert_array_equal(draws, sample(ansatz, params, key, 9, engine))
+        np.testing.assert_array_equal(draws, engine(ansatz).sample(params, key, 9))
         assert float((gradient * direction).sum()) == pytest.approx(directional_derivative(lambda p: q(p)[3], params, direction), rel=1e-7, abs=1e-9)
 
 
 def test_weights_may_have_any_leading_shape():
     params, weights = angles(mixed), weights_of(5)
     table = np.log(abs(numpy_state(mixed, params))**2)
-    np.testing.assert_allclose(log_prob(mixed, params, weights.reshape(2, 4, 4, 5)), table.reshape(2, 4, 4), atol=1e-9)
-    np.testing.assert_allclose(log_prob(mixed, params, weights[6].tolist()), table[6], atol=1e-9)
-    assert log_prob(mixed, params.tolist(), jnp.ones((0, 5))).shape == (0,)
+    np.testing.assert_allclose(MPS(mixed).log_prob(params, weights.reshape(2, 4, 4, 5)), table.reshape(2, 4, 4), atol=1e-9)
+    np.testing.assert_allclose(MPS(mixed).log_prob(params, weights[6].tolist()), table[6], atol=1e-9)
+    assert MPS(mixed).log_prob(params.tolist(), jnp.ones((0, 5))).shape == (0,)
 
 
 def test_the_second_call_compiles_nothing():
@@ -254,7 +257,7 @@ def test_the_second_call_compiles_nothing():
         params, weights = angles(ansatz, seed), np.where(np.random.default_rng(seed).random((6, 2)) < 0.5, -1.0, 1.0)
         for engine in ENGINES:
             machine = BornMachine(ansatz, engine)
-            jax.block_until_ready((machine.probs(params), machine.log_prob(params, weights), statevector(ansatz, params, engine),
+            jax.block_until_ready((machine.probs(params), machine.log_prob(params, weights), engine(ansatz).statevector(params),
                                    machine.sample(params, jax.random.key(seed), 11)))
     calls(0)
     before = len(compilations)
@@ -269,7 +272,7 @@ def test_single_precision_stays_single(x64):
     likely = abs(state)**2 > 1e-3
     with jax.enable_x64(x64):
         @quick_jit
-        def ours(p): return [(statevector(mixed, p, e), probs(mixed, p, e), log_prob(mixed, p, weights, e), sample(mixed, p, KEY, 3000, e)) for e in ENGINES]
+        def ours(p): return [(e(mixed).statevector(p), e(mixed).probs(p), e(mixed).log_prob(p, weights), e(mixed).sample(p, KEY, 3000)) for e in ENGINES]
         for psi, p, log_p, draws in ours(params):
             assert psi.dtype == jnp.complex64 and p.dtype == log_p.dtype == draws.dtype == jnp.float32
             np.testing.assert_allclose(psi, state, atol=1e-6)
@@ -282,8 +285,8 @@ def test_single_precision_stays_single(x64):
 
 FAMILY = [product(1), product(5), brickwork(1, 2), brickwork(2, 3), brickwork(6, 2), brickwork(5, 3), brickwork(6, 4), staircase(2, 1), staircase(5, 1),
           staircase(6, 2), hardware_efficient(5, 2), mixed]
-family = pytest.mark.parametrize("ansatz, engine", [*((a, "mps") for a in FAMILY), (mixed, "dense"), (far, None)],
-                                 ids=lambda x: f"{x.n_qubits}-{len(x.moments)}" if isinstance(x, Ansatz) else x)
+family = pytest.mark.parametrize("ansatz, engine", [*((a, MPS) for a in FAMILY), (mixed, Dense), (far, Dense)],
+                                 ids=lambda x: f"{x.n_qubits}-{len(x.moments)}" if isinstance(x, Ansatz) else x.__name__)
 
 
 @family
@@ -291,19 +294,20 @@ def test_expectations_entropies_and_scores_are_those_of_numpys_table(ansatz, eng
     rng, params, n = np.random.default_rng(3), angles(ansatz, 13), ansatz.n_qubits
     q, strings = abs(numpy_state(ansatz, params))**2, weights_of(n)
     factors, subsets, credit = rng.normal(size=(2, 3, n, 2)), rng.integers(0, 2, (4, n)), rng.normal(size=50)
+    simulated = engine(ansatz)
     @quick_jit
     def ours(p):
-        (weights, log_q), pull_back = jax.vjp(lambda p: sample_and_log_prob(ansatz, p, KEY, 50, engine), p)
-        table = lambda p: jnp.log(probs(ansatz, p, "dense"))[((weights < 0) @ 2**np.arange(n)[::-1]).astype(int)] @ credit
-        return (means(ansatz, p, engine), expect_product(ansatz, p, factors, engine), parities(ansatz, p, subsets, engine), entropy_estimate(ansatz, p, KEY, 400, engine),
-                weights, log_q, sample(ansatz, p, KEY, 50, engine), pull_back((jnp.zeros_like(weights), credit))[0], jax.grad(table)(p))
+        (weights, log_q), pull_back = jax.vjp(lambda p: simulated.sample_and_log_prob(p, KEY, 50), p)
+        table = lambda p: jnp.log(Dense(ansatz).probs(p))[((weights < 0) @ 2**np.arange(n)[::-1]).astype(int)] @ credit
+        return (simulated.means(p), simulated.expect_product(p, factors), simulated.words(p, subsets), simulated.entropy(p, KEY, 400),
+                weights, log_q, simulated.sample(p, KEY, 50), pull_back((jnp.zeros_like(weights), credit))[0], jax.grad(table)(p))
     mean, product_, parity, (entropy, error), weights, log_q, draws, score, table_score = ours(params)
     np.testing.assert_allclose(mean, q @ strings, atol=1e-12)
     every = factors[:, :, np.arange(n), bits(n)]    # (2, 3, strings, n)
     np.testing.assert_allclose(product_, every.prod(-1) @ q, atol=1e-12)
     np.testing.assert_allclose(parity, [q @ np.where(s, strings, 1).prod(1) for s in subsets], atol=1e-12)
     exact = -(q[q > 0] * np.log(q[q > 0])).sum()
-    assert abs(entropy - exact) < 5 * error + 1e-9 and (engine == "mps" or error == 0)
+    assert abs(entropy - exact) < 5 * error + 1e-9 and (engine is MPS or error == 0)
     np.testing.assert_array_equal(weights, draws)
     np.testing.assert_allclose(log_q, np.log(q[((np.asarray(weights) < 0) @ 2**np.arange(n)[::-1])]), atol=1e-9)
     np.testing.assert_allclose(score, table_score, rtol=1e-8, atol=1e-9)
@@ -313,17 +317,17 @@ def test_expectations_entropies_and_scores_are_those_of_numpys_table(ansatz, eng
 def test_single_precision_at_four_thousand_sites(ansatz):
     params = angles(ansatz, 14)
     def ours(p):
-        (weights, log_q), pull_back = jax.vjp(lambda p: sample_and_log_prob(ansatz, p, KEY, 3), p)
-        return weights, log_q, pull_back((jnp.zeros_like(weights), jnp.ones_like(log_q)))[0], means(ansatz, p)
+        (weights, log_q), pull_back = jax.vjp(lambda p: MPS(ansatz).sample_and_log_prob(p, KEY, 3), p)
+        return weights, log_q, pull_back((jnp.zeros_like(weights), jnp.ones_like(log_q)))[0], MPS(ansatz).means(p)
     weights, log_q, score, mean = quick_jit(ours)(params.astype(np.float32))
     assert log_q.dtype == score.dtype == mean.dtype == jnp.float32 and np.isfinite(score).all()
     def double(p):
-        log_q = log_prob(ansatz, p, weights.astype(float))
+        log_q = MPS(ansatz).log_prob(p, weights.astype(float))
         return log_q.sum(), log_q
     want, exact = quick_jit(jax.grad(double, has_aux=True))(params.astype(np.float32).astype(float))
     np.testing.assert_allclose(log_q, exact, rtol=1e-5)
     assert np.linalg.norm(score - want) < 1e-4 * np.linalg.norm(want)
-    np.testing.assert_allclose(mean, means(ansatz, params.astype(np.float32).astype(float)), atol=1e-5)
+    np.testing.assert_allclose(mean, MPS(ansatz).means(params.astype(np.float32).astype(float)), atol=1e-5)
 
 
 # ---------------------------------------------------------------- wide circuits
@@ -343,15 +347,15 @@ def test_a_thousand_qubits_in_blocks_of_eight():
     tables = [np.log(abs(numpy_state(staircase(8, 2), part))**2) for part in np.split(params, 125, axis=1)]
     index = (weights.reshape(4, 125, 8) < 0) @ 2**np.arange(8)[::-1]
     want = [sum(table[i] for table, i in zip(tables, row)) for row in index]
-    np.testing.assert_allclose(log_prob(ansatz, params, weights), want, rtol=1e-11)
+    np.testing.assert_allclose(MPS(ansatz).log_prob(params, weights), want, rtol=1e-11)
     with jax.enable_x64(False):
-        np.testing.assert_allclose(log_prob(ansatz, np.float32(params), np.float32(weights)), want, rtol=1e-4)
+        np.testing.assert_allclose(MPS(ansatz).log_prob(np.float32(params), np.float32(weights)), want, rtol=1e-4)
 
 
 def test_a_thousand_sampled_qubits_in_blocks_of_four():
     ansatz = blocks(250, 4)
     params = angles(ansatz, 7)
-    draws = np.asarray(sample(ansatz, params, KEY, 2000)).reshape(2000, 250, 4)
+    draws = np.asarray(MPS(ansatz).sample(params, KEY, 2000)).reshape(2000, 250, 4)
     values = [p_value(frequencies(draws[:, k]), abs(numpy_state(staircase(4, 2), part))**2) for k, part in enumerate(np.split(params, 250, axis=1))]
     assert min(values) > 1e-3 / 250
     assert abs(np.mean(values) - 0.5) < 4 / math.sqrt(12 * 250)    # p-values are uniform
@@ -369,15 +373,15 @@ def test_two_layers_of_bricks_are_a_product_of_pairs(n):
         part = params[:, first:first + 2]
         state = numpy_state(brick if part.shape[1] == 2 else alone, part)
         want += math.log(abs(state[int((weights[first:first + 2] < 0) @ 2**np.arange(part.shape[1])[::-1])])**2)
-    assert float(log_prob(ansatz, params, weights)) == pytest.approx(want, rel=1e-11)
+    assert float(MPS(ansatz).log_prob(params, weights)) == pytest.approx(want, rel=1e-11)
 
 
 def test_three_thousand_qubits_of_mean_field():
     ansatz, weights = product(3000), np.random.default_rng(10).choice([-1.0, 1.0], 3000)
     params = angles(ansatz, 11)
     plus = np.cos(params[0] / 2)**2
-    assert float(log_prob(ansatz, params, weights)) == pytest.approx(np.log(np.where(weights > 0, plus, 1 - plus)).sum(), rel=1e-12)
-    gradient = jax.grad(lambda p: log_prob(ansatz, p, weights))(params)[0]
+    assert float(MPS(ansatz).log_prob(params, weights)) == pytest.approx(np.log(np.where(weights > 0, plus, 1 - plus)).sum(), rel=1e-12)
+    gradient = jax.grad(lambda p: MPS(ansatz).log_prob(p, weights))(params)[0]
     np.testing.assert_allclose(gradient, np.where(weights > 0, -np.tan(params[0] / 2), 1 / np.tan(params[0] / 2)), rtol=1e-9)
 
 
@@ -389,22 +393,22 @@ def test_a_local_string_has_the_same_odds_however_wide_the_rest():
     wide[:, 500:506] = params
     weights = np.ones((64, 1000))
     weights[:, 500:506] = weights_of(6)
-    np.testing.assert_allclose(np.exp(log_prob(Ansatz(1000, moments), wide, weights)), abs(numpy_state(small, params))**2, atol=1e-12)
+    np.testing.assert_allclose(np.exp(MPS(Ansatz(1000, moments)).log_prob(wide, weights)), abs(numpy_state(small, params))**2, atol=1e-12)
 
 
 # ---------------------------------------------------------------- machines
 
-def test_a_machine_is_its_functions_and_a_device_hides_them():
+def test_a_machine_is_its_engine_and_a_device_hides_it():
     ansatz = product(2)
-    machine, params = BornMachine(ansatz, "mps"), angles(ansatz)
-    np.testing.assert_array_equal(machine.probs(params), probs(ansatz, params, "mps"))
-    np.testing.assert_array_equal(machine.log_prob(params, weights_of(2)), log_prob(ansatz, params, weights_of(2), "mps"))
+    machine, params = BornMachine(ansatz, MPS), angles(ansatz)
+    np.testing.assert_array_equal(machine.probs(params), MPS(ansatz).probs(params))
+    np.testing.assert_array_equal(machine.log_prob(params, weights_of(2)), MPS(ansatz).log_prob(params, weights_of(2)))
     device = SampleOnly(machine)
-    np.testing.assert_array_equal(device.sample(params, KEY, 7), sample(ansatz, params, KEY, 7, "mps"))
+    np.testing.assert_array_equal(device.sample(params, KEY, 7), MPS(ansatz).sample(params, KEY, 7))
     np.testing.assert_array_equal(device.init(KEY, 0.1), ansatz.init(KEY, 0.1))
     assert machine.param_shape == device.param_shape == (1, 2) and machine.n_qubits == device.n_qubits == 2
-    assert isinstance(machine, Explicit) and isinstance(device, Implicit) and not isinstance(device, Explicit)
-    assert hash(BornMachine(product(2), "mps")) == hash(machine)
+    assert machine.can(LogProb) and device.can(Samples) and not device.can(LogProb)
+    assert hash(BornMachine(product(2), MPS)) == hash(machine)
 
 
 # ---------------------------------------------------------------- what is refused
@@ -413,31 +417,31 @@ wide = brickwork(64, 4)
 wide_far = Ansatz(64, (Rotation("RY"), Entangler("CZ", ((63, 0),))))
 zeros = {a: np.zeros(a.param_shape) for a in (wide, wide_far, mixed)}
 REFUSED = {
-    "rows": (lambda: probs(mixed, np.zeros((2, 5))), "params must have shape (4, 5) (rotation moments, qubits), got shape (2, 5)"),
-    "columns": (lambda: sample(mixed, np.zeros((4, 4)), KEY, 3), "params must have shape (4, 5) (rotation moments, qubits), got shape (4, 4)"),
-    "flat": (lambda: log_prob(mixed, np.zeros(20), np.ones(5)), "params must have shape (4, 5) (rotation moments, qubits), got shape (20,)"),
-    "width": (lambda: log_prob(mixed, zeros[mixed], np.ones((3, 4))), "weights must have n_weights=5 entries along the last axis, got shape (3, 4)"),
-    "no width": (lambda: log_prob(mixed, zeros[mixed], 1.0), "weights must have n_weights=5 entries along the last axis, got shape ()"),
-    "bits for weights": (lambda: log_prob(mixed, zeros[mixed], np.array([1, 0, 1, 1, 1])), "weights must be -1 or +1, got 0; bits b become weights as 1 - 2 * b"),
-    "no samples": (lambda: sample(mixed, zeros[mixed], KEY, 0), "n_samples must be an integer of at least 1, got n_samples=0"),
+    "rows": (lambda: MPS(mixed).probs(np.zeros((2, 5))), "params must have shape (4, 5) (rotation moments, qubits), got shape (2, 5)"),
+    "columns": (lambda: MPS(mixed).sample(np.zeros((4, 4)), KEY, 3), "params must have shape (4, 5) (rotation moments, qubits), got shape (4, 4)"),
+    "flat": (lambda: MPS(mixed).log_prob(np.zeros(20), np.ones(5)), "params must have shape (4, 5) (rotation moments, qubits), got shape (20,)"),
+    "width": (lambda: MPS(mixed).log_prob(zeros[mixed], np.ones((3, 4))), "weights must have n_weights=5 entries along the last axis, got shape (3, 4)"),
+    "no width": (lambda: MPS(mixed).log_prob(zeros[mixed], 1.0), "weights must have n_weights=5 entries along the last axis, got shape ()"),
+    "bits for weights": (lambda: MPS(mixed).log_prob(zeros[mixed], np.array([1, 0, 1, 1, 1])), "weights must be -1 or +1, got 0; bits b become weights as 1 - 2 * b"),
+    "no samples": (lambda: MPS(mixed).sample(zeros[mixed], KEY, 0), "n_samples must be an integer of at least 1, got n_samples=0"),
     "negative samples": (lambda: BornMachine(mixed).sample(zeros[mixed], KEY, -3), "n_samples must be an integer of at least 1, got n_samples=-3"),
     "table of three": (lambda: sample_from_probs(jnp.ones(3), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (3,)"),
     "table of one": (lambda: sample_from_probs(jnp.ones(1), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (1,)"),
-    "half a sample": (lambda: sample(mixed, zeros[mixed], KEY, 2.5), "n_samples must be an integer of at least 1, got n_samples=2.5"),
-    "complex angles": (lambda: probs(mixed, 1j * zeros[mixed]), "params must be real angles in radians, got dtype complex128"),
+    "half a sample": (lambda: MPS(mixed).sample(zeros[mixed], KEY, 2.5), "n_samples must be an integer of at least 1, got n_samples=2.5"),
+    "complex angles": (lambda: MPS(mixed).probs(1j * zeros[mixed]), "params must be real angles in radians, got dtype complex128"),
     "negative chances": (lambda: sample_from_probs(jnp.array([1.5, -0.5]), KEY, 5), "p must be non-negative with a positive, finite sum"),
     "no chance at all": (lambda: sample_from_probs(jnp.zeros(4), KEY, 5), "p must be non-negative with a positive, finite sum"),
-    "too many samples": (lambda: sample(mixed, zeros[mixed], KEY, 10**15), "n_samples=1000000000000000 samples of 5 weights would take"),
+    "too many samples": (lambda: MPS(mixed).sample(zeros[mixed], KEY, 10**15), "n_samples=1000000000000000 samples of 5 weights would take"),
     "square table": (lambda: sample_from_probs(jnp.ones((2, 2)), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (2, 2)"),
-    "unknown engine": (lambda: BornMachine(mixed, "sparse"), "engine must be None, 'mps' or 'dense', got engine='sparse'"),
-    "no cores": (lambda: probs(far, angles(far), "mps"), "engine='mps' needs every pair on neighbouring wires, got a long-range pair; use engine='dense' or None"),
-    "no cores, machine": (lambda: BornMachine(far, "mps"), "engine='mps' needs every pair on neighbouring wires"),
-    "wide probs": (lambda: probs(wide, zeros[wide]), "all 2^64 amplitudes of a circuit with n_qubits=64 (engine 'mps') would take 2**37 GiB"),
-    "wide probs, way out": (lambda: probs(wide, zeros[wide]), "use log_prob and sample, which need no state, instead"),
-    "wide state": (lambda: statevector(wide, zeros[wide]), "all 2^64 amplitudes of a circuit with n_qubits=64 (engine 'mps') would take 2**38 GiB"),
-    "wide, long range": (lambda: log_prob(wide_far, zeros[wide_far], np.ones(64)), "use an ansatz of neighbouring pairs and few layers with log_prob and sample"),
-    "wide, long-range samples": (lambda: sample(wide_far, zeros[wide_far], KEY, 2), "n_qubits=64 (engine 'dense') would take 2**40 GiB"),
-    "wide and deep": (lambda: log_prob(staircase(64, 30), np.zeros((62, 64)), np.ones(64), "mps"), "the cores of a circuit with bond dimensions up to 1073741824 would take"),
+    "unknown engine": (lambda: BornMachine(mixed, "sparse"), "engine must be None, MPS or Dense, got engine='sparse'"),
+    "no cores": (lambda: MPS(far), "engine=MPS needs every pair on neighbouring wires, got a long-range pair; use engine=Dense or None"),
+    "no cores, machine": (lambda: BornMachine(far, MPS), "engine=MPS needs every pair on neighbouring wires"),
+    "wide probs": (lambda: MPS(wide).probs(zeros[wide]), "all 2^64 amplitudes of a circuit with n_qubits=64 (engine MPS) would take 2**37 GiB"),
+    "wide probs, way out": (lambda: MPS(wide).probs(zeros[wide]), "use log_prob and sample, which need no state, instead"),
+    "wide state": (lambda: MPS(wide).statevector(zeros[wide]), "all 2^64 amplitudes of a circuit with n_qubits=64 (engine MPS) would take 2**38 GiB"),
+    "wide, long range": (lambda: Dense(wide_far).log_prob(zeros[wide_far], np.ones(64)), "use an ansatz of neighbouring pairs and few layers with log_prob and sample"),
+    "wide, long-range samples": (lambda: Dense(wide_far).sample(zeros[wide_far], KEY, 2), "n_qubits=64 (engine Dense) would take 2**40 GiB"),
+    "wide and deep": (lambda: MPS(staircase(64, 30)).log_prob(np.zeros((62, 64)), np.ones(64)), "the cores of a circuit with bond dimensions up to 1073741824 would take"),
 }
 
 
@@ -449,18 +453,18 @@ def test_bad_input_is_refused_by_name(call, text):
 
 def test_two_thousand_qubits_answer_all_the_same():
     ansatz = brickwork(2000, 4)
-    draws = sample(ansatz, angles(ansatz), KEY, 2)
-    log_q = log_prob(ansatz, angles(ansatz), draws)
+    draws = MPS(ansatz).sample(angles(ansatz), KEY, 2)
+    log_q = MPS(ansatz).log_prob(angles(ansatz), draws)
     assert draws.shape == (2, 2000) and np.isfinite(log_q).all() and (log_q < 0).all()
 
 
 def test_refusal_follows_the_memory_of_the_machine(monkeypatch):
     monkeypatch.setattr("qhn.bits.physical_memory", lambda: 2**20)
-    for engine, state_too, least in (("mps", False, 18), ("mps", True, 17), ("dense", False, 15)):
-        function = statevector if state_too else probs
+    for engine, state_too, least in ((MPS, False, 18), (MPS, True, 17), (Dense, False, 15)):
         for n in (least - 1, least):
             ansatz = Ansatz(n, (Rotation("RX"), Rotation("RZ"), Rotation("RX")))    # of this test alone: a compiled circuit is not checked again
-            call = lambda: function(ansatz, np.zeros((3, n)), engine)
+            simulated = engine(ansatz)
+            call = partial(simulated.statevector if state_too else simulated.probs, np.zeros((3, n)))
             if n < least: assert call().shape == (2**n,)
             else:
                 with pytest.raises(ValueError, match=r"would take \S+ GiB, more than the 0.000977 GiB of this machine"): call()

@@ -15,7 +15,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, mak
 from qhn.bits import as_float
 from qhn.datasets import (DATASETS, Dataset, breast_cancer, circles, diabetes, digits, from_csv,
                           gaussian_mixture, load_dataset, moons, xor)
-from qhn.points import check_data
+from qhn.points import check_data, check_targets
 
 NAMES = [*DATASETS, "digits-01", "digits-38", "digits-147"]
 
@@ -157,11 +157,11 @@ def test_real_targets_are_asked_for():
 
 
 @pytest.mark.parametrize("y", [[0.5, -1.0, 2.0], [0, 1, 5], np.array([1, 2, 2.5], object), np.float16([1, 2, 3])], ids=str)
-def test_check_data_for_regression(y):
-    assert check_data(X, y, task="regression") is None
-    assert jax.jit(lambda x, y: (check_data(x, y, task="regression"), y.sum())[1])(X, np.asarray(y, float)) is not None
-    with pytest.raises(ValueError, match="one label for each"): check_data(X, y[:2], task="regression")
-    with pytest.raises(ValueError, match="task must be one of classification, regression, got task='ranking'"): check_data(X, y, task="ranking")
+def test_targets_are_any_numbers(y):
+    assert check_targets(X, y) is None
+    assert jax.jit(lambda x, y: (check_targets(x, y), y.sum())[1])(X, np.asarray(y, float)) is not None
+    with pytest.raises(ValueError, match=r"1 real number for each of the 3 rows of x, got shape \(2,\)"): check_targets(X, y[:2])
+    with pytest.raises(ValueError, match=r"2 real numbers for each of the 3 rows of x, got shape \(3,\)"): check_targets(X, y, 2)
 
 
 @pytest.mark.parametrize("n_train", [20, 50, 200])
@@ -292,7 +292,7 @@ def test_data_sets_store_floats_whatever_they_are_given():
 
 
 def test_heavy_libraries_are_loaded_where_they_are_used():
-    code = "import sys, qhn.binn, qhn.datasets; print(sorted({name.split('.')[0] for name in sys.modules} & {'pandas', 'sklearn', 'joblib', 'matplotlib'}))"
+    code = "import sys, qhn.network, qhn.datasets; print(sorted({name.split('.')[0] for name in sys.modules} & {'pandas', 'sklearn', 'joblib', 'matplotlib'}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

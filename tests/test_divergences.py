@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from qhn.ansatz import staircase
-from qhn.binn import CostTable
+from qhn.costs import CostTable
 from qhn.born import BornMachine
 from qhn.divergences import Renyi, Stein, glauber_flows
-from qhn.elbo import KL, BernoulliPrior
+from qhn.elbo import KL
+from qhn.prior import BernoulliPrior
 from qhn.gradients import ScoreFunction
 from qhn.inference import fit
 

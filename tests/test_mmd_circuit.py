@@ -8,9 +8,11 @@ import pytest
 from circuits import bits, quick_jit
 
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
-from qhn.engine import contract_pairs, expect_pair_product, pair_cores, pair_engine, probs, real_matrices, sample
-from qhn.elbo import BernoulliPrior
-from qhn.mmd import mmd2, mmd2_circuit, mmd2_factorised, mmd2_from_samples
+from qhn.engines import MPS, Dense, choose
+from qhn.mps import pair_cores
+from qhn.pairs import contract_pairs, real_matrices, sweep_mmd2, sweep_pair_product
+from qhn.prior import BernoulliPrior
+from qhn.mmd import mmd2, mmd2_circuit, mmd2_factorised, mmd2_from_samples, word_probs
 
 KEY = jax.random.key(0)
 BACKWARDS = Ansatz(7, (Rotation("RX"), Entangler("CNOT", ((2, 1), (4, 3), (6, 5))), Rotation("RY"), Entangler("CZ", ((1, 2), (5, 4))),
@@ -22,6 +24,12 @@ def angles(ansatz, seed=0): return jax.random.uniform(jax.random.key(seed), ansa
 
 
 def coins(n, seed=0): return np.random.default_rng(seed).uniform(0.05, 0.95, n)
+
+
+def swept(ansatz, params, prior, word_weights=(1, 2, 4)):
+    "By the sweep, also where the table is cheaper."
+    n = ansatz.n_qubits
+    return sweep_mmd2(ansatz, params, prior.means(n), tuple(word_probs(word_weights, n)))
 
 
 def plain_mmd2(q, p_plus, word_weights):
@@ -42,15 +50,15 @@ CIRCUITS = [brickwork(8, 1), brickwork(7, 2), brickwork(8, 3), brickwork(9, 4), 
 def test_the_sweep_is_the_sum_over_all_pairs_of_strings(ansatz):
     n, params, p_plus = ansatz.n_qubits, angles(ansatz), coins(ansatz.n_qubits)
     weights = (0.3 * n, 0.1 * n)
-    got, q = quick_jit(lambda params: (mmd2_circuit(ansatz, params, BernoulliPrior(p_plus), weights, "mps"), probs(ansatz, params)))(params)
+    got, q = quick_jit(lambda params: (swept(ansatz, params, BernoulliPrior(p_plus), weights), MPS(ansatz).probs(params)))(params)
     np.testing.assert_allclose(got, plain_mmd2(np.asarray(q), p_plus, weights), rtol=1e-11)
 
 
 @pytest.mark.parametrize("ansatz", [brickwork(9, 4), staircase(6, 2), BACKWARDS], ids=["bricks", "stairs", "backwards"])
 def test_gradients_in_angles_and_prior_match_the_walsh_form(ansatz):
     params, p_plus = angles(ansatz, 1), jnp.asarray(coins(ansatz.n_qubits, 1))
-    sweep = lambda params, p: mmd2_circuit(ansatz, params, BernoulliPrior(p), (1, 2), "mps")
-    table = lambda params, p: mmd2(probs(ansatz, params), BernoulliPrior(p), (1, 2))
+    sweep = lambda params, p: swept(ansatz, params, BernoulliPrior(p), (1, 2))
+    table = lambda params, p: mmd2(MPS(ansatz).probs(params), BernoulliPrior(p), (1, 2))
     got, want = (quick_jit(jax.grad(f, (0, 1)))(params, p_plus) for f in (sweep, table))
     for a, b in zip(got, want): np.testing.assert_allclose(a, b, atol=1e-13)
 
@@ -58,17 +66,18 @@ def test_gradients_in_angles_and_prior_match_the_walsh_form(ansatz):
 def test_the_sweep_at_sixteen_qubits_and_deep_bricks():
     ansatz, prior = brickwork(16, 6), BernoulliPrior(coins(16))
     params = angles(ansatz, 2)
-    np.testing.assert_allclose(mmd2_circuit(ansatz, params, prior, engine="mps"), mmd2(probs(ansatz, params), prior), rtol=1e-11)
+    np.testing.assert_allclose(jax.jit(lambda p: swept(ansatz, p, prior))(params), mmd2(MPS(ansatz).probs(params), prior), rtol=1e-11)
 
 
-@pytest.mark.parametrize("ansatz, engine", [(BACKWARDS, "mps"), (BACKWARDS, "dense"), (staircase(5, 2), "mps"), (FAR, None)])
+@pytest.mark.parametrize("ansatz, engine", [(BACKWARDS, MPS), (BACKWARDS, Dense), (staircase(5, 2), MPS), (FAR, Dense)])
 def test_pair_expectations_of_factors_without_symmetry(ansatz, engine):
     params, n = angles(ansatz, 3), ansatz.n_qubits
     factors = np.random.default_rng(3).normal(size=(2, 1, n, 2, 2))
-    q = np.asarray(probs(ansatz, params))
+    q = np.asarray(engine(ansatz).probs(params))
     want = [[q @ reduce(np.kron, f) @ q for f in row] for row in factors]
-    np.testing.assert_allclose(expect_pair_product(ansatz, params, factors, engine), want, rtol=1e-10)
-    assert expect_pair_product(ansatz, params, factors[0, 0], engine).shape == ()
+    np.testing.assert_allclose(engine(ansatz).expect_pair_product(params, factors), want, rtol=1e-10)
+    assert engine(ansatz).expect_pair_product(params, factors[0, 0]).shape == ()
+    if engine is MPS: np.testing.assert_allclose(jax.jit(lambda p: sweep_pair_product(ansatz, p, factors[:, 0]))(params), np.ravel(want), rtol=1e-10)
 
 
 def test_real_matrices_multiply_to_the_probabilities():
@@ -77,14 +86,16 @@ def test_real_matrices_multiply_to_the_probabilities():
     left = jnp.zeros((1, d.shape[-1])).at[0, 0].set(1)
     for matrices in d: left = jnp.einsum("ka,sab->ksb", left, matrices).reshape(-1, d.shape[-1])
     table = np.asarray(left[:, 0])
-    np.testing.assert_allclose(np.sort(table[table != 0]), np.sort(np.asarray(probs(BACKWARDS, params))), rtol=1e-10)
+    np.testing.assert_allclose(np.sort(table[table != 0]), np.sort(np.asarray(MPS(BACKWARDS).probs(params))), rtol=1e-10)
     assert d.dtype == jnp.float64
 
 
 def test_long_range_circuits_use_the_table():
     params, prior = angles(FAR, 5), BernoulliPrior(coins(6))
-    np.testing.assert_allclose(mmd2_circuit(FAR, params, prior), plain_mmd2(np.asarray(probs(FAR, params)), coins(6), (1, 2)), rtol=1e-11)
-    assert pair_engine(FAR, 3) == "dense" and pair_engine(brickwork(650, 4), 3) == "mps" and pair_engine(staircase(6, 3), 1) == "dense"
+    np.testing.assert_allclose(mmd2_circuit(FAR, params, prior), plain_mmd2(np.asarray(Dense(FAR).probs(params)), coins(6), (1, 2)), rtol=1e-11)
+    assert choose(FAR, "pairs") == Dense(FAR)
+    assert choose(brickwork(650, 4), "pairs") == MPS(brickwork(650, 4)) and MPS(brickwork(650, 4))._sweeps(3)
+    assert not MPS(staircase(6, 3))._sweeps(1)    # the table is cheaper
 
 
 # ---------------------------------------------------------------- wide registers
@@ -95,7 +106,7 @@ def test_central_differences_and_samples_at_650_qubits():
     along = jax.jit(jax.value_and_grad(lambda t: mmd2_circuit(ansatz, params + t * direction, prior)))
     value, slope = along(0.)
     np.testing.assert_allclose(slope, (along(1e-5)[0] - along(-1e-5)[0]) / 2e-5, rtol=1e-7)
-    estimates = np.array([mmd2_from_samples(sample(ansatz, params, key, 300), prior) for key in jax.random.split(KEY, 16)])
+    estimates = np.array([mmd2_from_samples(MPS(ansatz).sample(params, key, 300), prior) for key in jax.random.split(KEY, 16)])
     assert abs(estimates.mean() - value) < 4 * estimates.std(ddof=1) / 4
 
 
@@ -125,7 +136,7 @@ def test_a_circuit_equal_to_the_prior_has_zero_distance():
 def test_growing_and_shrinking_factors_neither_overflow_nor_underflow():
     ansatz = brickwork(3000, 3)
     factors = jnp.ones((3000, 2, 2)) * jnp.where(jnp.arange(3000) < 1500, 16., 1 / 16)[:, None, None]     # 2^6000 in the middle
-    np.testing.assert_allclose(expect_pair_product(ansatz, angles(ansatz, 8), factors), 1, rtol=1e-10)
+    np.testing.assert_allclose(MPS(ansatz).expect_pair_product(angles(ansatz, 8), factors), 1, rtol=1e-10)
 
 
 def test_memory_of_the_gradient_is_one_environment_a_pair():
@@ -158,12 +169,12 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"prob_plus must be one number or have shape \(60,\)"): mmd2_circuit(ansatz, params, BernoulliPrior(np.full(59, 0.5)))
     with pytest.raises(TypeError, match="prior must be a BernoulliPrior, got ndarray"): mmd2_circuit(ansatz, params, np.ones(4))
     with pytest.raises(ValueError, match="word_weights must be positive"): mmd2_circuit(ansatz, params, prior, (0,))
-    with pytest.raises(ValueError, match="engine must be None, 'mps' or 'dense', got engine='tree'"): mmd2_circuit(ansatz, params, prior, engine="tree")
-    with pytest.raises(ValueError, match=r"factors must have shape \(..., 60, 2, 2\).*got shape \(60, 2\)"): expect_pair_product(ansatz, params, np.ones((60, 2)))
-    with pytest.raises(ValueError, match="factors must be real"): expect_pair_product(ansatz, params, np.ones((60, 2, 2)) * 1j)
+    with pytest.raises(ValueError, match="engine must be None, MPS or Dense, got engine='tree'"): mmd2_circuit(ansatz, params, prior, engine="tree")
+    with pytest.raises(ValueError, match=r"factors must have shape \(..., 60, 2, 2\).*got shape \(60, 2\)"): MPS(ansatz).expect_pair_product(params, np.ones((60, 2)))
+    with pytest.raises(ValueError, match="factors must be real"): MPS(ansatz).expect_pair_product(params, np.ones((60, 2, 2)) * 1j)
     deep = staircase(650, 6)
     with pytest.raises(ValueError, match="two copies of a circuit with bond dimension 64 .* use samples, or an ansatz with fewer entanglers"):
         mmd2_circuit(deep, jnp.zeros(deep.param_shape), prior)
     far = Ansatz(60, (Rotation("RY"), Entangler("CNOT", ((0, 59),))))
     with pytest.raises(ValueError, match="use an ansatz of neighbouring pairs"): mmd2_circuit(far, jnp.zeros((1, 60)), prior)
-    with pytest.raises(ValueError, match="needs every pair on neighbouring wires"): mmd2_circuit(far, jnp.zeros((1, 60)), prior, engine="mps")
+    with pytest.raises(ValueError, match="needs every pair on neighbouring wires"): mmd2_circuit(far, jnp.zeros((1, 60)), prior, engine=MPS)

@@ -25,11 +25,13 @@ import numpy as np
 import pennylane as qml
 from scipy.sparse import csr_matrix
 
-from qhn import born
+from qhn.born import BornMachine
 from qhn.ansatz import Rotation, brickwork
-from qhn.binn import BiNN, log_likelihood_table
+from qhn.network import BiNN
+from qhn.costs import log_likelihood_table
 from qhn.datasets import load_dataset
-from qhn.elbo import KL, BernoulliPrior
+from qhn.elbo import KL
+from qhn.prior import BernoulliPrior
 
 TOLERANCE = 1e-8  # of values in nats and gradients in nats per radian
 BURST = 0.1  # seconds that one timing should last at least: many short steps are timed together, so that none is merely lucky
@@ -47,7 +49,7 @@ def jax_contestant(probabilities, costs):
 
 
 def ours(ansatz, costs):
-    return jax_contestant(lambda params: born.probs(ansatz, params), costs)
+    return jax_contestant(lambda params: BornMachine(ansatz).probs(params), costs)
 
 
 def tensorcircuit_ng(ansatz, costs):
@@ -231,7 +233,7 @@ def temporary_states(n_qubits):
     "Temporary memory of our compiled step, in units of the state's own size."
     ansatz = brickwork(n_qubits, 4)
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float64) for shape in (ansatz.param_shape, (2**n_qubits,))]
-    compiled = exact_step(lambda params: born.probs(ansatz, params)).lower(*shapes).compile()
+    compiled = exact_step(lambda params: BornMachine(ansatz).probs(params)).lower(*shapes).compile()
     return compiled.memory_analysis().temp_size_in_bytes / (16 * 2**n_qubits)
 
 

@@ -37,12 +37,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from qhn import born
+from qhn.born import BornMachine
+from qhn.dense import plain_statevector
+from qhn.engines import Dense, choose
+from qhn.mps import bond_dims
 from qhn.ansatz import brickwork, hardware_efficient, product, staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.datasets import moons
-from qhn.elbo import KL, BernoulliPrior
-from qhn.gradients import Exact, ScoreFunction, as_target
+from qhn.elbo import KL
+from qhn.prior import BernoulliPrior
+from qhn.gradients import Exact, ScoreFunction
+from qhn.costs import as_target
 from qhn.inference import fit, init
 from qhn.mmd import mmd2_circuit
 
@@ -133,7 +138,7 @@ def peak_memory(n_qubits):
     jax.block_until_ready(jax.jit(jnp.sum)(jnp.ones(3, jnp.float32)))
     before, ansatz = host_peak(), brickwork(n_qubits, 4)
     params, costs = ansatz.init(jax.random.key(0)), jnp.asarray(random_costs(n_qubits, np.float32))
-    compiled = free_energy(lambda params: born.probs(ansatz, params)).lower(params, costs).compile()
+    compiled = free_energy(lambda params: BornMachine(ansatz).probs(params)).lower(params, costs).compile()
     value, gradient = jax.block_until_ready(compiled(params, costs))
     if not (jnp.isfinite(value) and jnp.isfinite(gradient).all()): raise SystemExit(f"free energy or gradient at {n_qubits} qubits is not finite")
     account, on_device = compiled.memory_analysis(), jax.devices()[0].memory_stats() or {}
@@ -167,7 +172,7 @@ def field(n_qubits):
 
 
 def score_step(ansatz, params):
-    n, machine = ansatz.n_qubits, born.BornMachine(ansatz)
+    n, machine = ansatz.n_qubits, BornMachine(ansatz)
     step = jax.jit(lambda target, prior, params, key: ScoreFunction(128)(KL(), machine, target, prior, params, key))
     return ready(step, as_target(Field(n), (field(n),)), BernoulliPrior(), params, jax.random.key(n))
 
@@ -177,7 +182,7 @@ def mmd_step(ansatz, params):
 
 
 def means_step(ansatz, params):
-    return ready(jax.jit(jax.value_and_grad(lambda params, field: born.means(ansatz, params) @ field)), params, field(ansatz.n_qubits))
+    return ready(jax.jit(jax.value_and_grad(lambda params, field: BornMachine(ansatz).means(params) @ field)), params, field(ansatz.n_qubits))
 
 
 FAMILIES = {"brickwork 4": lambda n: brickwork(n, 4), "staircase 1": lambda n: staircase(n, 1), "product": product}
@@ -231,8 +236,8 @@ def over_itself(step, *args):
 def floor_contest(n_qubits, dtype):
     "Both steps, and by how much their results differ once the floor's gradient has been pulled back to the angles."
     ansatz, costs = brickwork(n_qubits, 4), jnp.asarray(random_costs(n_qubits, dtype))
-    params, ours, floor = ansatz.init(jax.random.key(n_qubits)).astype(dtype), free_energy(lambda params: born.probs(ansatz, params)), floor_step()
-    state = lambda params: (lambda psi: (psi.real, psi.imag))(born.statevector(ansatz, params))
+    params, ours, floor = ansatz.init(jax.random.key(n_qubits)).astype(dtype), free_energy(lambda params: BornMachine(ansatz).probs(params)), floor_step()
+    state = lambda params: (lambda psi: (psi.real, psi.imag))(choose(ansatz, "probs").statevector(params))
     (re, im), pull_back = jax.vjp(state, params)
     value, gradient = floor(re, im, costs, jnp.zeros_like(re), jnp.zeros_like(im))
     expected = value + n_qubits * math.log(2), pull_back(gradient)[0]    # the uniform prior's cross term, a constant
@@ -264,7 +269,7 @@ def compilations():
 
 
 def seeds(args):
-    machine, network, optimizer, key = born.BornMachine(brickwork(13, 4)), BiNN((2, 3, 1)), optax.adam(0.05), jax.random.key(0)
+    machine, network, optimizer, key = BornMachine(brickwork(13, 4)), BiNN((2, 3, 1)), optax.adam(0.05), jax.random.key(0)
     first, second = (moons(n_train=60, seed=seed) for seed in (0, 1))
     starts, events = list(init(machine, optimizer, key, 30).params), compilations()
     def train(data, key=key, n_steps=500, **more):
@@ -288,7 +293,7 @@ def mmd(args):
     ansatze = {"brickwork 4": brickwork(650, 4), "brickwork 6": brickwork(650, 6), "staircase 2": staircase(650, 2)}
     times = time_in_turns({name: finite_step(mmd_step, ansatz) for name, ansatz in ansatze.items()}, args.repeats)
     head("Exact MMD² and gradient, 650 qubits", "circuit", "bond dimension", "ms", "least, ms")
-    for name, seconds in times.items(): row(name, max(born.bond_dims(ansatze[name])), *ms(seconds))
+    for name, seconds in times.items(): row(name, max(bond_dims(ansatze[name])), *ms(seconds))
     judge("brickwork 4, 650 qubits", np.median(times["brickwork 4"]), 1, unit=" s")
 
 
@@ -299,7 +304,7 @@ def dense_contest(n_qubits, n_layers):
     "Compiled reversible and plain steps; the plain one is the package's own run of the circuit, without the gradient written for it."
     ansatz, costs = hardware_efficient(n_qubits, n_layers), field(2**n_qubits)
     params, square = ansatz.init(jax.random.key(n_qubits)), lambda psi: psi.real**2 + psi.imag**2
-    ways = {"reversible": lambda params: born.probs(ansatz, params, "dense"), "plain": lambda params: square(born._run_dense(ansatz, params))}
+    ways = {"reversible": lambda params: Dense(ansatz).probs(params), "plain": lambda params: square(plain_statevector(ansatz, params))}
     compiled = {name: free_energy(way).lower(params, costs).compile() for name, way in ways.items()}
     require_close("reversible and plain gradient", *(run(params, costs) for run in compiled.values()), 1e-9 if params.dtype == np.float64 else 1e-3)
     states = {name: run.memory_analysis().temp_size_in_bytes / (2 * params.dtype.itemsize * 2**n_qubits) for name, run in compiled.items()}

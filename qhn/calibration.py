@@ -19,7 +19,8 @@ from .costs import CostTable
 from .bits import batch_size
 from .bits import (all_weights, check_distribution, check_integer, check_memory, check_weights,
                       is_traced, as_array)
-from .datasets import Dataset, check_data
+from .datasets import Dataset
+from .points import check_data
 from .predictive import checked_points
 from .prior import BernoulliPrior
 

@@ -14,7 +14,7 @@ from functools import partial
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
-from .datasets import check_data, check_targets
+from .points import check_data, check_targets
 
 # %% ../nbs/likelihood.ipynb #68874da6
 class Likelihood(ABC):

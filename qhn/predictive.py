@@ -17,7 +17,7 @@ from jax import Array
 from jax.scipy.special import logsumexp
 
 from .bits import as_array, as_float, batch_size, check_distribution, check_weights, entropy, weights_from_index
-from .datasets import check_features
+from .points import check_features
 from .network import BiNN
 
 # %% ../nbs/predictive.ipynb #a15f326f

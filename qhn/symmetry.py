@@ -18,7 +18,7 @@ from jax import Array
 from .bits import (as_float, check_distribution, check_memory, check_weights, check_width, effective_number,
                       index_from_weights, n_bits, of_all_networks, weight_moments, weights_from_index)
 from .network import BiNN, wire_layout
-from .datasets import check_features
+from .points import check_features
 
 # %% ../nbs/symmetry.ipynb #2bc38821
 def unit_wires(

@@ -12,7 +12,8 @@ from qhn.ansatz import product
 from qhn.bits import all_weights
 from qhn.born import BornMachine
 from qhn.costs import log_likelihood_table
-from qhn.datasets import Dataset, check_targets
+from qhn.datasets import Dataset
+from qhn.points import check_targets
 from qhn.inference import fit
 from qhn.likelihood import Categorical, Gaussian, Likelihood
 from qhn.network import BiNN

@@ -253,7 +253,7 @@ def test_data_sets_store_floats_whatever_they_are_given():
 
 
 def test_heavy_libraries_are_loaded_where_they_are_used():
-    code = "import sys, qhn.binn, qhn.datasets; print(sorted({name.split('.')[0] for name in sys.modules} & {'pandas', 'sklearn', 'joblib', 'matplotlib'}))"
+    code = "import sys, qhn.network, qhn.datasets; print(sorted({name.split('.')[0] for name in sys.modules} & {'pandas', 'sklearn', 'joblib', 'matplotlib'}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -19,7 +19,9 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.scipy.special import logsumexp
 
 # %% ../nbs/00_bits.ipynb #af2c2b94
-def is_traced(value): return isinstance(value, jax.core.Tracer)   # inside jit or grad: shape known, values not
+def is_traced(value) -> bool:
+    "Whether `value` is inside jit or grad, where its shape is known and its entries are not."
+    return isinstance(value, jax.core.Tracer)
 
 def to_numpy(value, name):
     "An array of what is in `value`; sparse, masked and ragged values are refused."
@@ -67,7 +69,7 @@ def as_float(
     value: Array,       # any shape: array, list or data frame of real numbers
     name: str = "x",    # of the argument, for the message
 ) -> Array:             # the same shape; integers as JAX's default float, floats as they are, halves as float32
-    "The same numbers as JAX floats of at least 32 bits; a number that would become infinite is refused."
+    "The same numbers as JAX floats of at least 32 bits. `ValueError`: no numbers, or one that would become infinite."
     values = value if isinstance(value, Array) else to_numbers(value, name)
     dtype = _float_type(values.dtype, name)
     if values.dtype == dtype: return jnp.asarray(values)
@@ -94,7 +96,7 @@ def as_array(
     value: Array,       # any shape
     name: str = "x",    # of the argument, for the message
 ) -> Array:             # the same shape
-    "As `jnp.asarray`, but integers that would wrap become floats, and floats go through `as_float`."
+    "As `jnp.asarray`, but integers that would wrap become floats, and floats go through `as_float`. `ValueError`: as there."
     array = value if isinstance(value, Array) else to_numpy(value, name)
     if array.dtype == object or jnp.issubdtype(array.dtype, np.floating): return as_float(array, name)
     if isinstance(array, Array) or array.dtype.kind not in "iu": return jnp.asarray(array)
@@ -141,7 +143,7 @@ def weights_from_index(
     n: int,                # weights of a network, at most 31
     dtype: type = float,   # of the result; float is JAX's default float
 ) -> Array:                # (..., n) entries in {-1, +1}
-    "Weights of the networks with the given numbers: w_j = 1 - 2 b_j, wire 0 the most significant bit."
+    "Weights of the networks with the given numbers: w_j = 1 - 2 b_j, wire 0 the most significant bit. `ValueError`, `TypeError`: no such number or type."
     places, dtype = _place_values(n), _sign_type(dtype)
     index = index if is_traced(index) else np.asarray(index)
     _check_index(index, n)
@@ -151,7 +153,11 @@ def weights_from_index(
 def _signs(index, places, dtype): return jnp.where((index[..., None] & places) > 0, -1.0, 1.0).astype(dtype)
 
 # %% ../nbs/00_bits.ipynb #b070ffa1
-def check_width(weights, n):
+def check_width(
+    weights: Array,   # (..., n)
+    n: int,           # expected number of weights
+) -> None:
+    "`ValueError` unless `weights` are `n` along the last axis."
     if weights.shape[-1:] != (n,):
         raise ValueError(f"weights must have n_weights={n} entries along the last axis, got shape {weights.shape}")
 
@@ -172,7 +178,7 @@ def check_weights(
 def index_from_weights(
     weights: Array,   # (..., n) entries in {-1, +1}, n at most 31
 ) -> Array:           # (...) integers, basis states 0..2**n-1
-    "Number of each network: the inverse of `weights_from_index`."
+    "Number of each network: the inverse of `weights_from_index`. `ValueError`: weights that are not ±1."
     weights = weights if isinstance(weights, Array) else np.asarray(weights)
     check_weights(weights, weights.shape[-1])    # before JAX narrows them
     places = _place_values(weights.shape[-1])
@@ -205,7 +211,7 @@ def all_weights(
     n: int,                # weights of a network
     dtype: type = float,   # of the result; float is JAX's default float
 ) -> Array:                # (2**n, n) entries in {-1, +1}
-    "Every network, in basis order."
+    "Every network, in basis order. `ValueError`: too many for the memory."
     n_bytes = n * 2**n * jnp.result_type(dtype).itemsize
     check_memory(n_bytes, f"all 2**{n} networks of {n} weights", "weights_from_index on a batch of numbers")
     return weights_from_index(jnp.arange(2**n), n, dtype)
@@ -215,10 +221,11 @@ def _sizes(jaxpr):
     "Bytes of each array that a traced function makes, those of inner functions too."
     for equation in jaxpr.eqns:
         yield from (out.aval.size * out.aval.dtype.itemsize for out in equation.outvars)
-        for inner in jax.tree.leaves(equation.params, is_leaf=_is_traced_function):
-            if _is_traced_function(inner): yield from _sizes(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner)
+        for inner in jax.tree.leaves(equation.params, is_leaf=_is_function):
+            if isinstance(inner, ClosedJaxpr): inner = inner.jaxpr
+            if isinstance(inner, Jaxpr): yield from _sizes(inner)
 
-def _is_traced_function(value): return isinstance(value, (ClosedJaxpr, Jaxpr))
+def _is_function(value): return isinstance(value, (ClosedJaxpr, Jaxpr))
 
 # %% ../nbs/00_bits.ipynb #251134f2
 BATCH_BYTES = 2**20    # the largest array of a batch: about what the second-level cache of a core holds
@@ -229,11 +236,13 @@ def batch_size(
     dtype: type = float,   # of the weights
 ) -> int:                  # a power of two, at most 2**n
     "Number of networks for which no array on the way to `function`'s result is larger than a processor's cache."
-    one, two = (list(_sizes(jax.make_jaxpr(function)(jax.ShapeDtypeStruct((k, n), dtype)).jaxpr)) for k in (1, 2))
+    one, two = (_traced_sizes(function, jax.ShapeDtypeStruct((k, n), dtype)) for k in (1, 2))
     grown = [after - before for before, after in zip(one, two)] if len(one) == len(two) else two
-    per_network = max([n * jnp.dtype(dtype).itemsize, *grown])    # its weights are an array too
-    fitting = BATCH_BYTES // per_network
+    own = n * jnp.dtype(dtype).itemsize    # its weights are an array too
+    fitting = BATCH_BYTES // max([own, *grown])
     return 2**min(n, max(0, fitting.bit_length() - 1))
+
+def _traced_sizes(function, weights): return list(_sizes(jax.make_jaxpr(function)(weights).jaxpr))
 
 # %% ../nbs/00_bits.ipynb #32896a00
 def of_all_networks(
@@ -248,9 +257,14 @@ def of_all_networks(
     return answers.reshape(-1, *answers.shape[2:])
 
 # %% ../nbs/00_bits.ipynb #126def96
-def n_bits(table, name):
-    n = max(jnp.shape(table)[0] if jnp.ndim(table) == 1 else 0, 1).bit_length() - 1
-    if jnp.shape(table) != (2**n,): raise ValueError(f"{name} must have shape (2**n,), one entry per network, got shape {jnp.shape(table)}")
+def n_bits(
+    table: Array,   # (2**n,)
+    name: str,      # of the argument, for the message
+) -> int:
+    "n of a table of 2ⁿ numbers. `ValueError`: another shape."
+    shape = jnp.shape(table)
+    n = max(math.prod(shape), 1).bit_length() - 1
+    if shape != (2**n,): raise ValueError(f"{name} must have shape (2**n,), one entry per network, got shape {shape}")
     return n
 
 @partial(jax.jit, inline=True)
@@ -277,7 +291,7 @@ def _hadamard(bits):
 def walsh_hadamard(
     x: Array,    # (2**n,)
 ) -> Array:      # (2**n,) entry S is Σ_w x(w) Π_{j in S} w_j, S in the same bit order as w
-    "Unnormalised Walsh–Hadamard transform, O(n 2^n)."
+    "Unnormalised Walsh–Hadamard transform, O(n 2ⁿ). `ValueError`: another shape."
     x, n = as_float(x, "x"), len(x).bit_length() - 1
     if n < 1 or x.shape != (2**n,): raise ValueError(f"x must have shape (2**n,), got shape {x.shape}")
     return _transform(x, n)
@@ -331,7 +345,7 @@ def _entropy(q):
 # %% ../nbs/00_bits.ipynb #6d4a7bcc
 def effective_number(
     q: Array,            # (..., 2**n) probabilities
-    order: float = 1,    # 1: exp of the entropy; 2: inverse probability that two draws agree; 0: number of possible networks
+    order: float = 1,    # 1: exp of the entropy; 2: inverse of the chance that two draws agree; 0: all possible ones
 ) -> Array:              # (...) between 1 and 2**n
     "Number of equally probable networks that would be as diverse as q (Hill number). `ValueError`: an order below 0."
     if not order >= 0: raise ValueError(f"order must be at least 0, got {order=}")

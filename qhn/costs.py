@@ -13,7 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
-from .bits import as_array, as_float, check_memory, check_weights, index_from_weights, is_traced, of_all_networks
+from .bits import (as_array, as_float, check_memory, check_weights, index_from_weights, is_traced,
+                      of_all_networks)
 
 # %% ../nbs/costs.ipynb #644bcf0d
 @runtime_checkable
@@ -41,8 +42,11 @@ def _has_parts(obj):
 
 def _parts(obj):
     "Its attributes by name, without what a cached property can work out again."
-    attributes = {name: value for base in type(obj).__mro__ for name, value in vars(base).items()}
-    return {name: value for name, value in vars(obj).items() if not isinstance(attributes.get(name), cached_property)}
+    kept = dict(vars(obj))
+    for base in type(obj).__mro__:
+        for name, value in vars(base).items():
+            if isinstance(value, cached_property): kept.pop(name, None)
+    return kept
 
 # %% ../nbs/costs.ipynb #a6708c39
 @jax.tree_util.register_pytree_node_class
@@ -110,7 +114,7 @@ class CostTable:
 
     def __post_init__(self):
         arrays = isinstance(self.costs, (list, tuple)) or hasattr(self.costs, "__array__")
-        if not arrays or isinstance(self.costs, np.generic): return   # JAX rebuilds pytrees around other things
+        if not arrays or isinstance(self.costs, np.generic): return    # JAX rebuilds pytrees around others
         object.__setattr__(self, "costs", as_float(self.costs, "costs"))
         _check_costs(self.costs)
 

@@ -122,7 +122,7 @@ class Categorical(Likelihood):
 @dataclass(frozen=True)
 class Gaussian(Likelihood):
     "Real numbers: an output is the mean, and the noise around it is normal. `ValueError`: a noise that is not positive."
-    noise: float | tuple[float, ...] = 1.0    # σ > 0, standard deviation: one for all outputs, or one for each
+    noise: float | tuple[float, ...] = 1.0    # σ > 0, standard deviation: of all outputs, or of each
 
     def __post_init__(self): object.__setattr__(self, "noise", _checked_noise(self.noise))
 

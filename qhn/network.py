@@ -47,7 +47,9 @@ def _blocks(weight, bias):
     yield bias[-1]
 
 # %% ../nbs/network.ipynb #e03f1a1c
-def _unpack(weights, layer_sizes): return [(weights[..., w], weights[..., b]) for w, b in zip(*wire_layout(layer_sizes))]
+def _unpack(weights, layer_sizes):
+    wires = zip(*wire_layout(layer_sizes))
+    return [(weights[..., weight], weights[..., bias]) for weight, bias in wires]
 
 @partial(jax.jit, static_argnums=(2, 3), inline=True)
 def _logits(weights, x, layer_sizes, activation, logit_scale):
@@ -103,7 +105,7 @@ class BiNN:
     layer_sizes: tuple[int, ...]                        # inputs, hidden layers, outputs
     activation: Callable[[Array], Array] = jnp.tanh     # of the hidden units, elementwise
     logit_scale: float = 1.0                            # s > 0, multiplies the outputs
-    likelihood: Likelihood = Categorical()              # of the data given the outputs: Categorical(), Gaussian(noise), or your own
+    likelihood: Likelihood = Categorical()              # of the data: Categorical(), Gaussian(noise), or your own
 
     def __post_init__(self):
         object.__setattr__(self, "layer_sizes", _checked_layer_sizes(self.layer_sizes))

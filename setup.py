@@ -40,7 +40,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     python_requires=f">={cfg['min_python']}",
-    packages=[cfg["lib_name"]],
+    packages=sorted(".".join(p.parent.relative_to(here).parts) for p in (here / cfg["lib_name"]).rglob("__init__.py")),
     package_data={cfg["lib_name"]: ["py.typed"]},
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split(), "bench": cfg["bench_requirements"].split(), "mitigation": cfg["mitigation_requirements"].split(),

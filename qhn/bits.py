@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['is_traced', 'to_numpy', 'as_float', 'as_array', 'check_integer', 'weights_from_index', 'check_weights',
            'index_from_weights', 'physical_memory', 'check_memory', 'all_weights', 'n_bits', 'outer_sum',
-           'outer_product', 'walsh_hadamard', 'check_distribution']
+           'outer_product', 'walsh_hadamard', 'check_distribution', 'weight_moments', 'entropy', 'effective_number',
+           'total_variation']
 
 # %% ../nbs/00_bits.ipynb #7804c265
-import numbers, operator, os
+import math, numbers, operator, os
 from functools import partial
 
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
+from jax.scipy.special import logsumexp
 
 # %% ../nbs/00_bits.ipynb #af2c2b94
 def is_traced(value): return isinstance(value, jax.core.Tracer)   # inside jit or grad: shape known, values not
@@ -261,3 +263,59 @@ def check_distribution(
     digits = jnp.finfo(p.dtype).eps if jnp.issubdtype(p.dtype, np.floating) else 0
     wrong = ~(np.abs(total - 1) < max(1e-4, float(digits)))
     if wrong.any(): raise ValueError(f"{name} must sum to one along the last axis, got a sum of {total[wrong][0]:.6g}")
+
+# %% ../nbs/00_bits.ipynb #119dffd4
+def weight_moments(
+    q: Array,                 # (2**n,) probabilities, in basis order
+) -> tuple[Array, Array]:     # means (n,) and covariance (n, n) of the weights
+    "Exact means and covariances of the ±1 weights under q. `ValueError`: q is no table of probabilities."
+    places = 2**np.arange(n_bits(q, "q"))[::-1]
+    check_distribution("q", q)
+    parities = walsh_hadamard(q)
+    means = parities[places]
+    pairs = parities[places[:, None] ^ places]    # w_i w_j; on the diagonal the empty parity, which is 1
+    return means, pairs - jnp.outer(means, means)
+
+# %% ../nbs/00_bits.ipynb #7847c9fe
+def entropy(
+    q: Array,    # (..., 2**n) probabilities
+) -> Array:      # (...) nats
+    "-Σ q log q, with 0 log 0 = 0. `ValueError`: q is no table of probabilities."
+    check_distribution("q", q)
+    return _entropy(jnp.asarray(q))
+
+@partial(jax.jit, inline=True)
+def _entropy(q):
+    least = jnp.finfo(q.dtype).tiny    # whose logarithm is finite
+    return -(q * jnp.log(jnp.maximum(q, least))).sum(-1)
+
+# %% ../nbs/00_bits.ipynb #6d4a7bcc
+def effective_number(
+    q: Array,            # (..., 2**n) probabilities
+    order: float = 1,    # 1: exp of the entropy; 2: inverse probability that two draws agree; 0: number of possible networks
+) -> Array:              # (...) between 1 and 2**n
+    "Number of equally probable networks that would be as diverse as q (Hill number). `ValueError`: an order below 0."
+    if not order >= 0: raise ValueError(f"order must be at least 0, got {order=}")
+    if order == 1: return jnp.exp(entropy(q))
+    check_distribution("q", q)
+    q = jnp.asarray(q)
+    if order == 0: return (q > 0).sum(-1, dtype=q.dtype)
+    if order == math.inf: return 1 / q.max(-1)
+    return jnp.exp(_log_power_sum(q, order) / (1 - order))
+
+def _log_power_sum(q, order):
+    "log Σ q**order, in logarithms: q**100 would underflow."
+    log_q = jnp.where(q > 0, jnp.log(jnp.where(q > 0, q, 1)), -jnp.inf)
+    return logsumexp(jnp.where(q > 0, order * log_q, -jnp.inf), -1)
+
+# %% ../nbs/00_bits.ipynb #1630bfec
+def total_variation(
+    q: Array,    # (..., 2**n) probabilities
+    p: Array,    # (..., 2**n) probabilities
+) -> Array:      # (...) between 0 and 1
+    "Largest difference in probability over all sets of networks: half of Σ |q - p|. `ValueError`: shapes differ."
+    if np.shape(q) != np.shape(p):
+        raise ValueError(f"q and p must have the same shape, got {np.shape(q)} and {np.shape(p)}")
+    check_distribution("q", q)
+    check_distribution("p", p)
+    return jnp.abs(jnp.asarray(q) - jnp.asarray(p)).sum(-1) / 2

@@ -12,6 +12,7 @@ import codecs, io, json, os, sys, unicodedata
 from contextlib import contextmanager
 from glob import escape, glob
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 import typer
 
@@ -20,19 +21,54 @@ _DATASETS = "gaussian-mixture", "moons", "circles", "xor", "digits", "breast-can
 _OBJECTIVES = "mle", "elbo", "selbo"
 _ANSAETZE = "brickwork", "staircase", "hardware-efficient"
 
-def complete_dataset(incomplete: str) -> list[str]:
+def complete_dataset(
+    incomplete: str,    # what was typed so far
+) -> list[str]:
     "Data sets and CSV files that begin like this."
-    names = *_DATASETS, "digits-01", "digits-38", *sorted(glob(escape(incomplete) + "*.csv"))
+    files = sorted(glob(escape(incomplete) + "*.csv"))
+    names = *_DATASETS, "digits-01", "digits-38", *files
     return [name for name in names if name.startswith(incomplete)]
 
-def complete_ansatz(incomplete: str) -> list[str]:
+# %% ../nbs/13_cli.ipynb #8e85df6f
+def complete_ansatz(
+    incomplete: str,    # what was typed so far
+) -> list[str]:
     "Circuits that begin like this."
     return [name for name in _ANSAETZE if name.startswith(incomplete)]
 
-def complete_objectives(incomplete: str) -> list[str]:
+def complete_objectives(
+    incomplete: str,    # a list so far, with commas
+) -> list[str]:
     "What may follow in a list of objectives."
     *before, last = incomplete.split(",")
-    return [",".join([*before, name]) for name in _OBJECTIVES if name.startswith(last) and name not in before]
+    further = [name for name in _OBJECTIVES if name not in before and name.startswith(last)]
+    return [",".join([*before, name]) for name in further]
+
+# %% ../nbs/13_cli.ipynb #8754e818
+_MENDED = ValueError, TypeError, OSError          # by other options
+_FAILED = FloatingPointError, RuntimeError        # by another run
+
+@contextmanager
+def _friendly_errors():
+    "Turn errors that the user can mend into one line and an exit status."
+    try: yield
+    except (*_MENDED, *_FAILED) as error:
+        print(f"qhn: {error}", file=sys.stderr)
+        raise typer.Exit(1 if isinstance(error, _FAILED) else 2) from None
+    except KeyboardInterrupt:
+        print("qhn: interrupted; files written so far are whole", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+# %% ../nbs/13_cli.ipynb #c2f2cf32
+def _items(name, text, kind):
+    items = text.replace(" ", "").split(",")
+    try: return tuple(kind(item) for item in items if item)
+    except ValueError: raise ValueError(f"{name} must be comma-separated numbers, got {text!r}") from None
+
+def _check_positive(**values):
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be positive and finite, got {name}={value}")
 
 # %% ../nbs/13_cli.ipynb #9f3a26e2
 app = typer.Typer(no_args_is_help=True, help="Binary neural networks trained as quantum hypernetworks.")
@@ -43,205 +79,315 @@ def _show_version(wanted: bool) -> None:
     print(f"qhn {qhn.__version__}")
     raise typer.Exit
 
+_Version = Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True,
+                                        help="Show the version and exit.")]
+
 @app.callback()
-def _group(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")] = False,
-) -> None:
+def _group(version: _Version = False) -> None:
     "Binary neural networks trained as quantum hypernetworks."
 
+# %% ../nbs/13_cli.ipynb #6829a6f9
 @app.command("datasets")
 def list_datasets() -> None:
     "List the data sets that --dataset knows."
     for name in _DATASETS: print(name)
-    print("digits-AB for two digits, such as digits-38\nfile.csv for your own numbers, last column the label")
+    print("digits-AB for two digits, such as digits-38")
+    print("file.csv for your own numbers, last column the label")
+
+# %% ../nbs/13_cli.ipynb #4d17a6a2
+def _objectives(names, word_weights):
+    "Label to objective."
+    from qhn.compare import OBJECTIVES, pick
+    from qhn.mmd import MMD
+    chosen = {name: pick("objective", name, OBJECTIVES) for name in _items("objectives", names, str)}
+    if not chosen:
+        raise ValueError(f"objectives must name at least one of {', '.join(OBJECTIVES)}, got {names!r}")
+    def made(kind): return MMD(_items("word_weights", word_weights, float)) if kind is MMD else kind()
+    return {name.upper(): made(kind) for name, kind in chosen.items()}
+
+# %% ../nbs/13_cli.ipynb #e8717190
+def _opening(data, binn, given):
+    n_train, n_test = len(data.y_train), len(data.y_test)
+    circuit = f"{given.ansatz} of {given.layers} layers"
+    return (f"{data.name}: {n_train} training and {n_test} test points, "
+            f"{data.n_features} features, {data.n_classes} classes\n"
+            f"{binn.n_weights} weights, {circuit}, {given.seeds} seeds, {given.steps} steps")
+
+def _written(folder):
+    files = [name for name in ("angles.npz", "compare.csv", "compare.png") if (folder / name).exists()]
+    return f"written to {folder}: {', '.join(files)}"
+
+# %% ../nbs/13_cli.ipynb #89361f87
+def _compare(given):
+    "Whether the comparison that these options ask for came to its end."
+    import jax
+    from rich.console import Console
+    from qhn.compare import ANSAETZE, compare, network_for, pick, writable_folder
+    from qhn.datasets import load_dataset
+    if given.x64: jax.config.update("jax_enable_x64", True)
+    objectives = _objectives(given.objectives, given.word_weights)
+    data = load_dataset(given.dataset, given.seed, given.n_train)
+    binn = network_for(data, _items("hidden", given.hidden, int), given.logit_scale)
+    ansatz = pick("ansatz", given.ansatz, ANSAETZE)(binn.n_weights, given.layers)
+    _check_positive(seeds=given.seeds, steps=given.steps, learning_rate=given.learning_rate)
+    folder, console = writable_folder(given.out), Console()
+    console.print(_opening(data, binn, given), highlight=False)
+    settings = vars(given) | {"out": str(given.out)}
+    finished = compare(data, binn, ansatz, objectives, folder, given.steps, given.seeds,
+                       given.learning_rate, given.seed, settings, console)
+    console.print(_written(folder))
+    return finished
+
+# %% ../nbs/13_cli.ipynb #cfcd651a
+def _help(text, *names, **more): return typer.Option(*names, help=text, **more)
+
+_Dataset = Annotated[str, _help("Name from `qhn datasets`, a pair such as digits-38, or your own file.csv "
+                                "(last column the label).", autocompletion=complete_dataset)]
+_Points = Annotated[int | None, _help("Training points; the data set's own number if left out.")]
+_Hidden = Annotated[str, _help("Units of the hidden layers, such as 2 or 3,2; none if left out.")]
+_Scale = Annotated[float, _help("Factor of the network's logits.")]
+_Objectives = Annotated[str, _help("Comma-separated: mle, elbo, selbo.", autocompletion=complete_objectives)]
+_Words = Annotated[str, _help("Mean parity sizes of SELBO's kernel mixture.")]
+
+# %% ../nbs/13_cli.ipynb #6bae336a
+_Ansatz = Annotated[str, _help("brickwork, staircase or hardware-efficient.", autocompletion=complete_ansatz)]
+_Layers = Annotated[int, _help("Layers of the ansatz.")]
+_Seeds = Annotated[int, _help("Independent starts, trained side by side.")]
+_Steps = Annotated[int, _help("Optimiser steps.")]
+_Rate = Annotated[float, _help("Learning rate of Adam, in radians per step.")]
+_Seed = Annotated[int, _help("Seed of the data split and of the starts.")]
+_Double = Annotated[bool, _help("Double precision; twice the time.", "--x64")]
+_Out = Annotated[Path, _help("Folder for compare.png, compare.csv and angles.npz.")]
 
 # %% ../nbs/13_cli.ipynb #24b3751f
 @app.command("compare")
 def compare_command(
-    dataset: Annotated[str, typer.Option(
-        autocompletion=complete_dataset, help="Name from `qhn datasets`, a pair such as digits-38, or your own file.csv (last column the label).")] = "digits-01",
-    n_train: Annotated[int | None, typer.Option(help="Training points; the data set's own number if left out.")] = None,
-    hidden: Annotated[str, typer.Option(help="Units of the hidden layers, such as 2 or 3,2; none if left out.")] = "",
-    logit_scale: Annotated[float, typer.Option(help="Factor of the network's logits.")] = 1.0,
-    objectives: Annotated[str, typer.Option(autocompletion=complete_objectives, help="Comma-separated: mle, elbo, selbo.")] = "mle,elbo,selbo",
-    word_weights: Annotated[str, typer.Option(help="Mean parity sizes of SELBO's kernel mixture.")] = "1,2,4",
-    ansatz: Annotated[str, typer.Option(autocompletion=complete_ansatz, help="brickwork, staircase or hardware-efficient.")] = "brickwork",
-    layers: Annotated[int, typer.Option(help="Layers of the ansatz.")] = 4,
-    seeds: Annotated[int, typer.Option(help="Independent starts, trained side by side.")] = 20,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 300,
-    learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam, in radians per step.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Seed of the data split and of the starts.")] = 0,
-    x64: Annotated[bool, typer.Option("--x64", help="Double precision; twice the time.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for compare.png, compare.csv and angles.npz.")] = Path("qhn-compare"),
+    dataset: _Dataset = "digits-01",
+    n_train: _Points = None,
+    hidden: _Hidden = "",
+    logit_scale: _Scale = 1.0,
+    objectives: _Objectives = "mle,elbo,selbo",
+    word_weights: _Words = "1,2,4",
+    ansatz: _Ansatz = "brickwork",
+    layers: _Layers = 4,
+    seeds: _Seeds = 20,
+    steps: _Steps = 300,
+    learning_rate: _Rate = 0.05,
+    seed: _Seed = 0,
+    x64: _Double = False,
+    out: _Out = Path("qhn-compare"),
 ) -> None:
     "Train MLE, ELBO and SELBO side by side and compare them with the exact posterior and mean field."
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in locals().items()}
-    with _friendly_errors():
-        import jax
-        from rich.console import Console
-        from qhn.compare import ANSAETZE, OBJECTIVES, compare, network_for, pick, writable_folder
-        from qhn.datasets import load_dataset
-        from qhn.mmd import MMD
-        if x64: jax.config.update("jax_enable_x64", True)
-        console = Console()
-        chosen = {name: pick("objective", name, OBJECTIVES) for name in _items("objectives", objectives, str)}
-        if not chosen: raise ValueError(f"objectives must name at least one of {', '.join(OBJECTIVES)}, got {objectives!r}")
-        built = {name: make(_items("word_weights", word_weights, float)) if make is MMD else make() for name, make in chosen.items()}
-        data = load_dataset(dataset, seed=seed, **({} if n_train is None else {"n_train": n_train}))
-        binn = network_for(data, _items("hidden", hidden, int), logit_scale)
-        circuit = pick("ansatz", ansatz, ANSAETZE)(binn.n_weights, layers)
-        _check_positive(seeds=seeds, steps=steps, learning_rate=learning_rate)
-        folder = writable_folder(out)
-        console.print(f"{data.name}: {len(data.y_train)} training and {len(data.y_test)} test points, {data.n_features} features, {data.n_classes} classes\n"
-                      f"{binn.n_weights} weights, {ansatz} of {layers} layers, {seeds} seeds, {steps} steps", highlight=False)
-        finished = compare(data, binn, circuit, {k.upper(): v for k, v in built.items()}, folder, steps, seeds, learning_rate, seed, settings, console)
-    console.print(f"written to {folder}: " + ", ".join(sorted(f.name for f in folder.glob("*") if f.name in ("compare.png", "compare.csv", "angles.npz"))))
+    given = SimpleNamespace(**locals())    # all options by name
+    with _friendly_errors(): finished = _compare(given)
     if not finished: raise typer.Exit(130)
-
-# %% ../nbs/13_cli.ipynb #8754e818
-def _items(name, text, kind):
-    try: return tuple(kind(item) for item in text.replace(" ", "").split(",") if item)
-    except ValueError: raise ValueError(f"{name} must be comma-separated numbers, got {text!r}") from None
-
-def _check_positive(**values):
-    for name, value in values.items():
-        if not 0 < value < float("inf"): raise ValueError(f"{name} must be positive and finite, got {name}={value}")
-
-@contextmanager
-def _friendly_errors():
-    "Turn errors that the user can mend into one line and an exit status."
-    try: yield
-    except (ValueError, TypeError, OSError, FloatingPointError, RuntimeError) as error:
-        print(f"qhn: {error}", file=sys.stderr)
-        raise typer.Exit(1 if isinstance(error, (FloatingPointError, RuntimeError)) else 2) from None
-    except KeyboardInterrupt:
-        print("qhn: interrupted; files written so far are whole", file=sys.stderr)
-        raise typer.Exit(130) from None
-
-# %% ../nbs/13_cli.ipynb #13c96e54
-hardware_app = typer.Typer(no_args_is_help=True, help="Train in simulation, sample on a quantum computer or its noise model, fine-tune there.")
-app.add_typer(hardware_app, name="hardware")
-_Folder = Annotated[Path, typer.Argument(help="Folder of the run.")]
-_MaxSeconds = Annotated[float | None, typer.Option(help="Budget of the whole run, in QPU seconds; if left out, the run's own, at first 60 on a device of IBM's.")]
-
-@hardware_app.command("run")
-def hardware_run_command(
-    backend: Annotated[str, typer.Option(help="aer, fake:NAME, least_busy, a device's name, or pennylane:DEVICE.")] = "fake:fez",
-    dataset: Annotated[str, typer.Option(autocompletion=complete_dataset, help="Name from `qhn datasets`.")] = "moons",
-    n_train: Annotated[int | None, typer.Option(help="Training points.")] = 60,
-    hidden: Annotated[str, typer.Option(help="Units of the hidden layers, such as 2 or 3,2.")] = "2",
-    layers: Annotated[int, typer.Option(help="Layers of the brickwork circuit.")] = 3,
-    mle: Annotated[bool, typer.Option("--mle", help="Maximum likelihood instead of the surrogate ELBO.")] = False,
-    final_shots: Annotated[int, typer.Option(help="Shots of the trained circuit, and again of the fine-tuned one.")] = 4000,
-    readout: Annotated[bool, typer.Option("--readout", help="Invert readout errors of these, by one more job of two circuits.")] = False,
-    layout: Annotated[str, typer.Option(help="Qubit of each weight's wire, such as 5,4,3; chosen by the compiler if left out.")] = "",
-    dynamical_decoupling: Annotated[bool, typer.Option("--dynamical-decoupling", help="Pulses on idle qubits; on a device of IBM's only.")] = False,
-    twirling: Annotated[bool, typer.Option("--twirling", help="Random Pauli gates around each entangling gate; on a device of IBM's only.")] = False,
-    options: Annotated[str, typer.Option(help="Other options of IBM's SamplerV2, as JSON.")] = "{}",
-    steps: Annotated[int, typer.Option(help="Steps of SPSA on the device, 3 QPU seconds each; they pay where its errors are systematic.")] = 0,
-    shots: Annotated[int, typer.Option(help="Shots of each circuit while fine-tuning.")] = 1000,
-    max_qpu_seconds: _MaxSeconds = None,
-    seed: Annotated[int, typer.Option(help="Seed of the data split, the start and the simulator.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of the run, new or of the same run.")] = Path("qhn-hardware"),
-) -> None:
-    "Begin a run, or go on with the same one."
-    with _friendly_errors():
-        from qhn.hardware import Plan
-        plan = Plan(backend=backend, dataset=dataset, n_train=n_train, hidden=_items("hidden", hidden, int), layers=layers, mle=mle, final_shots=final_shots,
-                    readout=readout, layout=_items("layout", layout, int) or None, options=_options(options, dynamical_decoupling, twirling), steps=steps, shots=shots, seed=seed)
-        _carry_out(plan, out, max_qpu_seconds)
 
 # %% ../nbs/13_cli.ipynb #68a1abfd
 def _options(text, dynamical_decoupling, twirling):
     "IBM's options as a dictionary; None where there are none."
     try: given = dict(json.loads(text))
-    except (TypeError, ValueError): raise ValueError(f"options must be a JSON object, such as '{{\"twirling\": {{\"enable_gates\": true}}}}', got {text!r}") from None
-    if dynamical_decoupling: given["dynamical_decoupling"] = {"enable": True, **given.get("dynamical_decoupling", {})}
-    if twirling: given["twirling"] = {"enable_gates": True, **given.get("twirling", {})}
+    except (TypeError, ValueError):
+        example = '{"twirling": {"enable_gates": true}}'
+        raise ValueError(f"options must be a JSON object, such as '{example}', got {text!r}") from None
+    if dynamical_decoupling:
+        given["dynamical_decoupling"] = {"enable": True, **given.get("dynamical_decoupling", {})}
+    if twirling:
+        given["twirling"] = {"enable_gates": True, **given.get("twirling", {})}
     return given or None
+
+# %% ../nbs/13_cli.ipynb #c01b5eca
+def _show_table(headings, rows, **options):
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    table = Table(*headings, box=box.SIMPLE_HEAD, **options)
+    for row in rows: table.add_row(*map(str, row))
+    Console(force_jupyter=False).print(table)
+
+# %% ../nbs/13_cli.ipynb #983dd73f
+def _show_report(report, plan, folder):
+    "Exit status 1 if the run has to be resumed."
+    rows = [(stage, *values) for stage, values in report.scores.items()]
+    headings = "", "expected NLL", "test accuracy", "test log loss"
+    _show_table(headings, rows, title=f"{plan.dataset} on {plan.backend}")
+    print(report.usage)
+    if not report.stopped: return
+    more = " --max-qpu-seconds SECONDS" if report.stopped.startswith("budget spent") else ""
+    print(f"qhn: {report.stopped}; go on with `qhn hardware resume {folder}{more}`", file=sys.stderr)
+    raise typer.Exit(1)
+
+# %% ../nbs/13_cli.ipynb #19335c55
+_RunData = Annotated[str, _help("Name from `qhn datasets`.", autocompletion=complete_dataset)]
+_RunPoints = Annotated[int | None, _help("Training points.")]
+_RunHidden = Annotated[str, _help("Units of the hidden layers, such as 2 or 3,2.")]
+_RunLayers = Annotated[int, _help("Layers of the brickwork circuit.")]
+_Mle = Annotated[bool, _help("Maximum likelihood instead of the surrogate ELBO.", "--mle")]
+_RunSeed = Annotated[int, _help("Seed of the data split, the start and the simulator.")]
+
+# %% ../nbs/13_cli.ipynb #b1adfe20
+_Backend = Annotated[str, _help("aer, fake:NAME, least_busy, a device's name, or pennylane:DEVICE.")]
+_Layout = Annotated[str, _help("Qubit of each weight's wire, such as 5,4,3; chosen by the compiler if "
+                               "left out.")]
+_Decoupling = Annotated[bool, _help("Pulses on idle qubits; on a device of IBM's only.",
+                                    "--dynamical-decoupling")]
+_Twirling = Annotated[bool, _help("Random Pauli gates around each entangling gate; on a device of IBM's "
+                                  "only.", "--twirling")]
+_Options = Annotated[str, _help("Other options of IBM's SamplerV2, as JSON.")]
+
+# %% ../nbs/13_cli.ipynb #c48d0b6d
+_FinalShots = Annotated[int, _help("Shots of the trained circuit, and again of the fine-tuned one.")]
+_Readout = Annotated[bool, _help("Invert readout errors of these, by one more job of two circuits.",
+                                 "--readout")]
+_TuneSteps = Annotated[int, _help("Steps of SPSA on the device, 3 QPU seconds each; they pay where its "
+                                  "errors are systematic.")]
+_Shots = Annotated[int, _help("Shots of each circuit while fine-tuning.")]
+_MaxSeconds = Annotated[float | None, _help("Budget of the whole run, in QPU seconds; if left out, the "
+                                            "run's own, at first 60 on a device of IBM's.")]
+_RunOut = Annotated[Path, _help("Folder of the run, new or of the same run.")]
+_Folder = Annotated[Path, typer.Argument(help="Folder of the run.")]
+
+# %% ../nbs/13_cli.ipynb #f168d5a1
+hardware_app = typer.Typer(no_args_is_help=True, help="Train in simulation, sample on a quantum computer "
+                           "or its noise model, fine-tune there.")
+app.add_typer(hardware_app, name="hardware")
+
+# %% ../nbs/13_cli.ipynb #812612d1
+def _carry_out(plan, folder, max_qpu_seconds):
+    from qhn.run import hardware_run
+    report = hardware_run(plan, folder, max_qpu_seconds)
+    _show_report(report, plan, folder)
+
+# %% ../nbs/13_cli.ipynb #13c96e54
+@hardware_app.command("run")
+def hardware_run_command(
+    backend: _Backend = "fake:fez",
+    dataset: _RunData = "moons",
+    n_train: _RunPoints = 60,
+    hidden: _RunHidden = "2",
+    layers: _RunLayers = 3,
+    mle: _Mle = False,
+    final_shots: _FinalShots = 4000,
+    readout: _Readout = False,
+    layout: _Layout = "",
+    dynamical_decoupling: _Decoupling = False,
+    twirling: _Twirling = False,
+    options: _Options = "{}",
+    steps: _TuneSteps = 0,
+    shots: _Shots = 1000,
+    max_qpu_seconds: _MaxSeconds = None,
+    seed: _RunSeed = 0,
+    out: _RunOut = Path("qhn-hardware"),
+) -> None:
+    "Begin a run, or go on with the same one."
+    with _friendly_errors():
+        from qhn.run import Plan
+        plan = Plan(backend=backend, dataset=dataset, n_train=n_train, hidden=_items("hidden", hidden, int),
+                    layers=layers, mle=mle, final_shots=final_shots, readout=readout,
+                    layout=_items("layout", layout, int) or None,
+                    options=_options(options, dynamical_decoupling, twirling),
+                    steps=steps, shots=shots, seed=seed)
+        _carry_out(plan, out, max_qpu_seconds)
 
 # %% ../nbs/13_cli.ipynb #8e778dbb
 @hardware_app.command("resume")
 def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None) -> None:
     "Go on with a run, after a crash or with a larger budget; what is paid is not paid again."
     with _friendly_errors():
-        from qhn.hardware import stored_plan
+        from qhn.run import stored_plan
         _carry_out(stored_plan(folder), folder, max_qpu_seconds)
 
+# %% ../nbs/13_cli.ipynb #85954199
 @hardware_app.command("status")
 def hardware_status_command(folder: _Folder) -> None:
     "Jobs and QPU seconds of a run, also of one that is going on."
     with _friendly_errors():
-        from qhn.hardware import hardware_status
-        for name, value in hardware_status(folder).items(): print(f"{name:15} {value}")
+        from qhn.run import hardware_status
+        for name, value in hardware_status(folder).items():
+            print(f"{name:15} {value}")
 
 @hardware_app.command("fetch")
 def hardware_fetch_command(folder: _Folder) -> None:
     "Store the shots of jobs that the device has finished; submit nothing."
     with _friendly_errors():
-        from qhn.hardware import hardware_fetch
+        from qhn.run import hardware_fetch
         print(f"{len(hardware_fetch(folder))} jobs fetched")
 
-# %% ../nbs/13_cli.ipynb #c01b5eca
-def _carry_out(plan, folder, max_qpu_seconds):
-    "Run a plan and print a row for each stage; exit status 1 if the run has to be resumed."
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from qhn.hardware import hardware_run
-    report = hardware_run(plan, folder, max_qpu_seconds)
-    table = Table("", "expected NLL", "test accuracy", "test log loss", title=f"{plan.dataset} on {plan.backend}", box=box.SIMPLE_HEAD)
-    for stage, values in report.scores.items(): table.add_row(stage, *map(str, values))
-    Console(force_jupyter=False).print(table)
-    print(report.usage)
-    if report.stopped:
-        more = " --max-qpu-seconds SECONDS" if report.stopped.startswith("budget spent") else ""
-        print(f"qhn: {report.stopped}; go on with `qhn hardware resume {folder}{more}`", file=sys.stderr)
-        raise typer.Exit(1)
+# %% ../nbs/13_cli.ipynb #f1144fdc
+def _n_cores():
+    "Cores that this process may use."
+    try: return len(os.sched_getaffinity(0))
+    except AttributeError: return os.cpu_count() or 1    # macOS and Windows do not say
+
+def _claims_plan(quick):
+    "Rounds, study of the gradients, folder and processes."
+    from qhn.claims import QUICK_ROUNDS, ROUNDS
+    from qhn.trainability import GradientStudy
+    if quick: return QUICK_ROUNDS, GradientStudy((4, 6), (1,), 20), "qhn-claims-quick", 1
+    return ROUNDS, GradientStudy(), "qhn-claims", _n_cores()
+
+# %% ../nbs/13_cli.ipynb #74e091d6
+_CLAIMS = "round", "task", "method", "outcome", "difference to MLE", "95 % interval", "adjusted p", "verdict"
+
+def _claim(number, c):
+    difference = f"{c.difference:+.3f}"
+    interval = f"{c.low:+.3f} to {c.high:+.3f}"
+    p = f"{c.adjusted_p:.2g}"
+    return number, c.task, c.method, c.outcome, difference, interval, p, c.verdict
+
+# %% ../nbs/13_cli.ipynb #63a53177
+_Quick = Annotated[bool, _help("A small version, of a few minutes, that shows how it works and settles "
+                               "nothing.", "--quick")]
+_ClaimsOut = Annotated[Path | None, _help("Folder of the study, new or of the same study; later rounds have "
+                                          "folders in it. Default: qhn-claims, or qhn-claims-quick.")]
+_Workers = Annotated[int | None, _help("Processes, which share the tasks of all rounds and the cores. "
+                                       "Default: one for each core, with --quick one.", min=1)]
 
 # %% ../nbs/13_cli.ipynb #1c1ffa5d
 study_app = typer.Typer(no_args_is_help=True, help="Re-run the studies of the book.")
 app.add_typer(study_app, name="study")
 
 @study_app.command("claims")
-def study_claims_command(
-    quick: Annotated[bool, typer.Option("--quick", help="A small version, of a few minutes, that shows how it works and settles nothing.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder of the study, new or of the same study; later rounds have folders in it. Default: qhn-claims, or qhn-claims-quick.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, which share the tasks of all rounds and the cores. Default: one for each core, with --quick one.")] = None,
-) -> None:
+def study_claims_command(quick: _Quick = False, out: _ClaimsOut = None, workers: _Workers = None) -> None:
     "Do ELBO and SELBO beat maximum likelihood? Begin the study, or go on with it."
     with _friendly_errors():
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
         from qhn.compare import writable_folder
-        from qhn.study import QUICK_ROUNDS, ROUNDS, GradientStudy, _cores, study_claims
-        if quick: rounds, gradients, folder, most = QUICK_ROUNDS, GradientStudy((4, 6), (1,), 20), "qhn-claims-quick", 1
-        else: rounds, gradients, folder, most = ROUNDS, GradientStudy(), "qhn-claims", len(_cores())
-        n_workers = workers or min(most, sum(len(protocol.tasks) for protocol in rounds))
+        from qhn.claims import study_claims
+        rounds, gradients, folder, processes = _claims_plan(quick)
+        n_tasks = sum(len(protocol.tasks) for protocol in rounds)
+        n_workers = workers or min(processes, n_tasks)
         found = study_claims(rounds, gradients, writable_folder(out or folder), n_workers=n_workers)
-    table = Table("round", "task", "method", "outcome", "difference to MLE", "95 % interval", "adjusted p", "verdict", box=box.SIMPLE_HEAD)
-    for number, c in [(k + 1, c) for k, comparisons in enumerate(found) for c in comparisons]:
-        table.add_row(str(number), c.task, c.method, c.outcome, f"{c.difference:+.3f}", f"{c.low:+.3f} to {c.high:+.3f}", f"{c.adjusted_p:.2g}", c.verdict)
-    Console(force_jupyter=False).print(table)
+    rows = []
+    for number, comparisons in enumerate(found, 1):
+        rows += [_claim(number, c) for c in comparisons]
+    _show_table(_CLAIMS, rows)
 
+# %% ../nbs/13_cli.ipynb #8327f26b
+_Costs = Annotated[Path, typer.Argument(help="Text file of 2**n costs, one number a line.")]
+_Restarts = Annotated[int, _help("Random starts.", "--restarts")]
+_BrickLayers = Annotated[int, _help("Layers of the brickwork circuit.")]
+_Iterations = Annotated[int, _help("Iterations of L-BFGS, at most.")]
+_StartSeed = Annotated[int, _help("Seed of the starts.")]
+
+# %% ../nbs/13_cli.ipynb #ff173976
 @study_app.command("restarts")
 def study_restarts_command(
-    costs: Annotated[Path, typer.Argument(help="Text file of 2**n costs, one number a line.")],
-    n_restarts: Annotated[int, typer.Option("--restarts", help="Random starts.")] = 20,
-    layers: Annotated[int, typer.Option(help="Layers of the brickwork circuit.")] = 4,
-    iterations: Annotated[int, typer.Option(help="Iterations of L-BFGS, at most.")] = 500,
-    seed: Annotated[int, typer.Option(help="Seed of the starts.")] = 0,
+    costs: _Costs,
+    n_restarts: _Restarts = 20,
+    layers: _BrickLayers = 4,
+    iterations: _Iterations = 500,
+    seed: _StartSeed = 0,
 ) -> None:
     "L-BFGS from random angles: how many runs come how near to the least cost?"
     with _friendly_errors():
         from qhn.restarts import read_costs, restarts, shares
         found = restarts(read_costs(costs), n_restarts, layers, iterations, seed)
-    for limit, share in shares(found.excess).items(): print(f"within {limit:.0e} of the minimum: {share:.1%} of {n_restarts} runs")
+    for limit, share in shares(found.excess).items():
+        print(f"within {limit:.0e} of the minimum: {share:.1%} of {n_restarts} runs")
     print(f"{found.seconds:.3g} s a run, {found.iterations.mean():.0f} iterations on average")
 
 # %% ../nbs/13_cli.ipynb #e5770b52
-_NEAREST = {"±": "+/-", "−": "-", "–": "-", "→": "->", "←": "<-", "×": "x", "≥": ">=", "≤": "<=", "⟩": ">", "…": "."}
+_NEAREST = {"±": "+/-", "−": "-", "–": "-", "→": "->", "←": "<-", "×": "x",
+            "≥": ">=", "≤": "<=", "⟩": ">", "…": "."}
 
 def _plain(character):
     "The character, or the letter without its accent, or a question mark."
@@ -252,7 +398,8 @@ def nearest(
     error: UnicodeEncodeError,    # what a stream could not write
 ) -> tuple[str, int]:             # what to write instead, and where to go on
     "Characters that every terminal knows, in place of those that this one does not."
-    return "".join(map(_plain, error.object[error.start:error.end])), error.end
+    unknown = error.object[error.start:error.end]
+    return "".join(map(_plain, unknown)), error.end
 
 # %% ../nbs/13_cli.ipynb #32a81e6f
 def main() -> None:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OBJECTIVES', 'ANSAETZE', 'WIDEST', 'MEAN_FIELD', 'pick', 'network_for', 'Measures', 'measure', 'runs',
-           'probabilities', 'statistics', 'show_table', 'conclusion', 'comparison_figure', 'compare']
+           'probabilities', 'statistics', 'show_table', 'conclusion', 'writable_folder', 'comparison_figure', 'compare']
 
 # %% ../nbs/12c_compare.ipynb #aa793fde
 import csv, json
@@ -17,38 +17,49 @@ from .ansatz import Ansatz, brickwork, hardware_efficient, product, staircase
 from .binn import BiNN, CostTable, log_likelihood_table
 from .born import BornMachine
 from .datasets import Dataset
-from .elbo import BernoulliPrior, KL, NoDivergence, exact_posterior, log_evidence, prior_divergence
+from .prior import BernoulliPrior
+from .elbo import KL, NoDivergence, exact_posterior, log_evidence, prior_divergence
 from .inference import fit
-from .jobs import whole_file
+from .journal import whole_file
 from .mmd import MMD
 from .posterior import accuracy, log_loss, posterior_predictive, success_probability
 
 # %% ../nbs/12c_compare.ipynb #e9404f44
 OBJECTIVES = {"mle": NoDivergence, "elbo": KL, "selbo": MMD}
 ANSAETZE = {"brickwork": brickwork, "staircase": staircase, "hardware-efficient": hardware_efficient}
-WIDEST = 22    # weights; beyond it the exact comparison with all networks takes more than minutes
 
+# %% ../nbs/12c_compare.ipynb #12bfd173
 def pick(
     kind: str,       # what is chosen, for the message
     name: str,       # the user's word
     known: dict,     # name to object
-):                   # the object
-    "Look a name up, or list the known ones."
+) -> Any:            # the object
+    "Look a name up. `ValueError`: an unknown one, with the list of the known."
     if name not in known: raise ValueError(f"{kind} must be one of {', '.join(known)}, got {name!r}")
     return known[name]
 
+# %% ../nbs/12c_compare.ipynb #8aa52dd7
+def _check_labelled(data):
+    if data.task == "classification": return
+    raise ValueError(f"data must have classes, got {data.name!r} with real-valued targets; the comparison is "
+                     "of classifiers")
+
 # %% ../nbs/12c_compare.ipynb #70dfaf66
+WIDEST = 22    # weights; beyond it the exact comparison with all networks takes more than minutes
+
 def network_for(
     data: Dataset,                   # features and classes
     hidden: tuple[int, ...] = (),    # units of each hidden layer
     logit_scale: float = 1.0,        # factor of the logits
 ) -> BiNN:
-    "The smallest network that fits the data's features and classes."
-    binn = BiNN((data.n_features, *hidden, 1 if data.n_classes == 2 else data.n_classes), logit_scale=logit_scale)
-    if binn.n_weights > WIDEST:
-        raise ValueError(f"the network has n_weights={binn.n_weights}, but the exact comparison enumerates 2**n networks and stops at {WIDEST}; "
-                         "choose fewer features or hidden units, or train with qhn.inference.fit and ScoreFunction(), which has no such limit")
-    return binn
+    "The smallest network that fits features and classes. `ValueError`: too wide, or a regression."
+    _check_labelled(data)
+    outputs = 1 if data.n_classes == 2 else data.n_classes
+    binn = BiNN((data.n_features, *hidden, outputs), logit_scale=logit_scale)
+    if binn.n_weights <= WIDEST: return binn
+    raise ValueError(f"the network has n_weights={binn.n_weights}, but the exact comparison enumerates 2**n "
+                     f"networks and stops at {WIDEST}; choose fewer features or hidden units, or train with "
+                     "qhn.inference.fit and ScoreFunction(), which has no such limit")
 
 # %% ../nbs/12c_compare.ipynb #b716d449
 @dataclass(frozen=True)
@@ -62,61 +73,81 @@ class Measures:
     test_accuracy: np.ndarray    # of the posterior predictive
     test_log_loss: np.ndarray    # of the posterior predictive, nats per point
 
+# %% ../nbs/12c_compare.ipynb #60798721
 def measure(
-    q: jax.Array,            # (n_seeds, 2**n) probabilities
-    binn: BiNN,
-    data: Dataset,
-    costs: jax.Array,        # (2**n,) -log p(D|w) on the training data
-    prior: BernoulliPrior,
+    q: jax.Array,             # (n_seeds, 2**n) probabilities
+    binn: BiNN,               # n weights
+    data: Dataset,            # whose test points are predicted
+    costs: jax.Array,         # (2**n,) -log p(D|w) on the training data
+    prior: BernoulliPrior,    # over the networks
 ) -> Measures:
     "Measure distributions over all networks."
-    nll, kl = q @ costs, jax.vmap(lambda p: prior_divergence(p, prior))(q)
-    log_predictive = posterior_predictive(binn, q, data.x_test, log=True)    # a certain mistake costs what it costs, not infinity
-    values = (nll, kl, -nll - kl, log_evidence(-costs, prior) + nll + kl, success_probability(q, costs),
-              accuracy(jnp.exp(log_predictive), data), log_loss(log_predictive, data, log=True))
+    nll = q @ costs
+    kl = jax.vmap(lambda p: prior_divergence(p, prior))(q)
+    gap = log_evidence(-costs, prior) + nll + kl
+    success = success_probability(q, costs)
+    log_predictive = posterior_predictive(binn, q, data.x_test, log=True)
+    right = accuracy(jnp.exp(log_predictive), data)
+    loss = log_loss(log_predictive, data, log=True)
+    values = nll, kl, -nll - kl, gap, success, right, loss
     return Measures(*map(np.asarray, values))
 
 # %% ../nbs/12c_compare.ipynb #633df4a1
 MEAN_FIELD = "mean field"
 
 def runs(
-    ansatz: Ansatz,
-    objectives: dict,                        # label to objective
-) -> dict:                                   # label to (distribution, objective), the mean-field twin last
+    ansatz: Ansatz,      # one qubit per weight
+    objectives: dict,    # label to objective
+) -> dict:               # label to (distribution, objective), the mean-field twin last
     "The runs of a comparison."
     machine = BornMachine(ansatz)
-    return {label: (machine, objective) for label, objective in objectives.items()} | {MEAN_FIELD: (BornMachine(product(ansatz.n_qubits)), KL())}
+    planned = {label: (machine, objective) for label, objective in objectives.items()}
+    return planned | {MEAN_FIELD: (BornMachine(product(ansatz.n_qubits)), KL())}
 
+# %% ../nbs/12c_compare.ipynb #8426f2c5
 def probabilities(
-    distribution: BornMachine,
-    params: jax.Array,              # (n_seeds, rotation moments, qubits)
-) -> jax.Array:                     # (n_seeds, 2**n)
+    distribution: BornMachine,    # of n qubits
+    params: jax.Array,            # (n_seeds, rotation moments, qubits)
+) -> jax.Array:                   # (n_seeds, 2**n)
     "All probabilities of every seed."
     return jax.lax.map(distribution.probs, params)
 
 # %% ../nbs/12c_compare.ipynb #37196768
-_COLUMNS = {"train_nll": ("train\nNLL", ".2f"), "kl": ("KL to\nprior", ".2f"), "elbo": ("\nELBO", ".2f"),
-            "gap": ("gap to\nevidence", ".2f"), "success": ("best of\n100", ".2f"),
-            "test_accuracy": ("test\naccuracy", ".3f"), "test_log_loss": ("test\nlog loss", ".3f")}
-
 def statistics(
     values: np.ndarray,    # (n_seeds,)
     best: int,             # number of the best start
-) -> dict:
+) -> dict:                 # name of the row to value
     "What the table says of a measure."
     if len(values) == 1: return {"": values[0]}
     error = values.std(ddof=1) / np.sqrt(len(values))
     return {"mean": values.mean(), "error": error, "median": np.median(values), "best": values[best]}
 
+# %% ../nbs/12c_compare.ipynb #4564469b
+_COLUMNS = {"train_nll": ("train\nNLL", ".2f"), "kl": ("KL to\nprior", ".2f"), "elbo": ("\nELBO", ".2f"),
+            "gap": ("gap to\nevidence", ".2f"), "success": ("best of\n100", ".2f"),
+            "test_accuracy": ("test\naccuracy", ".3f"), "test_log_loss": ("test\nlog loss", ".3f")}
+
+# %% ../nbs/12c_compare.ipynb #d23c7408
 def _rounded(value, form):
     text = f"{value:{form}}"
-    return text.lstrip("-") if float(text) == 0 else text    # a gap that rounds to zero has no sign
+    return text.lstrip("-") if float(text) == 0 else text
+
+# %% ../nbs/12c_compare.ipynb #f80cfd9c
+def _cells(measures, best):
+    "The rows of a run: name, and a text for each column."
+    values = asdict(measures)
+    columns = [statistics(values[name], best) for name in _COLUMNS]
+    forms = [form for _, form in _COLUMNS.values()]
+    for row in columns[0]:
+        values = [column[row] for column in columns]
+        yield row, list(map(_rounded, values, forms))
+
+# %% ../nbs/12c_compare.ipynb #e2fcfc0f
+_CAPTION = ("NLL, KL, ELBO and gap in nats, log loss in nats per point. Error: standard error of the mean "
+            "over the starts. Best: the start of the least training loss. Best of 100: probability that the "
+            "best of 100 sampled networks has an NLL within 1 % of the least possible.")
 
 # %% ../nbs/12c_compare.ipynb #0dc1554b
-_CAPTION = ("NLL, KL, ELBO and gap in nats, log loss in nats per point. Error: standard error of the mean over the starts. "
-            "Best: the start of the least training loss. Best of 100: probability that the best of 100 sampled networks has "
-            "an NLL within 1 % of the least possible.")
-
 def show_table(
     measures: dict,    # label to `Measures`
     best: dict,        # label to the number of the best start
@@ -128,10 +159,9 @@ def show_table(
     from rich.table import Table
     table = Table("", "", title=title, caption=_CAPTION, box=box.SIMPLE_HEAD, padding=0)
     for heading, _ in _COLUMNS.values(): table.add_column(heading, justify="right", no_wrap=True)
-    for label, m in measures.items():
-        shown = {name: statistics(getattr(m, name), best.get(label, 0)) for name in _COLUMNS}
-        for k, row in enumerate(shown["gap"]):
-            table.add_row("" if k else label, row, *(_rounded(shown[name][row], form) for name, (_, form) in _COLUMNS.items()))
+    for label, measured in measures.items():
+        for k, (row, cells) in enumerate(_cells(measured, best.get(label, 0))):
+            table.add_row("" if k else label, row, *cells)
     console.print(table)
 
 # %% ../nbs/12c_compare.ipynb #bf7d95eb
@@ -139,22 +169,28 @@ def _stuck(label, gap):
     count = int((gap > gap.min() + 1).sum())
     return f"{count} of {len(gap)} of {label}" if count else None
 
+# %% ../nbs/12c_compare.ipynb #f1646855
 def conclusion(
     measures: dict,    # label to `Measures`, "exact posterior" among them
-) -> str:
+) -> str:              # one line
     "The table in a sentence."
     found = {label: m for label, m in measures.items() if label != "exact posterior"}
     gap = {label: np.median(m.gap) for label, m in found.items()}
     loss = {label: np.median(m.test_log_loss) for label, m in found.items()}
-    nearest = ", ".join(f"{label} {_rounded(gap[label], '.2f')}" for label in sorted(gap, key=gap.get))
-    stuck = ", ".join(filter(None, (_stuck(label, m.gap) for label, m in found.items()))) or "none"
-    exact, least = measures["exact posterior"].test_log_loss[0], min(loss, key=loss.get)
-    return (f"In short: median gap to the evidence, nearest first: {nearest} nats; starts more than 1 nat above the least gap of "
-            f"their run: {stuck}; least median test log loss: {least} {loss[least]:.3f}, of the exact posterior {exact:.3f}.")
+    order, least = sorted(gap, key=gap.get), min(loss, key=loss.get)
+    nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in order]
+    stuck = [_stuck(label, m.gap) for label, m in found.items()]
+    stuck = list(filter(None, stuck)) or ["none"]
+    exact = measures["exact posterior"].test_log_loss[0]
+    return (f"In short: median gap to the evidence, nearest first: {', '.join(nearest)} nats; "
+            f"starts more than 1 nat above the least gap of their run: {', '.join(stuck)}; "
+            f"least median test log loss: {least} {loss[least]:.3f}, of the exact posterior {exact:.3f}.")
 
 # %% ../nbs/12c_compare.ipynb #40166791
-def writable_folder(folder):
-    "The folder, made if need be; refused now rather than after training."
+def writable_folder(
+    folder: str | Path,    # made if need be
+) -> Path:
+    "The folder, refused now rather than after training. `ValueError`: nothing can be written there."
     folder = Path(folder)
     trial = folder / "compare.csv.test"
     try:
@@ -162,20 +198,64 @@ def writable_folder(folder):
         try:
             with whole_file(trial) as part: part.write_text("")
         finally: trial.unlink(missing_ok=True)
-    except OSError as error: raise ValueError(f"out must be a folder that can be written, got {str(folder)!r}: {error.strerror}") from None
+    except OSError as error:
+        raise ValueError(f"out must be a folder that can be written, got {str(folder)!r}: "
+                         f"{error.strerror}") from None
     return folder
 
 # %% ../nbs/12c_compare.ipynb #f9e16e02
+def _csv_rows(measures):
+    for label, measured in measures.items():
+        columns = asdict(measured)
+        for seed in range(len(measured.elbo)):
+            values = {name: float(column[seed]) for name, column in columns.items()}
+            yield {"run": label, "seed": seed, **values}
+
+# %% ../nbs/12c_compare.ipynb #1a98b243
 def _write_csv(path, measures):
-    rows = [{"run": label, "seed": seed, **{k: float(v[seed]) for k, v in asdict(m).items()}}
-            for label, m in measures.items() for seed in range(len(m.elbo))]
+    rows = list(_csv_rows(measures))
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
-        writer.writeheader(); writer.writerows(rows)
+        writer.writeheader()
+        writer.writerows(rows)
 
+# %% ../nbs/12c_compare.ipynb #e874786e
 def _write_angles(path, results, settings):
-    with whole_file(path) as part:
-        np.savez(part, settings=json.dumps(settings), **{label: np.asarray(r.params) for label, r in results.items()})
+    angles = {label: np.asarray(result.params) for label, result in results.items()}
+    with whole_file(path) as part: np.savez(part, settings=json.dumps(settings), **angles)
+
+# %% ../nbs/12c_compare.ipynb #4a9175e6
+def _frame(losses, floor):
+    "Limits that show the ends of the curves: the first steps are far above all that matters."
+    late = losses[:, losses.shape[1] // 10:]
+    low, high = losses.min(), np.quantile(late, 0.95)
+    if floor is not None: low = min(low, -floor)
+    margin = 0.08 * (high - low)
+    return low - margin, high + 2 * margin
+
+# %% ../nbs/12c_compare.ipynb #03f3fdc0
+def _loss_curves(ax, results, labels, objective, evidence):
+    from qhn.plots import learning_curves
+    floor, ylabel = (evidence, "negative ELBO (nats)") if objective == KL() else (None, "loss (nats)")
+    curves = {label: results[label].history["loss"] for label in labels}
+    learning_curves(curves, evidence=floor, ax=ax, ylabel=ylabel)
+    ax.set_ylim(*_frame(np.concatenate(list(curves.values())), floor))
+    ax.set_title(f"{' and '.join(labels)}, median and quartiles")
+
+# %% ../nbs/12c_compare.ipynb #fc3af7dd
+def _log_losses(ax, measures):
+    from qhn.plots import PALETTE
+    labels = [label for label in measures if label != "exact posterior"]
+    for k, label in enumerate(labels):
+        values = np.sort(measures[label].test_log_loss)
+        places = k + np.linspace(-0.25, 0.25, len(values))
+        ax.plot(places, values, "o", color=PALETTE[0], markersize=4)
+    exact = measures["exact posterior"].test_log_loss[0]
+    ax.axhline(exact, color="#000000", label="exact posterior")
+    ax.set_xticks(range(len(labels)), labels, rotation=15)
+    ax.set(ylabel="test log loss (nats per point)", title="posterior predictive, every seed")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
 
 # %% ../nbs/12c_compare.ipynb #ef34b3dd
 def comparison_figure(
@@ -183,83 +263,77 @@ def comparison_figure(
     objectives: dict,     # label to objective
     measures: dict,       # label to `Measures`, "exact posterior" among them
     evidence: float,      # log p(D), nats
-    title: str,
-) -> Any:                # a figure of matplotlib
+    title: str,           # above the panels
+) -> Any:                 # a figure of matplotlib
     "Loss curves with seed bands, objective by objective, and the test log loss of every seed."
     from matplotlib.figure import Figure
-    from qhn.plots import learning_curves
     together = {}
     for label in results: together.setdefault(objectives[label], []).append(label)
     n_rows = len(together) // 2 + 1
     figure = Figure(figsize=(8, 3.6 * n_rows), layout="constrained")
     axes = list(figure.subplots(n_rows, 2).flat)
-    for ax in axes[len(together) + 1:]: ax.set_axis_off()
     for ax, (objective, labels) in zip(axes, together.items()):
-        floor, ylabel = (evidence, "negative ELBO (nats)") if objective == KL() else (None, "loss (nats)")
-        curves = {label: results[label].history["loss"] for label in labels}
-        learning_curves(curves, evidence=floor, ax=ax, ylabel=ylabel)
-        ax.set_ylim(*_frame(np.concatenate(list(curves.values())), floor)); ax.set_title(f"{' and '.join(labels)}, median and quartiles")
+        _loss_curves(ax, results, labels, objective, evidence)
     _log_losses(axes[len(together)], measures)
+    for ax in axes[len(together) + 1:]: ax.set_axis_off()
     figure.suptitle(title)
     return figure
-
-def _log_losses(ax, measures):
-    "A column of marks for each run, and a line for the exact posterior."
-    from qhn.plots import PALETTE
-    runs = [label for label in measures if label != "exact posterior"]
-    for k, label in enumerate(runs):
-        values = measures[label].test_log_loss
-        ax.plot(k + np.linspace(-0.25, 0.25, len(values)), np.sort(values), "o", color=PALETTE[0], markersize=4)
-    ax.axhline(measures["exact posterior"].test_log_loss[0], color="#000000", label="exact posterior")
-    ax.set_xticks(range(len(runs)), runs, rotation=15); ax.spines[["top", "right"]].set_visible(False)
-    ax.set(ylabel="test log loss (nats per point)", title="posterior predictive, every seed"); ax.legend(frameon=False)
-
-def _frame(losses, floor):
-    "Limits that show the ends of the curves: the first steps are far above all that matters."
-    low, high = losses.min(), np.quantile(losses[:, losses.shape[1] // 10:], 0.95)
-    if floor is not None: low = min(low, -floor)
-    margin = 0.08 * (high - low)
-    return low - margin, high + 2 * margin
 
 # %% ../nbs/12c_compare.ipynb #ae70ae88
 _adam = lru_cache(optax.adam)
 
+# %% ../nbs/12c_compare.ipynb #016235bb
+def _carry_out(planned, train, assess, folder, settings):
+    "Results and measures of the runs, on disk after each, until one is interrupted."
+    results, measures = {}, {}
+    for label, (distribution, objective) in planned.items():
+        result = train(distribution, objective, label)
+        if result.interrupted: break
+        results[label] = result
+        _write_angles(folder / "angles.npz", results, settings)
+        measures[label] = assess(probabilities(distribution, result.params))
+        _write_csv(folder / "compare.csv", measures)
+    return results, measures
+
 # %% ../nbs/12c_compare.ipynb #188fc6ea
 def compare(
-    data: Dataset,
-    binn: BiNN,
-    ansatz: Ansatz,              # one qubit per weight
-    objectives: dict,            # label to objective
-    folder: Path,                # where the files go; must exist
-    n_steps: int,
-    n_seeds: int,
-    learning_rate: float,        # of Adam
-    seed: int,                   # of all random numbers
-    settings: dict,              # stored with the angles
-    console: Any,                # of rich, for the table
-) -> bool:                       # False if it was interrupted
-    "Train every objective and the mean-field twin, measure them beside the exact posterior, write table, figure and angles."
+    data: Dataset,           # training and test points
+    binn: BiNN,              # of `network_for`
+    ansatz: Ansatz,          # one qubit per weight
+    objectives: dict,        # label to objective
+    folder: Path,            # where the files go; must exist
+    n_steps: int,            # of the optimiser
+    n_seeds: int,            # starts
+    learning_rate: float,    # of Adam
+    seed: int,               # of all random numbers
+    settings: dict,          # stored with the angles
+    console: Any,            # of rich, for the table
+) -> bool:                   # False if it was interrupted
+    "Train the objectives and the mean-field twin, measure them beside the exact posterior, write all of it."
+    prior, table = BernoulliPrior(), log_likelihood_table(binn, data.x_train, data.y_train)
+    def train(distribution, objective, label):
+        return fit(distribution, CostTable(-table), None, prior, objective=objective,
+                   optimizer=_adam(learning_rate), n_steps=n_steps, key=jax.random.key(seed),
+                   n_seeds=n_seeds, progress=label)
+    def assess(q): return measure(q, binn, data, -table, prior)
+    planned = runs(ansatz, objectives)
+    results, measures = _carry_out(planned, train, assess, folder, settings)
+    best = {label: result.best_seed() for label, result in results.items()}
+    if len(results) < len(planned):
+        if measures: show_table(measures, best, "interrupted; finished runs", console)
+        return False
+    measures["exact posterior"] = assess(exact_posterior(table, prior)[None])
+    _write_csv(folder / "compare.csv", measures)
+    title = f"{data.name}: {binn.n_weights} weights, {len(data.y_train)} training points"
+    evidence = float(log_evidence(table, prior))
+    _write_figure(folder / "compare.png", results, planned, measures, evidence, title)
+    show_table(measures, best, f"{title}; log evidence {evidence:.2f} nats", console)
+    console.print(conclusion(measures), highlight=False)
+    return True
+
+# %% ../nbs/12c_compare.ipynb #a04e6c24
+def _write_figure(path, results, planned, measures, evidence, title):
     from qhn.plots import style
-    prior, optimizer, planned = BernoulliPrior(), _adam(learning_rate), runs(ansatz, objectives)
-    table = log_likelihood_table(binn, data.x_train, data.y_train)
-    results, measures, best = {}, {}, {}
-    for label, (distribution, objective) in planned.items():
-        result = fit(distribution, CostTable(-table), None, prior, objective=objective, optimizer=optimizer, n_steps=n_steps,
-                     key=jax.random.key(seed), n_seeds=n_seeds, progress=label)
-        if result.interrupted: break
-        results[label], best[label] = result, result.best_seed()
-        _write_angles(folder / "angles.npz", results, settings)
-        measures[label] = measure(probabilities(distribution, result.params), binn, data, -table, prior)
-        _write_csv(folder / "compare.csv", measures)
-    else:
-        measures["exact posterior"] = measure(exact_posterior(table, prior)[None], binn, data, -table, prior)
-        evidence, title = float(log_evidence(table, prior)), f"{data.name}: {binn.n_weights} weights, {len(data.y_train)} training points"
-        _write_csv(folder / "compare.csv", measures)
-        objectives = {label: objective for label, (_, objective) in planned.items()}
-        with whole_file(folder / "compare.png") as part, style():
-            comparison_figure(results, objectives, measures, evidence, title).savefig(part, dpi=200)
-        show_table(measures, best, f"{title}; log evidence {evidence:.2f} nats", console)
-        console.print(conclusion(measures), highlight=False)
-        return True
-    if measures: show_table(measures, best, "interrupted; finished runs", console)
-    return False
+    objectives = {label: objective for label, (_, objective) in planned.items()}
+    with whole_file(path) as part, style():
+        comparison_figure(results, objectives, measures, evidence, title).savefig(part, dpi=200)

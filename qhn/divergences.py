@@ -13,23 +13,27 @@ import jax, jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
 from .bits import as_float, n_bits, walsh_hadamard
-from .elbo import Loss, Schedule, at_step
-from .mmd import _as_word_weights, _spectrum
+from .base import Table
+from .elbo import Divergence, Loss, Schedule, at_step
+from .mmd import as_word_weights, spectrum
 
 # %% ../nbs/07b_divergences.ipynb #e4392f03
 @dataclass(frozen=True)
-class Renyi:
+class Renyi(Divergence):
     "Rényi's bound on the evidence in nats: free energy of order `order`, the negative ELBO at order 1 (Li & Turner, arXiv:1602.02311). `ValueError`: order not positive and finite."
     order: float | Schedule = 0.5    # α > 0, or an optax schedule of it
-    needs = "probs"
+    needs, needs_density = Table, True
 
     def __post_init__(self):
-        if not callable(self.order) and not 0 < self.order < math.inf: raise ValueError(f"order must be positive and finite, or a schedule, got order={self.order}")
-    def from_probs(self, q, costs, prior, step=0):
-        q, costs = as_float(q, "q"), as_float(costs, "costs")
-        loss = -_renyi_bound(q, prior.table(n_bits(q, "q")) - costs, 1 - at_step(self.order, step))
-        return Loss(loss, q @ costs, loss - q @ costs)
+        if callable(self.order) or 0 < self.order < math.inf: return
+        raise ValueError(f"order must be positive and finite, or a schedule, got order={self.order}")
 
+    def of_table(self, q, prior, costs, step=0):
+        "The free energy of this order beyond the expected cost."
+        log_joint = prior.table(n_bits(q, "q")) - costs
+        return -_renyi_bound(q, log_joint, 1 - at_step(self.order, step)) - q @ costs
+
+# %% ../nbs/07b_divergences.ipynb #27c68068
 @partial(jax.jit, inline=True)
 def _renyi_bound(q, log_joint, rest):
     "Rényi's bound of order 1 - rest, nats."
@@ -45,18 +49,20 @@ def _renyi_bound(q, log_joint, rest):
 
 # %% ../nbs/07b_divergences.ipynb #2c4fc385
 @dataclass(frozen=True)
-class Stein:
-    "Kernelised discrete Stein divergence from the posterior, by the flows of Glauber dynamics."
+class Stein(Divergence):
+    "Kernelised discrete Stein divergence from the posterior, by the flows of Glauber dynamics; the costs enter through these alone."
     word_weights: tuple = (1., 2., 4.)    # mean parity sizes of the kernel mixture
-    needs = "probs"
+    needs, needs_density = Table, True
 
-    def __post_init__(self): object.__setattr__(self, "word_weights", _as_word_weights(self.word_weights))
-    def from_probs(self, q, costs, prior, step=0):
-        q, costs = as_float(q, "q"), as_float(costs, "costs")
+    def __post_init__(self): object.__setattr__(self, "word_weights", as_word_weights(self.word_weights))
+
+    def of_table(self, q, prior, costs, step=0):
+        "Σ over weights of the flow's squared kernel norm."
         n = n_bits(q, "q")
-        kappa, flows = _spectrum(self.word_weights, n, q.dtype), glauber_flows(q, prior.table(n) - costs)
-        loss = sum(kappa @ walsh_hadamard(flow)**2 for flow in flows)
-        return Loss(loss, q @ costs, loss)
+        kappa, flows = spectrum(self.word_weights, n, q.dtype), glauber_flows(q, prior.table(n) - costs)
+        return sum(kappa @ walsh_hadamard(flow)**2 for flow in flows)
+
+    def _total(self, expected_nll, divergence, prior, n, step): return Loss(divergence, expected_nll, divergence)
 
 # %% ../nbs/07b_divergences.ipynb #68b1b054
 def glauber_flows(

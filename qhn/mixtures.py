@@ -9,62 +9,88 @@ __all__ = ['Mixture']
 import math
 from dataclasses import dataclass
 from functools import partial
-import jax, jax.numpy as jnp
+import jax
+import jax.numpy as jnp
 from jax.scipy.special import logsumexp
+from .base import Distribution, Independent, LogProb, Samples, Shiftable, Table, Words, Wrapper
 from .bits import check_integer, check_memory
-from .ansatz import check_key, check_params
-from .mps import bond_dim, cores
-from .born import BornMachine, _Derived, cost_of, gradient_bytes
 
-# %% ../nbs/07c_mixtures.ipynb #6d2c5c31
+# %% ../nbs/07c_mixtures.ipynb #787641dc
 def _tables_of_products(p):
-    "(K, 2**m) probabilities of products with probabilities p (K, m) of bit 1, wire 0 most significant."
+    "(K, 2ᵐ) probabilities of products with probabilities p (K, m) of bit 1, wire 0 most significant."
     table = jnp.ones((len(p), 1), p.dtype)
-    for column in p.T: table = (table[:, :, None] * jnp.stack([1 - column, column], -1)[:, None]).reshape(len(p), -1)
+    for column in p.T:
+        bits = jnp.stack([1 - column, column], -1)
+        table = (table[:, :, None] * bits[:, None]).reshape(len(p), -1)
     return table
 
+def _mean_of_products(p):
+    "(2ⁿ,) mean of the tables of products with probabilities p (K, n) of bit 1, as one product of two halves' tables."
+    n = p.shape[1]
+    left, right = _tables_of_products(p[:, :n // 2]), _tables_of_products(p[:, n // 2:])
+    return jnp.matmul(left.T, right, precision="highest").reshape(-1) / len(p)
+
+# %% ../nbs/07c_mixtures.ipynb #3d9aa292
 @dataclass(frozen=True)
-class Mixture(_Derived):
-    "Copies of a circuit with angles (K, *its `param_shape`) of their own, each drawn with probability 1/K. `ValueError`: `n_circuits` below 1, angles of another shape."
-    source: BornMachine    # the circuit of every part
-    n_circuits: int        # K ≥ 1
-    _passed_on = frozenset({"log_prob", "probs", "means", "frequencies"})
+class Mixture(Wrapper, Samples, LogProb, Table, Words, Shiftable):
+    "Copies of a distribution with parameters (K, *its `param_shape`) of their own, each drawn with probability 1/K. `ValueError`: `n_circuits` below 1, parameters of another shape."
+    source: Distribution    # of every part
+    n_circuits: int         # K ≥ 1
 
     def __post_init__(self):
-        if not isinstance(self.source, BornMachine): raise TypeError(f"source must be a BornMachine, got {self.source!r}; a mixture may itself be symmetrised, but not the other way round")
+        if not isinstance(self.source, Distribution): raise TypeError(f"source must be a Distribution such as BornMachine(ansatz), got {self.source!r}")
         object.__setattr__(self, "n_circuits", check_integer("n_circuits", self.n_circuits, 1))
+
     @property
-    def param_shape(self) -> tuple: return (self.n_circuits, *self.source.param_shape)
+    def param_shape(self) -> tuple:
+        "One set of parameters for each part."
+        return (self.n_circuits, *self.source.param_shape)
+
     @property
-    def frequencies(self) -> tuple: return self.source.frequencies * self.n_circuits
+    def frequencies(self) -> tuple:
+        "Those of the source, part by part."
+        return super().frequencies * self.n_circuits
+
     def cost(self, question):
         "Operations: those of every part."
-        return self.n_circuits * cost_of(self.source, question)
+        return self.n_circuits * self.source.cost(question)
+
     def bytes(self, question):
         "Memory: that of every part; products share one table."
-        return gradient_bytes(self.source) * (self.n_circuits if bond_dim(self.source.ansatz) > 1 else 1)
-    def init(self, key, noise=None):
-        "Starting angles of every part, shape `param_shape`."
-        return jax.vmap(lambda key: self.source.init(key, noise))(jax.random.split(check_key(key), self.n_circuits))
+        return self.source.bytes(question) * (1 if self.source.can(Independent) else self.n_circuits)
+
+    def _init(self, key, noise):
+        keys = jax.random.split(key, self.n_circuits)
+        return jax.vmap(lambda key: self.source.init(key, noise))(keys)
+
     @partial(jax.jit, static_argnums=0)
-    def probs(self, params):
-        "(2ⁿ,) probabilities, wire 0 most significant. `ValueError`: more than memory holds."
-        params, n, bonds = jnp.asarray(check_params(self, params)), self.n_qubits, bond_dim(self.source.ansatz) > 1
-        check_memory((self.n_circuits if bonds else 1) * 2**n * params.dtype.itemsize, f"the probabilities of 2^{n} bit strings", "log_prob or sample")
-        if bonds: return jax.vmap(self.source.probs)(params).mean(0)
-        amplitudes = jax.vmap(lambda p: cores(self.source.ansatz, p)[:, 0, 0, 1])(params)
-        p = amplitudes.real**2 + amplitudes.imag**2
-        left, right = _tables_of_products(p[:, :n // 2]), _tables_of_products(p[:, n // 2:])
-        return jnp.matmul(left.T, right, precision="highest").reshape(-1) / self.n_circuits    # as exact as born's own tables
-    def log_prob(self, params, weights):
-        "(...) log q(w) in nats of (..., n) weights in {-1, +1}."
-        return logsumexp(jax.vmap(lambda p: self.source.log_prob(p, weights))(check_params(self, params)), 0) - math.log(self.n_circuits)
-    def sample(self, params, key, n_samples):
-        "(n_samples, n) independent weights in {-1, +1}; every part is sampled n_samples times, and one of them kept."
-        key_which, key_draw = jax.random.split(check_key(key))
-        drawn = jax.vmap(lambda p, key: self.source.sample(p, key, n_samples))(check_params(self, params), jax.random.split(key_draw, self.n_circuits))
-        return drawn[jax.random.randint(key_which, (n_samples,), 0, self.n_circuits), jnp.arange(n_samples)]
+    def _probs(self, params):
+        if self.source.can(Independent): return _mean_of_products(jax.vmap(self.source.coins)(params)[:, :, 1])
+        n_bytes = self.n_circuits * 2**self.n_qubits * params.dtype.itemsize
+        check_memory(n_bytes, f"the probabilities of 2^{self.n_qubits} bit strings", "log_prob or sample")
+        return jax.vmap(self.source.probs)(params).mean(0)
+
+    def _log_prob(self, params, weights):
+        of_parts = jax.vmap(lambda p: self.source.log_prob(p, weights))(params)
+        return logsumexp(of_parts, 0) - math.log(self.n_circuits)
+
+    def _sample(self, params, key, n_samples):
+        "Every part is sampled n_samples times, and one of them kept."
+        key_part, key_draw = jax.random.split(key)
+        keys = jax.random.split(key_draw, self.n_circuits)
+        drawn = jax.vmap(lambda p, key: self.source.sample(p, key, n_samples))(params, keys)
+        part = jax.random.randint(key_part, (n_samples,), 0, self.n_circuits)
+        return drawn[part, jnp.arange(n_samples)]
+
+    def _words(self, params, sets, key, n_strings):
+        if key is None: of_parts = jax.vmap(lambda p: self.source.words(p, sets, n_strings=n_strings))
+        else: of_parts = jax.vmap(lambda p, k: self.source.words(p, sets, key=k, n_strings=n_strings))
+        keys = () if key is None else (jax.random.split(key, self.n_circuits),)
+        values, errors = of_parts(params, *keys)
+        return values.mean(0), jnp.sqrt((errors**2).sum(0)) / self.n_circuits
+
     @partial(jax.jit, static_argnums=0)
-    def means(self, params):
-        "(n,) E[w_j] of every weight, at any n."
-        return jax.vmap(self.source.means)(check_params(self, params)).mean(0)
+    def _means(self, params): return jax.vmap(self.source.means)(params).mean(0)
+
+    @partial(jax.jit, static_argnums=0)
+    def _pair_means(self, params): return jax.vmap(self.source.pair_means)(params).mean(0)

@@ -11,17 +11,18 @@ __all__ = ['posterior_predictive', 'log_loss', 'brier_score', 'accuracy', 'Relia
 
 # %% ../nbs/08_posterior.ipynb #622bda62
 import math
+import jax
+import jax.numpy as jnp
+import numpy as np
 from functools import partial
-from typing import Any, NamedTuple
-
-import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
-
-from .bits import all_weights, as_float, check_distribution, check_integer, check_memory, check_weights, is_traced, weights_from_index
-from .binn import BiNN, CostTable, _batch_size
+from typing import Any, NamedTuple
+from .binn import BiNN, CostTable, batch_size
+from .bits import (all_weights, as_float, check_distribution, check_integer, check_memory,
+                      check_weights, entropy, is_traced, weights_from_index)
 from .datasets import Dataset, check_data
-from .elbo import BernoulliPrior, _entropy
+from .prior import BernoulliPrior
 
 # %% ../nbs/08_posterior.ipynb #1f6fa062
 def _votes(binn, weights, x): return jnp.exp(binn.log_probs(weights, x))    # (S, N, n_classes)
@@ -29,7 +30,7 @@ def _votes(binn, weights, x): return jnp.exp(binn.log_probs(weights, x))    # (S
 @partial(jax.jit, static_argnums=0)
 def _mixture(answers, binn, q, x, *more):
     "Answers (S, N, K) of all networks at x (N, n_inputs), summed with each row of q (M, 2ⁿ): (M, N, K)."
-    batch = _batch_size(binn, len(x), x.dtype.itemsize)
+    batch = batch_size(binn, len(x), x.dtype.itemsize)
     def add(k, total):
         weights = weights_from_index(k * batch + jnp.arange(batch), binn.n_weights, x.dtype)
         share = jax.lax.dynamic_slice_in_dim(q, k * batch, batch, axis=1)
@@ -66,7 +67,7 @@ def posterior_predictive(
 @jax.jit
 def _log_mixture(binn, q, x):
     "The logarithm of `_mixture`, network by network: (M, N, n_classes)."
-    batch = _batch_size(binn, len(x), x.dtype.itemsize)
+    batch = batch_size(binn, len(x), x.dtype.itemsize)
     def add(k, total):
         log_p = binn.log_probs(weights_from_index(k * batch + jnp.arange(batch), binn.n_weights, x.dtype), x)
         log_q = jnp.log(jax.lax.dynamic_slice_in_dim(q, k * batch, batch, axis=1))
@@ -231,7 +232,7 @@ def calibration_errors_by_chance(
 def _sampled(answers, binn, weights, x):
     "Mean and sum of squared deviations, over the rows of weights (S, n), of the answers: (N, K) each."
     n_samples = len(weights)
-    batch = min(n_samples, _batch_size(binn, len(x), x.dtype.itemsize))
+    batch = min(n_samples, batch_size(binn, len(x), x.dtype.itemsize))
     n_batches = -(-n_samples // batch)
     filled = jnp.pad(weights, ((0, n_batches * batch - n_samples), (0, 0)))
     def merge(k, groups):
@@ -303,7 +304,7 @@ class Uncertainty(NamedTuple):
     spread: Array       # (..., N, n_classes) standard deviation of the probabilities over the networks
 
 def _uncertainty(p, aleatoric, spread):
-    total = _entropy(p)
+    total = entropy(p)
     return Uncertainty(total, aleatoric, jnp.maximum(total - aleatoric, 0), spread)
 
 def predictive_uncertainty(
@@ -368,7 +369,7 @@ def risk_coverage(
 def _of_points(binn, weights, x, y):
     "log p(y_i|x_i, w) for the rows of weights (S, n), some at a time: (S, N)."
     one = lambda w: jnp.take_along_axis(binn.log_probs(w, x), y[:, None], 1)[:, 0]
-    return jax.lax.map(one, weights.astype(x.dtype), batch_size=_batch_size(binn, len(x), x.dtype.itemsize))
+    return jax.lax.map(one, weights.astype(x.dtype), batch_size=batch_size(binn, len(x), x.dtype.itemsize))
 
 @jax.jit
 def _drawn_labels(binn, weights, x, key):

@@ -15,9 +15,11 @@ from qhn.binn import BiNN
 from qhn.born import BornMachine
 from qhn.engines import Dense
 from qhn.datasets import moons
-from qhn.elbo import KL, BernoulliPrior
+from qhn.elbo import KL
+from qhn.prior import BernoulliPrior
 from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target
-from qhn.inference import fit, init, join_processes, step
+from qhn.inference import fit, init, step
+from qhn.mesh import join_processes
 
 DATA = moons(n_train=48, seed=0)
 MACHINE, MODEL, ADAM = BornMachine(staircase(5, 1)), BiNN((2, 1, 1)), optax.adam(0.05)

@@ -8,15 +8,18 @@ import numpy as np
 import optax
 import pytest
 
-from qhn import baselines
+from qhn import chains
 from qhn.ansatz import product
-from qhn.baselines import (Bernoulli, Ensemble, LocallyBalanced, NaturalGradient, StraightThrough, Sweep, balanced_proposal, bayes_binn,
-                           clipped, exhaustive_search, gibbs, heat_bath, locally_balanced, mean_field, metropolis, simulated_annealing,
-                           straight_through)
+from qhn.variational import (Bernoulli, Ensemble, NaturalGradient, StraightThrough, bayes_binn, clipped,
+                             mean_field, straight_through)
+from qhn.chains import (LocallyBalanced, Sweep, balanced_proposal, exhaustive_search, gibbs, heat_bath,
+                        locally_balanced, metropolis, simulated_annealing)
 from qhn.binn import BiNN, CostTable
-from qhn.born import BornMachine, Explicit
-from qhn.elbo import KL, BernoulliPrior, exact_posterior
-from qhn.gradients import as_target
+from qhn.base import Independent, LogProb, Samples, Table, Words
+from qhn.born import BornMachine
+from qhn.elbo import KL, exact_posterior
+from qhn.prior import BernoulliPrior
+from qhn.gradients import Problem, as_target
 from qhn.inference import FitResult, TrainingDiverged, fit
 
 METHODS = [mean_field, bayes_binn, straight_through, simulated_annealing, exhaustive_search, gibbs, locally_balanced]
@@ -62,7 +65,7 @@ def test_bernoulli_is_a_product_of_coins():
     plus = 1 / (1 + np.exp(-2 * lam[0]))
     expected = np.where(networks(3) > 0, plus, 1 - plus).prod(-1)
     q = Bernoulli(3)
-    assert isinstance(q, Explicit)
+    assert q.capabilities == {Samples, LogProb, Table, Words, Independent}
     np.testing.assert_allclose(q.probs(lam), expected, atol=1e-14)
     np.testing.assert_allclose(q.log_prob(lam, networks(3)), np.log(expected), atol=1e-13)
     np.testing.assert_allclose(q.means(lam), expected @ networks(3), atol=1e-14)
@@ -73,7 +76,7 @@ def test_bernoulli_is_a_product_of_coins():
 def test_ensemble_counts_its_members():
     params = jnp.array([[0.2, -0.1], [3., -4.], [-1., 0.]])    # networks (+,-), (+,-), (-,+)
     e = Ensemble(2, 3)
-    assert isinstance(e, Explicit)
+    assert e.capabilities == {Samples, LogProb, Table, Words}
     np.testing.assert_allclose(e.probs(params), [0, 2 / 3, 1 / 3, 0])
     np.testing.assert_allclose(np.exp(e.log_prob(params, networks(2))), e.probs(params))
     np.testing.assert_allclose(e.means(params), [1 / 3, -1 / 3])
@@ -89,7 +92,7 @@ def test_one_interface(method):
     assert list(have)[:3] == wanted[1:4] == ["model", "data", "prior"]
     assert {"key", "n_seeds", "n_steps", "progress"} <= have.keys()
     result = method(NET, (X, Y), PRIOR, key=KEY, n_seeds=3, n_steps=5, progress=False)
-    assert isinstance(result, FitResult) and isinstance(result.distribution, Explicit)
+    assert isinstance(result, FitResult) and result.distribution.can(LogProb)
     assert result.params.shape == (3, *result.distribution.param_shape)
     assert {"loss", "expected_nll", "divergence"} <= result.history.keys()
     assert all(len(v) == 3 for v in result.history.values()) and 0 <= result.best_seed() < 3
@@ -119,7 +122,7 @@ def test_natural_gradient_of_a_table_is_the_closed_form():
     halves = [(q[w[:, j] == s] / q[w[:, j] == s].sum() @ costs[w[:, j] == s]) for j in range(3) for s in (1, -1)]
     prior_params = np.log(PRIOR.prob_plus / (1 - PRIOR.prob_plus)) / 2
     expected = (np.array(halves[::2]) - np.array(halves[1::2])) / 2 + 0.6 * (lam[0] - prior_params)
-    estimate = NaturalGradient()(KL(0.6), Bernoulli(3), as_target(costs), PRIOR, jnp.asarray(lam), KEY)
+    estimate = NaturalGradient()(Problem(Bernoulli(3), as_target(costs), PRIOR, KL(0.6)), jnp.asarray(lam), KEY)
     np.testing.assert_allclose(estimate.gradient[0], expected, atol=1e-13)
     np.testing.assert_allclose(estimate.loss.expected_nll, q @ costs, atol=1e-13)
     np.testing.assert_allclose(estimate.loss.divergence, q @ (np.log(q) - log_prior(w)), atol=1e-13)
@@ -342,12 +345,12 @@ def test_annealing_finds_the_best_network_and_keeps_it():
 
 
 def test_interruption_keeps_what_was_drawn(monkeypatch):
-    calls, advance = [], baselines._advance
+    calls, advance = [], chains._advance
     def stop_at_third(*args):
         calls.append(1)
         if len(calls) == 3: raise KeyboardInterrupt
         return advance(*args)
-    monkeypatch.setattr(baselines, "_advance", stop_at_third)
+    monkeypatch.setattr(chains, "_advance", stop_at_third)
     result = gibbs(NET, (X, Y), PRIOR, n_warmup=0, key=KEY, n_seeds=2, n_steps=5000, progress=False)
     assert result.interrupted and 0 < result.params.shape[1] < 5000 and result.history["loss"].shape == result.params.shape[:2]
 
@@ -355,12 +358,12 @@ def test_interruption_keeps_what_was_drawn(monkeypatch):
 def test_interruption_while_records_arrive_leaves_state_and_draws_of_the_same_step(monkeypatch):
     class Stop:
         def __array__(self, *args, **kwargs): raise KeyboardInterrupt
-    calls, advance = [], baselines._advance
+    calls, advance = [], chains._advance
     def stop_at_third(*args):
         calls.append(1)
         state, records = advance(*args)
         return state, (Stop(), *records[1:]) if len(calls) == 3 else records
-    monkeypatch.setattr(baselines, "_advance", stop_at_third)
+    monkeypatch.setattr(chains, "_advance", stop_at_third)
     result = gibbs(NET, (X, Y), PRIOR, n_warmup=0, key=KEY, n_seeds=2, n_steps=5000, progress=False)
     assert result.interrupted and result.n_steps == result.params.shape[1] < 5000
     np.testing.assert_array_equal(result.state.opt_state.weights, result.params[:, -1])
@@ -369,9 +372,9 @@ def test_interruption_while_records_arrive_leaves_state_and_draws_of_the_same_st
 def test_second_call_compiles_nothing():
     run = lambda **kw: gibbs(NET, (X, Y), PRIOR, key=KEY, n_seeds=2, progress=False, **kw)
     run(n_steps=3)
-    size = baselines._advance._cache_size()
+    size = chains._advance._cache_size()
     run(n_steps=700, temperature=2.)
-    assert baselines._advance._cache_size() == size
+    assert chains._advance._cache_size() == size
 
 
 def test_a_likelihood_that_is_not_a_number_is_named():

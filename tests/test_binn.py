@@ -18,7 +18,8 @@ from sklearn.metrics import log_loss
 
 from qhn.bits import all_weights, check_memory, check_weights, index_from_weights, weights_from_index
 from qhn import binn as module
-from qhn.binn import BiNN, CostTable, flip_unit, log_likelihood_table, swap_units, unit_wires
+from qhn.binn import BiNN, CostTable, log_likelihood_table
+from qhn.symmetry import flip_unit, swap_units, unit_wires
 from qhn.gradients import as_target
 
 SIZES = [(3, 1), (2, 3), (2, 2, 1), (2, 1, 2, 2)]

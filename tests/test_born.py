@@ -13,9 +13,10 @@ from scipy.stats import chi2
 
 from qhn import binn
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
+from qhn.base import LogProb, SampleOnly, Samples
+from qhn.born import BornMachine
 from qhn.engines import MPS, Dense, choose, sample_from_probs
 from qhn.mps import bond_dims
-from qhn.born import BornMachine, Explicit, Implicit, SampleOnly
 
 KEY = jax.random.key(0)
 ENGINES = (MPS, Dense)
@@ -406,7 +407,7 @@ def test_a_machine_is_its_engine_and_a_device_hides_it():
     np.testing.assert_array_equal(device.sample(params, KEY, 7), MPS(ansatz).sample(params, KEY, 7))
     np.testing.assert_array_equal(device.init(KEY, 0.1), ansatz.init(KEY, 0.1))
     assert machine.param_shape == device.param_shape == (1, 2) and machine.n_qubits == device.n_qubits == 2
-    assert isinstance(machine, Explicit) and isinstance(device, Implicit) and not isinstance(device, Explicit)
+    assert machine.can(LogProb) and device.can(Samples) and not device.can(LogProb)
     assert hash(BornMachine(product(2), MPS)) == hash(machine)
 
 

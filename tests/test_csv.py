@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 
-from qhn import datasets
+from qhn import tables
 from qhn.datasets import from_csv, load_dataset
 
 
@@ -178,6 +178,8 @@ REFUSED = {
     "16 bits a letter, no mark": (ROWS.encode("utf-16-le"), "line 1: not a text table in UTF-8"),
     "Latin": ((ROWS + "1,2,née\n").encode("latin-1"), "line 7: not a text table in UTF-8"),
     "years for names": ("2019,2020,label\n" + ROWS, "line 1: the label 'label' stands in this line alone; if the line holds the names of the columns, write them in words"),
+    "real-valued targets": ("u,price\n" + "".join(f"{k},{k / 7:.3f}\n" for k in range(20)), "the last column must hold classes, got real numbers such as '0.143', 20 different ones in 20 rows; to predict numbers"),
+    "real-valued targets without a header": ("1.5,0.25\n2.5,-1e-3\n3.5,7.125\n", "got real numbers such as '-1e-3', 3 different ones in 3 rows"),
     "a cell without end": ("u,v,kind\n" + "1" * 140_000 + ",2,a\n", "not a text table .field larger than field limit"),
 }
 
@@ -253,7 +255,15 @@ def test_numbers_are_read_to_the_last_bit(tmp_path):
     text = "u,kind\n" + "".join(f"{value!r},{k % 2}\n" for k, value in enumerate(values.tolist()))
     path = tmp_path / "table.csv"
     path.write_text(text)
-    np.testing.assert_array_equal(datasets._features(path, datasets._read_table(path).iloc[1:, :1], ["u"])[:, 0], values)
+    np.testing.assert_array_equal(tables._features(path, tables._read_cells(path).iloc[1:, :1], ["u"])[:, 0], values)
+
+
+def test_a_warning_points_to_the_program_that_asked(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(FRAME.to_csv(header=False))
+    for reader in (from_csv, load_dataset, tables.read_table):
+        with pytest.warns(UserWarning, match="column 1 counts the rows") as caught: reader(path)
+        assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_a_shuffled_index_is_no_feature(tmp_path):

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from jax.experimental.sparse import BCOO
-from sklearn.datasets import load_breast_cancer, load_digits, make_moons
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_moons
 
 from qhn.bits import as_float
-from qhn.datasets import DATASETS, Dataset, breast_cancer, check_data, circles, digits, from_csv, gaussian_mixture, load_dataset, moons, xor
+from qhn.datasets import DATASETS, Dataset, breast_cancer, check_data, circles, diabetes, digits, from_csv, gaussian_mixture, load_dataset, moons, xor
 
 NAMES = [*DATASETS, "digits-01", "digits-38", "digits-147"]
 
@@ -23,8 +23,9 @@ def test_every_named_set_is_sound(name):
     data = load_dataset(name, seed=3)
     assert data.name == name
     for x, y in (data.train, data.test):
-        assert x.shape == (len(y), data.n_features) and x.dtype == np.float64 and y.dtype.kind == "i"
-        assert np.isfinite(x).all() and set(y) == set(range(data.n_classes))
+        assert x.shape == (len(y), data.n_features) and x.dtype == np.float64 and y.dtype.kind == ("i" if data.class_names else "f")
+        assert np.isfinite(x).all() and (set(y) == set(range(data.n_classes)) if data.class_names else np.isfinite(y).all())
+    assert data.task == ("regression" if name == "diabetes" else "classification")
     assert len(data.feature_names) == data.n_features and len(data.class_names) == data.n_classes
 
 
@@ -127,6 +128,40 @@ def test_breast_cancer_components_are_the_eigenvectors_of_the_training_correlati
     np.testing.assert_allclose(variances / variances.sum(), whole / whole.sum(), atol=0.05)
 
 
+@pytest.mark.parametrize("n_train", [None, 2, 50, 441])
+def test_diabetes_is_scikit_learns_standardised_by_the_training_points(n_train):
+    data, (x, y) = diabetes(n_train, seed=3), load_diabetes(return_X_y=True, scaled=False)
+    assert len(data.y_train) == (309 if n_train is None else n_train) and len(data.y_train) + len(data.y_test) == 442
+    assert data.y_train.mean() == pytest.approx(0) and data.y_train.std() == pytest.approx(1)
+    np.testing.assert_allclose(data.x_train.mean(0), 0, atol=1e-12)
+    pairs = np.c_[np.r_[data.x_train, data.x_test], np.r_[data.y_train, data.y_test]]
+    raw, slopes = np.c_[x, y], np.ptp(np.c_[x, y], axis=0) / np.ptp(pairs, axis=0)
+    if n_train != 2:    # of two points a column may be constant, and is then left as it is
+        restored = pairs * slopes
+        np.testing.assert_allclose(np.sort(restored - restored.min(0), axis=0), np.sort(raw - raw.min(0), axis=0), atol=1e-9)
+
+
+def test_real_targets_are_asked_for():
+    "By leaving out the names of classes; labels stay integers."
+    data = Dataset(X, [0.5, -1.0, 2.0], X[:1], [0.0], "real", ("a", "b"))
+    assert (data.task, data.n_classes, data.y_train.dtype) == ("regression", 0, np.float64) and "real-valued targets" in repr(data)
+    assert Dataset(X, np.array([1, 2, 2.5], object), X[:1], [0.0], "real", ("a", "b")).y_train.dtype == np.float64
+    for pair, arrays in ((data.train, (data.x_train, data.y_train)), (data.test, (data.x_test, data.y_test))):
+        assert pair[0] is arrays[0] and pair[1] is arrays[1]
+    with pytest.raises(ValueError, match="class_names must name the classes of integer labels, got none"): Dataset(X, Y, X, Y, "real", ("a", "b"))
+    with pytest.raises(ValueError, match=r"y\[0\]=0.5 is no class.*real numbers are targets of regression"):
+        Dataset(X, [0.5, -1.0, 2.0], X, Y, "real", ("a", "b"), ("no", "yes"))
+    with pytest.raises(ValueError, match=r"y must be finite, got y\[2\]=inf; drop such points"): Dataset(X, [0.5, 1.0, np.inf], X, Y / 2, "real", ("a", "b"))
+
+
+@pytest.mark.parametrize("y", [[0.5, -1.0, 2.0], [0, 1, 5], np.array([1, 2, 2.5], object), np.float16([1, 2, 3])], ids=str)
+def test_check_data_for_regression(y):
+    assert check_data(X, y, task="regression") is None
+    assert jax.jit(lambda x, y: (check_data(x, y, task="regression"), y.sum())[1])(X, np.asarray(y, float)) is not None
+    with pytest.raises(ValueError, match="one label for each"): check_data(X, y[:2], task="regression")
+    with pytest.raises(ValueError, match="task must be one of classification, regression, got task='ranking'"): check_data(X, y, task="ranking")
+
+
 @pytest.mark.parametrize("n_train", [20, 50, 200])
 def test_small_training_sets_are_stratified_and_leave_the_rest(n_train):
     data = load_dataset("digits-01", n_train=n_train)
@@ -148,6 +183,8 @@ def test_small_training_sets_are_stratified_and_leave_the_rest(n_train):
     (lambda: moons(label_noise=-0.1), "label_noise must lie between 0 and 1.*label_noise=-0.1"),
     (lambda: moons(n_train=1), "n_train must be an integer of at least 2"),
     (lambda: xor(n_test=0), "n_test must be an integer of at least 1"),
+    (lambda: diabetes(442), "n_train must be at most 441, which leaves one test point out of 442 points, got n_train=442"),
+    (lambda: diabetes(1), "n_train must be an integer of at least 2, got n_train=1"),
     (lambda: circles(factor=2), "factor must lie between 0 and 1"),
 ])
 def test_bad_arguments_are_named(call, message):

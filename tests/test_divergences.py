@@ -10,7 +10,8 @@ from qhn.ansatz import staircase
 from qhn.binn import CostTable
 from qhn.born import BornMachine
 from qhn.divergences import Renyi, Stein, glauber_flows
-from qhn.elbo import KL, BernoulliPrior
+from qhn.elbo import KL
+from qhn.prior import BernoulliPrior
 from qhn.gradients import ScoreFunction
 from qhn.inference import fit
 

@@ -1,7 +1,7 @@
 """Gradient estimators against central differences, and against every possible set of samples where that can be listed."""
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +14,19 @@ from scipy.stats import chi2, entropy
 from qhn import gradients
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
 from qhn.binn import BiNN, CostTable
-from qhn.born import BornMachine, SampleOnly, abilities, cost_of, gradient_bytes
+from qhn.base import LogProb, Remote, Samples, Shiftable, Table, Words
+from qhn.born import BornMachine
 from qhn.engines import MPS, Dense
-from qhn.baselines import Bernoulli, Ensemble
+from qhn.base import SampleOnly
+from qhn.variational import Bernoulli, Ensemble
 from qhn.divergences import Renyi, Stein
-from qhn.elbo import KL, BernoulliPrior, Loss, NoDivergence
-from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target, choose_estimator, exact_bytes, tabulate
+from qhn.elbo import KL, Divergence, NoDivergence
+from qhn.prior import BernoulliPrior
+from qhn.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction, as_target, choose_estimator, exact_bytes, tabulate
 from qhn.inference import fit, init, step
 from qhn.mixtures import Mixture
 from qhn.mmd import MMD
-from qhn.symmetry import Symmetrised
+from qhn.symmetrised import Symmetrised
 
 KEY = jax.random.key(0)
 SAMPLED = (ScoreFunction(4), ParameterShift(4), SPSA(4))
@@ -61,7 +64,11 @@ def exact_gradient(objective, ansatz, costs, coins, params):
 
 
 def call(estimator, objective, distribution, costs, coins, params, key=KEY, step=0):
-    return estimator(objective, distribution, estimator.prepare(as_target(jnp.asarray(costs))), BernoulliPrior(jnp.asarray(coins)), jnp.asarray(params), key, step)
+    problem = Problem(distribution, as_target(jnp.asarray(costs)), BernoulliPrior(jnp.asarray(coins)), objective)
+    return estimator(estimator.prepare(problem), jnp.asarray(params), key, step)
+
+
+def about(distribution, objective, target=None): return Problem(distribution, target, BernoulliPrior(), objective)
 
 
 # ---------------------------------------------------------------- what is differentiated
@@ -124,15 +131,14 @@ def test_a_scheduled_weight_is_read_at_the_step(estimator, objective):
 # ---------------------------------------------------------------- score function
 
 @dataclass(frozen=True)
-class Given:
+class Given(Samples, LogProb, Table):
     "A machine whose samples are dictated."
     machine: BornMachine
     weights: jax.Array
     n_qubits, param_shape = property(lambda self: self.machine.n_qubits), property(lambda self: self.machine.param_shape)
-    def init(self, key, noise=None): return self.machine.init(key, noise)
-    def probs(self, params): return self.machine.probs(params)
-    def log_prob(self, params, weights): return self.machine.log_prob(params, weights)
-    def sample(self, params, key, n_samples): return self.weights
+    def _probs(self, params): return self.machine.probs(params)
+    def _log_prob(self, params, weights): return self.machine.log_prob(params, weights)
+    def _sample(self, params, key, n_samples): return self.weights
 
 
 @objectives
@@ -188,7 +194,7 @@ def test_the_score_function_is_unbiased_and_its_reported_error_is_the_scatter_of
 class Dictated(BornMachine):
     "A circuit whose samples are dictated, with all that it knows besides."
     weights: jax.Array = None
-    def sample_and_log_prob(self, params, key, n_samples): return self.weights, self.log_prob(params, self.weights)
+    def _sample_and_log_prob(self, params, key, n_samples): return self.weights, self.log_prob(params, self.weights)
 
 
 POINTS = np.array([[0.4], [-1.3], [2.2], [0.7]]), np.array([1, 1, 0, 1])
@@ -212,7 +218,7 @@ def test_minibatches_known_parts_and_slopes_are_exactly_unbiased(options, monkey
     def one(weights, chosen):
         with monkeypatch.context() as patch:
             patch.setattr(jax.random, "choice", lambda key, n, shape, replace: chosen)
-            return [estimator(o, Dictated(ANSATZ, weights=weights), target, prior, jnp.asarray(params), KEY) for o in OBJECTIVES.values()]
+            return [estimator(Problem(Dictated(ANSATZ, weights=weights), target, prior, o), jnp.asarray(params), KEY) for o in OBJECTIVES.values()]
     every = quick_jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))(strings[sets], batches)
     for objective, got in zip(OBJECTIVES.values(), every):
         gradient, loss = (np.tensordot(q[sets].prod(1), np.asarray(value).mean(1), 1) for value in (got.gradient, got.loss.loss))
@@ -229,14 +235,14 @@ class Linear:
 
 def test_the_slope_leaves_no_noise_in_a_linear_cost():
     params, slopes = jnp.asarray(angles(ANSATZ, 2)), np.array([0.7, -1.9])
-    got = ScoreFunction(4, slope=True)(NoDivergence(), BornMachine(ANSATZ), as_target(Linear(2), (slopes[None],)), BernoulliPrior(), params, KEY)
+    got = ScoreFunction(4, slope=True)(about(BornMachine(ANSATZ), NoDivergence(), as_target(Linear(2), (slopes[None],))), params, KEY)
     costs = (1 - 2 * bits(2)) @ slopes
     np.testing.assert_allclose(got.gradient, exact_gradient(NoDivergence(), ANSATZ, costs, COINS, params), atol=1e-8)
     assert float(got.info["loss_error"]) < 1e-12 and float(got.loss.loss) == pytest.approx(abs(numpy_state(ANSATZ, params))**2 @ costs)
 
 
 def test_the_slope_asks_for_real_weights():
-    with pytest.raises(TypeError, match="model must be differentiable in real weights.*use slope=False"): ScoreFunction(slope=True).prepare(as_target(CostTable(jnp.zeros(4))))
+    with pytest.raises(TypeError, match="model must be differentiable in real weights.*use slope=False"): ScoreFunction(slope=True).prepare(about(machine, KL(), as_target(CostTable(jnp.zeros(4)))))
 
 
 def test_the_error_of_a_minibatch_loss_covers_its_scatter_and_is_it_with_many_samples():
@@ -252,7 +258,9 @@ def test_the_error_of_a_minibatch_loss_covers_its_scatter_and_is_it_with_many_sa
 
 
 def test_the_estimator_is_chosen_by_what_there_is_and_what_it_costs(monkeypatch):
-    def choice(distribution, **kwargs): return choose_estimator(distribution, as_target(Ising(distribution.n_qubits), (np.ones(distribution.n_qubits),)), **kwargs)
+    def choice(distribution, **kwargs):
+        target = as_target(Ising(distribution.n_qubits), (np.ones(distribution.n_qubits),))
+        return choose_estimator(about(distribution, NoDivergence(), target), **kwargs)
     assert choice(BornMachine(staircase(5, 1)))[0] == Exact()
     for n in (40, 650, 2000): assert choice(BornMachine(staircase(n, 1)))[0] == ScoreFunction()    # 2^2000 is beyond a float
     assert choice(BornMachine(staircase(650, 1)), n_steps=np.int64(500))[0] == ScoreFunction()
@@ -337,7 +345,7 @@ def test_settings_and_estimate_are_the_call_in_two_parts(estimator, error):
     machine, prior, target = BornMachine(ansatz), BernoulliPrior(jnp.asarray(coins)), as_target(jnp.asarray(costs))
     strings = 1.0 - 2 * bits(2)
     of_key = jax.jit(lambda key: estimator.settings(machine, jnp.asarray(params), key))
-    estimate = quick_jit(lambda samples, key: estimator.estimate(MMD((0.6,)), machine, target, prior, jnp.asarray(params), samples, key))
+    estimate = quick_jit(lambda samples, key: estimator.estimate(Problem(machine, target, prior, MMD((0.6,))), jnp.asarray(params), samples, key))
     gradients = []
     for key in jax.random.split(KEY, 400):
         settings = np.asarray(of_key(key))
@@ -375,8 +383,8 @@ def test_same_key_same_bytes_in_a_batch_too(estimator):
 @pytest.mark.parametrize("estimator", (Exact(), *SAMPLED), ids=lambda e: type(e).__name__)
 def test_a_single_qubit_and_single_precision(estimator):
     with jax.enable_x64(False):
-        target, machine = estimator.prepare(as_target(jnp.array([1.0, 2.0]))), BornMachine(product(1))
-        one = lambda objective, p: estimator(objective, machine, target, BernoulliPrior(0.3), p, KEY)
+        target, machine = as_target(jnp.array([1.0, 2.0])), BornMachine(product(1))
+        one = lambda objective, p: estimator(estimator.prepare(Problem(machine, target, BernoulliPrior(0.3), objective)), p, KEY)
         for got in quick_jit(lambda p: [one(o, p) for o in OBJECTIVES.values()])(jnp.array([[0.9]])):
             assert got.gradient.shape == (1, 1) and got.gradient.dtype == got.loss.loss.dtype == jnp.float32
             assert np.isfinite(got.gradient).all() and np.isfinite(got.loss.loss)
@@ -393,25 +401,26 @@ class Controlled(BornMachine):
 
 @dataclass(frozen=True)
 class NoMeans(BornMachine):
-    abilities = frozenset({"log_prob", "probs"})
+    "A circuit that hides its words."
+    @property
+    def capabilities(self): return super().capabilities - {Words}
 
 
 machine = BornMachine(product(2))
 device = SampleOnly(machine)
 x, y = np.zeros((3, 2)), np.array([0, 1, 1])
 WRONG_KIND = {
-    "ELBO of a device": (lambda: ParameterShift().check(device, KL()), "KL needs an explicit distribution with log_prob, got SampleOnly, which only gives samples; use MMD()"),
-    "ELBO of a device, SPSA": (lambda: SPSA().check(device, KL()), "use MMD() or NoDivergence(), for which samples suffice"),
-    "exact from a device": (lambda: Exact().check(device, MMD()), "Exact() needs the probabilities of all networks, got SampleOnly, which only gives samples; use ParameterShift() or SPSA()"),
-    "Rényi's bound from samples": (lambda: ScoreFunction().check(machine, Renyi()), "Renyi needs the probabilities of all networks, which ScoreFunction() does not ask for; use Exact()"),
-    "Stein's discrepancy of a device": (lambda: SPSA().check(device, Stein()), "use MMD() or NoDivergence(), for which samples suffice"),
-    "shifts of log odds": (lambda: ParameterShift().check(SampleOnly(Bernoulli(2)), MMD()), "got SampleOnly, which does not say that its own are (frequencies); use SPSA()"),
-    "shifts of two frequencies": (lambda: ParameterShift().check(Controlled(product(2)), MMD()), "ParameterShift() needs parameters of frequency 1, got Controlled with frequencies (0.5, 1.0); use Exact() or ScoreFunction() or SPSA()"),
-    "the exact MMD of a mixture": (lambda: ScoreFunction(analytic=True).check(Mixture(machine, 2), MMD()), "analytic=True needs ansatz for MMD, got Mixture; use analytic=False"),
-    "a slope without means": (lambda: ScoreFunction(slope=True).check(NoMeans(product(2)), KL()), "slope=True needs a distribution with means, got NoMeans; use slope=False"),
-    "score of a device": (lambda: ScoreFunction().check(device, NoDivergence()), "ScoreFunction() needs an explicit distribution with log_prob, got SampleOnly"),
-    "objective by name": (lambda: SPSA().check(machine, "ELBO"), "objective must be NoDivergence(), KL(), MMD() or alike, got 'ELBO'"),
-    "a schedule without a device": (lambda: SPSA(lambda step: 100).check(device, MMD()), "n_samples may be a schedule only where the distribution has sample_batch, as a device has, got SampleOnly; give an integer"),
+    "ELBO of a device": (lambda: ParameterShift().check(about(device, KL())), "KL needs an explicit distribution with log_prob, got SampleOnly, which only gives samples; use MMD()"),
+    "ELBO of a device, SPSA": (lambda: SPSA().check(about(device, KL())), "use MMD() or NoDivergence(), for which samples suffice"),
+    "exact from a device": (lambda: Exact().check(about(device, MMD())), "Exact() needs the probabilities of all networks, got SampleOnly, which only gives samples; use ParameterShift() or SPSA()"),
+    "Rényi's bound from samples": (lambda: ScoreFunction().check(about(machine, Renyi())), "Renyi needs the probabilities of all networks, which ScoreFunction() does not ask for; use Exact()"),
+    "Stein's discrepancy of a device": (lambda: SPSA().check(about(device, Stein())), "use MMD() or NoDivergence(), for which samples suffice"),
+    "shifts of log odds": (lambda: ParameterShift().check(about(SampleOnly(Bernoulli(2)), MMD())), "got SampleOnly, which does not say its own (Shiftable); use SPSA()"),
+    "the exact MMD of a mixture": (lambda: ScoreFunction(analytic=True).check(about(Mixture(machine, 2), MMD())), "analytic=True needs an exact MMD (ClosedMMD) for MMD, got Mixture; use analytic=False"),
+    "a slope without means": (lambda: ScoreFunction(slope=True).check(about(NoMeans(product(2)), KL())), "slope=True needs a distribution with means, got NoMeans; use slope=False"),
+    "score of a device": (lambda: ScoreFunction().check(about(device, NoDivergence())), "ScoreFunction() needs an explicit distribution with log_prob, got SampleOnly"),
+    "objective by name": (lambda: SPSA().check(about(machine, "ELBO")), "objective must be NoDivergence(), KL(), MMD() or alike, got 'ELBO'"),
+    "a schedule without a device": (lambda: SPSA(lambda step: 100).check(about(device, MMD())), "n_samples may be a schedule only where the distribution has sample_batch, as a device has, got SampleOnly; give an integer"),
     "no model": (lambda: as_target("net"), "model must have log_likelihood and n_weights, or be an array of 2**n costs, got str"),
     "matrix of costs": (lambda: as_target(jnp.ones((2, 2))), "model must have log_likelihood and n_weights, or be an array of 2**n costs"),
 }
@@ -445,7 +454,7 @@ def test_bad_input_is_refused_by_name(call, text):
 
 
 def test_a_device_feeds_what_samples_suffice_for():
-    for estimator, objective in itertools.product((ParameterShift(8), SPSA(8)), (MMD(), NoDivergence())): estimator.check(device, objective)
+    for estimator, objective in itertools.product((ParameterShift(8), SPSA(8)), (MMD(), NoDivergence())): estimator.check(about(device, objective))
     params, (costs, coins) = angles(machine.ansatz), problem(machine.ansatz)
     hidden, seen = quick_jit(lambda p: [call(ParameterShift(8), MMD(), d, costs, coins, p).gradient for d in (device, machine)])(params)
     np.testing.assert_array_equal(hidden, seen)
@@ -453,26 +462,25 @@ def test_a_device_feeds_what_samples_suffice_for():
 
 # ---------------------------------------------------------------- which distribution, objective and estimator go together
 
-class Remote:
+class Device(Remote, Shiftable):
     "Samples from outside JAX, of a circuit that says what its angles are."
-    n_qubits, param_shape, frequencies = 4, (1, 4), product(4).frequencies
-    def init(self, key, noise=None): return jnp.zeros((1, 4))
-    def sample_batch(self, params, n_samples): return np.ones((len(params), n_samples, 4))
+    n_qubits, param_shape, frequencies = 4, product(4).param_shape, product(4).frequencies
+    def _sample_batch(self, params, n_samples): return np.ones((len(params), n_samples, 4))
 
 
 @dataclass(frozen=True)
-class Own:
+class Own(Divergence):
     "An objective of the user's that is made for tables."
-    needs = "probs"
-    def from_probs(self, q, costs, prior, step=0): return Loss(q @ costs, q @ costs, 0 * costs[0])
+    needs = Table
+    def of_table(self, q, prior, costs, step=0): return (q**2).sum()
 
 
 NET = BiNN((1, 1, 1))
 BORN = BornMachine(product(4))
 DISTRIBUTIONS = {"circuit": BORN, "dense": BornMachine(staircase(4, 1), Dense), "mixture": Mixture(BORN, 2), "symmetrised": Symmetrised(BORN, NET),
                  "symmetrised mixture": Symmetrised(Mixture(BORN, 2), NET), "coins": Bernoulli(4), "ensemble": Ensemble(4, 2), "samples of a circuit": SampleOnly(BORN),
-                 "symmetrised samples": Symmetrised(SampleOnly(BORN), NET), "samples of coins": SampleOnly(Bernoulli(4)), "device": Remote(),
-                 "symmetrised device": Symmetrised(Remote(), NET), "samples of a device": SampleOnly(Remote())}
+                 "symmetrised samples": Symmetrised(SampleOnly(BORN), NET), "samples of coins": SampleOnly(Bernoulli(4)), "device": Device(),
+                 "symmetrised device": Symmetrised(Device(), NET), "samples of a device": SampleOnly(Device())}
 CUBE_OBJECTIVES = (NoDivergence(), KL(), MMD(), Renyi(), Stein(), Own())
 CUBE_ESTIMATORS = (Exact(), ScoreFunction(4), ScoreFunction(4, analytic=True), ScoreFunction(4, slope=True), ParameterShift(4), SPSA(4), SPSA(4, common=True))
 
@@ -491,41 +499,43 @@ def assert_way_out(text, distribution, objective):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
 def test_every_triple_runs_or_is_refused_before_it_is_traced(distribution):
     "Each distribution with each objective and estimator: a check that passes means a step that can be traced, on NET's own data."
-    params, prior, target, outside = jnp.zeros(distribution.param_shape), BernoulliPrior(), as_target(NET, (x[:, :1], y)), "sample_batch" in abilities(distribution)
+    params, prior, target, outside = jnp.zeros(distribution.param_shape), BernoulliPrior(), as_target(NET, (x[:, :1], y)), distribution.can(Remote)
     prepared = {}
     for objective, estimator in itertools.product(CUBE_OBJECTIVES, CUBE_ESTIMATORS):
-        try: estimator.check(distribution, objective)
+        problem = Problem(distribution, target, prior, objective)
+        try: estimator.check(problem)
         except TypeError as error: assert_way_out(str(error), distribution, objective); continue
-        ready = prepared.setdefault(type(estimator), estimator.prepare(target))
+        ready = replace(problem, target=prepared.setdefault(type(estimator), estimator.prepare(problem).target))
         def run(params, key):
-            if not outside: return estimator(objective, distribution, ready, prior, params, key)
+            if not outside: return estimator(ready, params, key)
             settings = estimator.settings(distribution, params, key)
-            return estimator.estimate(objective, distribution, ready, prior, params, jnp.ones((len(settings), 4, 4)), key)
+            return estimator.estimate(ready, params, jnp.ones((len(settings), 4, 4)), key)
         assert jax.eval_shape(run, params, KEY).gradient.shape == distribution.param_shape, (objective, estimator)
     for objective in CUBE_OBJECTIVES:
-        try: estimator, _ = choose_estimator(distribution, target, objective=objective)
+        problem = Problem(distribution, target, prior, objective)
+        try: estimator, _ = choose_estimator(problem)
         except TypeError as error: assert_way_out(str(error), distribution, objective)
-        else: estimator.check(distribution, objective)
+        else: estimator.check(problem)
 
 
 def test_every_distribution_of_the_cube_has_something_that_trains_it():
     for name, distribution in DISTRIBUTIONS.items():
         trained = [o for o in CUBE_OBJECTIVES for e in CUBE_ESTIMATORS[:-1] if not e.lacks(distribution, o)]
         assert NoDivergence() in trained and MMD() in trained, name
-        assert (KL() in trained) == ("log_prob" in abilities(distribution) or "probs" in abilities(distribution)), name
+        assert (KL() in trained) == (distribution.can(LogProb) or distribution.can(Table)), name
 
 
 def test_a_wrapper_answers_for_its_source():
     deep, net = BornMachine(staircase(9, 3)), BiNN((2, 2, 1))
     for wrapper, copies in ((SampleOnly(deep), 1), (Mixture(deep, 3), 3), (Symmetrised(deep, net), 8), (Symmetrised(Mixture(deep, 3), net), 24)):
         parts = 3 if copies % 3 == 0 else 1
-        assert cost_of(wrapper, "probs") >= parts * cost_of(deep, "probs") and cost_of(wrapper, "log_prob") == copies * cost_of(deep, "log_prob")
-        assert gradient_bytes(wrapper) >= parts * gradient_bytes(deep)
+        assert wrapper.cost("probs") >= parts * deep.cost("probs") and wrapper.cost("log_prob") == copies * deep.cost("log_prob")
+        assert wrapper.bytes("probs") >= parts * deep.bytes("probs")
     settings = lambda d: ParameterShift().settings(d, jnp.zeros(d.param_shape), KEY).shape
     assert settings(Symmetrised(deep, net)) == settings(SampleOnly(deep)) == settings(deep) == (127, 8, 9)    # not 145: the last RZ row is never seen
     assert settings(Mixture(deep, 2)) == (253, 2, 8, 9)
     both = BornMachine(staircase(9, 3), Dense)
-    assert gradient_bytes(Symmetrised(both, net)) > gradient_bytes(both) == 2 * gradient_bytes(deep)
+    assert Symmetrised(both, net).bytes("probs") > both.bytes("probs") == 2 * deep.bytes("probs")
 
 
 def test_parameter_shift_is_the_gradient_of_mixtures_and_symmetrised_circuits():
@@ -543,7 +553,7 @@ def test_parameter_shift_is_the_gradient_of_mixtures_and_symmetrised_circuits():
 
 def test_an_objective_of_tables_at_a_width_without_tables_has_a_way_out():
     wide = BornMachine(staircase(40, 1))
-    assert choose_estimator(wide, as_target(Ising(40), (np.ones(40),)), objective=Renyi())[0] == Exact()
+    assert choose_estimator(about(wide, Renyi(), as_target(Ising(40), (np.ones(40),))))[0] == Exact()
     with pytest.raises(ValueError, match=r"Exact\(\) on 2\*\*40 networks .* use objective=KL\(\), which estimator=ScoreFunction\(\) can sample, instead"):
         fit(wide, Ising(40), (np.ones(40),), objective=Renyi(), key=KEY, n_steps=1, progress=False)
 
@@ -552,7 +562,7 @@ def test_the_way_out_is_open_at_forty_qubits():
     "Exact gradients are no way out where no memory holds them."
     wide = BornMachine(staircase(40, 1))
     for estimator, objective in itertools.product((ScoreFunction(), SPSA()), (Renyi(), Stein())):
-        with pytest.raises(TypeError) as error: estimator.check(wide, objective)
+        with pytest.raises(TypeError) as error: estimator.check(about(wide, objective))
         assert "Exact()" not in str(error.value)
         assert_way_out(str(error.value), wide, objective)
 

@@ -27,15 +27,20 @@ from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError, IBMRuntimeError
 from packaging.requirements import Requirement
 
 from qhn.bits import all_weights, index_from_weights
-import qhn.hardware as hardware
+import qhn.run as qhn_run
+import qhn.sampler as qhn_sampler
+from qhn import backends, readout
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
 from qhn.binn import BiNN
 from qhn.born import BornMachine
-from qhn.elbo import KL, BernoulliPrior, NoDivergence
+from qhn.elbo import KL, NoDivergence
+from qhn.prior import BernoulliPrior
 from qhn.gradients import SPSA, Exact, ParameterShift, as_target
-from qhn.hardware import HardwareSampler, RuntimeService, compile_circuit, noise_model, open_backend, qiskit_circuit, qpu_seconds, used_part
+from qhn.sampler import HardwareSampler, RuntimeService, qpu_seconds
+from qhn.backends import compile_circuit, noise_model, open_backend, qiskit_circuit, used_part
 from qhn.inference import StopTraining, fit
-from qhn.jobs import JobCancelled, JobError, JobFailed, JobTimeout, QueueTooLong, Status, read_journal
+from qhn.jobs import JobCancelled, JobError, JobFailed, JobTimeout, QueueTooLong, Status
+from qhn.journal import read_journal
 from qhn.mmd import MMD
 
 ONES = np.array([0.05, 0.25, 0.45, 0.65, 0.9])                     # a different P(1) on every wire
@@ -177,7 +182,7 @@ def test_the_compiler_may_leave_no_angle_and_the_service_still_gets_every_circui
     assert compiled.columns.dtype.kind == "i" and not len(compiled.columns)
     pubs = compiled.pubs({"circuit": "ansatz", "params": np.zeros((3, 1, 2))})
     assert [len(pub) for pub in pubs] == [1] * 3
-    assert hardware._bits(hardware._sampler(manila, None).run(pubs, shots=20).result()).shape == (3, 20, 2)
+    assert qhn_sampler._read_bits(qhn_sampler._ibm_sampler(manila, None).run(pubs, shots=20).result()).shape == (3, 20, 2)
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
@@ -260,7 +265,7 @@ def test_a_folder_belongs_to_one_run(tmp_path):
 NO_WHEEL = sys.version_info >= (3, 13) and find_spec("mthree") is None    # there it has to be compiled
 
 
-@pytest.mark.parametrize("invert", [hardware.invert_readout, pytest.param(hardware.invert_readout_m3, marks=pytest.mark.skipif(NO_WHEEL, reason="mthree has wheels up to Python 3.12"))])
+@pytest.mark.parametrize("invert", [readout.invert_readout, pytest.param(readout.invert_readout_m3, marks=pytest.mark.skipif(NO_WHEEL, reason="mthree has wheels up to Python 3.12"))])
 def test_readout_inversion_against_the_full_matrix(invert):
     rng, n = np.random.default_rng(0), 3
     wrong, seen = rng.uniform(0, 0.2, (n, 2)), np.asarray(all_weights(n))[np.repeat(np.arange(8), rng.integers(1, 60, 8))]
@@ -277,7 +282,7 @@ def test_inverted_readout_gives_the_expectation_of_the_noiseless_measurement():
     rng = np.random.default_rng(0)
     clean = np.where(rng.uniform(size=(50000, 5)) < ONES, -1, 1)
     seen = np.where(rng.uniform(size=clean.shape) < np.where(clean > 0, wrong[:, 0], wrong[:, 1]), -clean, clean)
-    mended = hardware.invert_readout(seen, wrong)
+    mended = readout.invert_readout(seen, wrong)
     assert np.abs(mended.shares @ (mended.weights < 0) - ONES).max() < 4 * 0.5 / math.sqrt(50000) / 0.9
     assert np.abs(frequencies(seen) - ONES).max() > 0.03
 
@@ -313,9 +318,9 @@ def test_only_the_account_that_would_be_used_is_looked_at(home, tmp_path):
     import qiskit_ibm_runtime
     home.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", lambda instance: f"the service of {instance}")
     save_accounts(tmp_path, good="x" * 44, other="")
-    assert hardware._account() == "the service of None" and hardware._account("crn:1") == "the service of crn:1"
+    assert backends._account() == "the service of None" and backends._account("crn:1") == "the service of crn:1"
     save_accounts(tmp_path, empty="", other="x" * 44)
-    with pytest.raises(ValueError, match="has an empty token; save it again"): hardware._account()
+    with pytest.raises(ValueError, match="has an empty token; save it again"): backends._account()
 
 
 def test_empty_token(home):
@@ -411,7 +416,7 @@ class FakeRuntime:
 def stand_in(manila, monkeypatch):
     def make(*args, **kwargs):
         device = FakeRuntime(manila, *args, **kwargs)
-        monkeypatch.setattr(hardware, "_sampler", device.sampler)
+        monkeypatch.setattr(qhn_sampler, "_ibm_sampler", device.sampler)
         return device
     return make
 
@@ -469,7 +474,7 @@ def test_results_that_are_read_only_once_are_refused(stand_in):
 def test_a_client_that_turns_the_bits_around_is_refused_before_anything_is_submitted(stand_in, monkeypatch, tmp_path, installed, refused):
     device = stand_in()
     if not refused: quick(device, folder=tmp_path).sample_batch([ANGLES], 50)
-    monkeypatch.setattr(hardware, "version", lambda name: installed)
+    monkeypatch.setattr(qhn_sampler, "version", lambda name: installed)
     submitted = len(device.submitted)
     if refused:
         with pytest.raises(RuntimeError, match=rf"^qiskit-ibm-runtime {installed} returns the bits of each shot in reverse.*pip install \"qiskit-ibm-runtime>=0.45,!=0.47"):
@@ -496,7 +501,7 @@ def test_a_layout_with_a_faulty_qubit_is_refused():
 @pytest.mark.parametrize("options", [None, {"twirling": {"enable_gates": True}, "dynamical_decoupling": {"enable": True}}])
 def test_ibms_own_sampler_returns_bits_that_we_read(manila, options):
     compiled, payload = compile_circuit(product(5), manila.target, (3, 0, 4, 2, 1)), {"circuit": "ansatz", "params": [ANGLES, -ANGLES], "shots": 500}
-    bits = hardware._bits(hardware._sampler(manila, options).run(compiled.pubs(payload), shots=500).result())
+    bits = qhn_sampler._read_bits(qhn_sampler._ibm_sampler(manila, options).run(compiled.pubs(payload), shots=500).result())
     assert bits.shape[::2] == (2, 5) and bits.shape[1] >= 500
     assert np.abs(bits.mean(1) - ONES).max() < 0.15    # noise, and 500 shots; columns are 0.2 apart
 
@@ -523,8 +528,8 @@ def test_devices_are_looked_up_and_listed_only_on_failure(monkeypatch):
             return [SimpleNamespace(name="ibm_a"), SimpleNamespace(name="ibm_b")]
     def ask(name, error=None):
         account = Account(error)
-        monkeypatch.setattr(hardware, "_account", lambda instance: account)
-        try: return hardware._ibm(name, 9)
+        monkeypatch.setattr(backends, "_account", lambda instance: account)
+        try: return backends._ibm(name, 9)
         finally: listed.append(account.listed)
     listed = []
     assert (ask("ibm_a"), ask("least_busy")) == ("ibm_a", "the idle one") and listed == [0, 0]
@@ -587,7 +592,7 @@ def test_crash_between_submission_and_result_pays_once(stand_in, tmp_path):
 def test_least_busy_stays_the_device_of_the_run(stand_in, monkeypatch, tmp_path):
     device, asked = stand_in(), []
     def ibm(name, n_qubits, instance): asked.append((name, instance)); return device
-    monkeypatch.setattr(hardware, "_ibm", ibm)
+    monkeypatch.setattr(backends, "_ibm", ibm)
     for _ in range(2):
         with quick("least_busy", folder=tmp_path) as sampler: assert sampler.backend == "ibm_stand_in"
     assert asked == [("least_busy", None), ("ibm_stand_in", "crn:stand-in")]
@@ -626,22 +631,22 @@ def test_a_run_goes_on_where_angles_come_out_a_little_different(tmp_path):
 
 # --- runs from a shell ------------------------------------------------------------------------------------------------
 
-TINY = hardware.Plan(backend="aer", n_train=20, hidden=(), layers=2, simulation_steps=20, steps=3, shots=50, final_shots=100)
+TINY = qhn_run.Plan(backend="aer", n_train=20, hidden=(), layers=2, simulation_steps=20, steps=3, shots=50, final_shots=100)
 FINAL, STEP = qpu_seconds(1, 100), qpu_seconds(2, 50)
 
 
-def run(plan, folder, seconds=None, **kwargs): return hardware.hardware_run(plan, folder, seconds, progress=False, **kwargs)
+def run(plan, folder, seconds=None, **kwargs): return qhn_run.hardware_run(plan, folder, seconds, progress=False, **kwargs)
 
 
 def test_run_resumes_to_the_same_report(tmp_path):
-    whole = hardware.hardware_run(TINY, tmp_path / "a", progress=False)
+    whole = qhn_run.hardware_run(TINY, tmp_path / "a", progress=False)
     assert list(whole.scores) == ["simulation", "device", "device, fine-tuned"] and whole.stopped is None
-    again = hardware.hardware_run(hardware.stored_plan(tmp_path / "a"), tmp_path / "a", progress=False)
+    again = qhn_run.hardware_run(qhn_run.stored_plan(tmp_path / "a"), tmp_path / "a", progress=False)
     assert again.scores == whole.scores
     np.testing.assert_array_equal(again.params, whole.params)
-    status = hardware.hardware_status(tmp_path / "a")
+    status = qhn_run.hardware_status(tmp_path / "a")
     assert (status["backend"], status["done"], status["failed"]) == ("aer", 5, 0)
-    assert hardware.hardware_fetch(tmp_path / "a") == []
+    assert qhn_run.hardware_fetch(tmp_path / "a") == []
 
 
 PLAIN = dataclasses.replace(TINY, steps=0)
@@ -660,7 +665,7 @@ def test_a_run_goes_on_with_its_own_data_alone(part, monkeypatch, tmp_path, fini
     plan, given, first = PLAIN, PLAIN.problem()[0], finished[1]
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     jobs = read_journal(tmp_path)[2]
-    def become(values): monkeypatch.setattr(hardware, "load_dataset", lambda *args, **kwargs: dataclasses.replace(given, **{part: values}))
+    def become(values): monkeypatch.setattr(qhn_run, "load_dataset", lambda *args, **kwargs: dataclasses.replace(given, **{part: values}))
     values = getattr(given, part)
     become(1 - values if part[0] == "y" else values[::-1])
     with pytest.raises(ValueError, match=rf"^{part} differs from that of the run in .* numbers: {part}\[0.*Go on with the {part} that began the run, or start a new one in a new folder"): run(plan, tmp_path)
@@ -677,11 +682,11 @@ def test_shots_are_fetched_without_the_data(monkeypatch, tmp_path, finished):
     (tmp_path / f"{tag}.npz").unlink()
     lines = (tmp_path / "journal.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "journal.jsonl").write_text("".join(line for line in lines if '"done"' not in line))    # as before the device had finished
-    monkeypatch.setattr(hardware, "load_dataset", lambda *args, **kwargs: pytest.fail("the data were asked for"))
-    monkeypatch.setattr(hardware.LocalService, "find", lambda self, tag: [tag])
-    monkeypatch.setattr(hardware.LocalService, "status", lambda self, job: Status("done"))
-    monkeypatch.setattr(hardware.LocalService, "result", lambda self, job: shots)
-    assert hardware.hardware_fetch(tmp_path) == [0]
+    monkeypatch.setattr(qhn_run, "load_dataset", lambda *args, **kwargs: pytest.fail("the data were asked for"))
+    monkeypatch.setattr(qhn_sampler.LocalService, "find", lambda self, tag: [tag])
+    monkeypatch.setattr(qhn_sampler.LocalService, "status", lambda self, job: Status("done"))
+    monkeypatch.setattr(qhn_sampler.LocalService, "result", lambda self, job: shots)
+    assert qhn_run.hardware_fetch(tmp_path) == [0]
     np.testing.assert_array_equal(np.load(tmp_path / f"{tag}.npz")["array"], shots)
 
 
@@ -700,18 +705,18 @@ def test_a_run_goes_on_with_its_own_plan_alone(change, tmp_path, finished):
 
 def on_stand_in(stand_in, monkeypatch, *args):
     device = stand_in(*args)
-    monkeypatch.setattr(hardware, "_ibm", lambda name, n_qubits, instance: device)
+    monkeypatch.setattr(backends, "_ibm", lambda name, n_qubits, instance: device)
     return device, dataclasses.replace(TINY, backend="least_busy")
 
 
 def test_a_run_on_ibm_has_a_budget_and_says_its_cost(stand_in, monkeypatch, tmp_path, capsys):
     device, plan = on_stand_in(stand_in, monkeypatch)
-    report = hardware.hardware_run(plan, tmp_path / "a", poll=0.)
+    report = qhn_run.hardware_run(plan, tmp_path / "a", poll=0.)
     said = capsys.readouterr().out
     assert f"ibm_stand_in: the whole run needs about {2 * FINAL + 3 * STEP:.0f} QPU seconds; 0.0 of 60 QPU seconds used, 60.0 left" in said
     assert "job 0 (job-0) is queued (7 jobs wait for ibm_stand_in). 0.0 of 60 QPU seconds used" in said and "kept for the end" in said
     assert report.stopped is None and report.usage == "7.5 of 60 QPU seconds used, 52.5 left"
-    assert hardware.hardware_status(tmp_path / "a")["max_qpu_seconds"] == 60
+    assert qhn_run.hardware_status(tmp_path / "a")["max_qpu_seconds"] == 60
     with pytest.raises(ValueError, match="max_qpu_seconds must be a number of seconds"): run(TINY, tmp_path / "c", -1)
 
 
@@ -723,7 +728,7 @@ def test_a_budget_that_ends_the_training_leaves_seconds_for_the_last_sampling(af
     short = run(plan, tmp_path, 2 * FINAL + affordable * STEP + 0.1, poll=0.)
     assert list(short.scores) == ["simulation", "device", "device, fine-tuned"][:3 if affordable else 2] and "budget spent" in short.stopped
     assert len(device.submitted) == 1 + affordable + (affordable > 0)
-    again = run(hardware.stored_plan(tmp_path), tmp_path, poll=0.)
+    again = run(qhn_run.stored_plan(tmp_path), tmp_path, poll=0.)
     assert again.scores == short.scores and len(device.submitted) == 1 + affordable + (affordable > 0)
     rest = run(plan, tmp_path, 60, poll=0.)
     assert rest.stopped is None and len(device.submitted) == 1 + 3 + 1 + (affordable > 0)
@@ -770,14 +775,14 @@ def test_options_and_layout_of_a_plan_reach_the_device(stand_in, monkeypatch, tm
     device, plan = on_stand_in(stand_in, monkeypatch)
     plan = dataclasses.replace(plan, steps=0, readout=True, layout=(3, 1, 2), options={"twirling": {"enable_gates": True}})
     report = run(plan, tmp_path, poll=0.)
-    assert list(report.scores) == ["simulation", "device", "device, readout inverted"] and hardware.stored_plan(tmp_path) == plan
+    assert list(report.scores) == ["simulation", "device", "device, readout inverted"] and qhn_run.stored_plan(tmp_path) == plan
     assert device.options[-1]["twirling"] == {"enable_gates": True} and read_journal(tmp_path)[1]["layout"] == [3, 1, 2]
 
 
 def test_score_by_hand():
     data, binn, *_ = TINY.problem()
     weights = np.random.default_rng(0).choice([-1., 1.], (40, binn.n_weights))
-    found = hardware.score(binn, data, weights)
+    found = readout.score(binn, data, weights)
     costs = np.array([-float(binn.log_likelihood(jnp.asarray(w), data.x_train, data.y_train)) for w in weights])
     each = np.stack([np.exp(np.asarray(binn.log_probs(jnp.asarray(w), data.x_test))) for w in weights])
     loss = lambda p: -np.log(p.mean(0)[np.arange(len(data.y_test)), data.y_test]).mean()
@@ -793,15 +798,15 @@ def test_score_by_hand():
 def test_score_with_readout_inverted_is_that_of_the_signed_shares():
     data, binn, *_ = TINY.problem()
     wrong, weights = np.array([[0.02, 0.1]] * binn.n_weights), np.random.default_rng(0).choice([-1., 1.], (60, binn.n_weights))
-    found, inverted = hardware.score(binn, data, weights, wrong), hardware.invert_readout(weights, wrong)
+    found, inverted = readout.score(binn, data, weights, wrong), readout.invert_readout(weights, wrong)
     costs = -np.asarray(binn.log_likelihood(jnp.asarray(inverted.weights), data.x_train, data.y_train))
     votes = inverted.shares @ np.exp(np.asarray(binn.log_probs(jnp.asarray(inverted.weights), data.x_test))).reshape(len(costs), -1)
     answers = np.exp(np.asarray(binn.log_probs(jnp.asarray(inverted.weights), data.x_test)))
     votes = votes.reshape(len(data.y_test), -1).clip(answers.min(0), answers.max(0))
     assert found.expected_nll.value == pytest.approx(inverted.shares @ costs)
     assert found.log_loss.value == pytest.approx(-np.log((votes / votes.sum(1, keepdims=True))[np.arange(len(votes)), data.y_test]).mean())
-    free = hardware.score(binn, data, weights, np.zeros((binn.n_weights, 2)))    # nothing to undo: shots as they are
-    for one, other in zip(free, hardware.score(binn, data, weights)): assert one == pytest.approx(other)
+    free = readout.score(binn, data, weights, np.zeros((binn.n_weights, 2)))    # nothing to undo: shots as they are
+    for one, other in zip(free, readout.score(binn, data, weights)): assert one == pytest.approx(other)
 
 
 def test_a_vote_that_shares_below_zero_have_spoilt_costs_no_more_than_the_worst_network():
@@ -810,14 +815,14 @@ def test_a_vote_that_shares_below_zero_have_spoilt_costs_no_more_than_the_worst_
     binn = BiNN(binn.layer_sizes, logit_scale=20.)
     weights = np.where(np.random.default_rng(0).uniform(size=(60, binn.n_weights)) < 0.3, -1., 1.)
     wrong = np.full((binn.n_weights, 2), 0.4)
-    inverted = hardware.invert_readout(weights, wrong)
+    inverted = readout.invert_readout(weights, wrong)
     own = np.exp(np.asarray(binn.log_probs(jnp.asarray(inverted.weights), data.x_test)))[:, np.arange(len(data.y_test)), data.y_test]
     assert ((inverted.shares @ own) < 0).any()
-    found = hardware.score(binn, data, weights, wrong).log_loss
+    found = readout.score(binn, data, weights, wrong).log_loss
     assert np.isfinite(found).all() and 0 < found.value <= -np.log(own.min(0)).mean()
 
 
-@pytest.mark.parametrize("module", ["qhn.hardware", "qhn.posterior", "qhn.jobs", "qhn.baselines"])
+@pytest.mark.parametrize("module", ["qhn.backends", "qhn.sampler", "qhn.readout", "qhn.run", "qhn.posterior", "qhn.jobs", "qhn.variational", "qhn.chains"])
 def test_heavy_libraries_are_imported_where_they_are_used(module):
     heavy = "sklearn", "qiskit", "qiskit_aer", "qiskit_ibm_runtime", "pennylane", "arviz_base", "arviz_stats", "matplotlib", "pandas", "mthree"
     code = f"import sys, qhn.inference; before = set(sys.modules); import {module}; print(sorted(set({heavy}) & sys.modules.keys() - before))"

@@ -13,11 +13,14 @@ from circuits import bits, directional_derivative, numpy_state, quick_jit
 from qhn import inference
 from qhn.ansatz import product, staircase
 from qhn.binn import BiNN, CostTable
-from qhn.born import BornMachine, SampleOnly
+from qhn.base import Remote, Samples, Shiftable, Table
+from qhn.born import BornMachine
+from qhn.base import SampleOnly
 from qhn.datasets import moons
 from qhn.divergences import Renyi
-from qhn.elbo import KL, BernoulliPrior, NoDivergence
-from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target
+from qhn.elbo import KL, NoDivergence
+from qhn.prior import BernoulliPrior
+from qhn.gradients import Problem, SPSA, Exact, ParameterShift, ScoreFunction, as_target
 from qhn.inference import FitResult, StopTraining, TrainingDiverged, TrainState, fit, init, step
 from qhn.mmd import MMD
 
@@ -106,10 +109,10 @@ def test_reported_gradient_norm():
 def paced(monkeypatch, seconds, stop_after=None):
     "Let a step last so many seconds by the clock that fit looks at; Ctrl-C after so many chunks. Returns the growing list of chunk sizes."
     sizes, run_chunk = [], inference._run_chunk
-    def run(problem, target, prior, state, size):
+    def run(problem, estimator, optimizer, state, size):
         if len(sizes) == stop_after: raise KeyboardInterrupt
         sizes.append(size)
-        return run_chunk(problem, target, prior, state, size)
+        return run_chunk(problem, estimator, optimizer, state, size)
     monkeypatch.setattr(inference, "_run_chunk", run)
     monkeypatch.setattr(inference, "time", SimpleNamespace(perf_counter=lambda: seconds * sum(sizes)))
     return sizes
@@ -132,7 +135,7 @@ def test_chunks_lose_and_repeat_no_step(monkeypatch, n_steps, pace):
 
 def test_no_chunk_is_longer_than_its_buffer(monkeypatch):
     sizes = paced(monkeypatch, 1e-9)
-    assert np.isfinite(train(700).history["loss"]).all() and max(sizes) == inference._LONGEST_CHUNK and sum(sizes) == 700
+    assert np.isfinite(train(700).history["loss"]).all() and max(sizes) == inference.LONGEST_CHUNK and sum(sizes) == 700
 
 
 STEPS = []
@@ -141,9 +144,9 @@ STEPS = []
 def step_by_step():
     "300 losses by the public step, one call for each."
     if not STEPS:
-        problem = (MACHINE, KL(), Exact(), ADAM)
-        state, target = init(MACHINE, ADAM, KEY, 3), inference._prepare(Exact(), as_target(COSTS))
-        one = jax.jit(lambda state: step(problem, target, PRIOR, state))
+        problem = Exact().prepare(Problem(MACHINE, as_target(COSTS), PRIOR, KL()))
+        state = init(MACHINE, ADAM, KEY, 3)
+        one = jax.jit(lambda state: step(problem, Exact(), ADAM, state))
         for _ in range(300):
             state, info = one(state)
             STEPS.append(np.asarray(info.loss))
@@ -329,14 +332,14 @@ def test_a_model_of_the_user_trains_as_its_table_does():
 
 
 @dataclass(frozen=True)
-class Coins:
+class Coins(Samples):
     "A distribution that is not a circuit and only gives samples."
     n_qubits: int
 
     @property
     def param_shape(self): return 1, self.n_qubits
-    def init(self, key, noise=None): return jax.random.normal(key, self.param_shape)
-    def sample(self, params, key, n_samples):
+    def _init(self, key, noise): return jax.random.normal(key, self.param_shape)
+    def _sample(self, params, key, n_samples):
         return jnp.where(jax.random.uniform(key, (n_samples, self.n_qubits)) < jax.nn.sigmoid(params[0]), 1.0, -1.0)
 
 
@@ -391,13 +394,11 @@ def test_estimates_do_not_feed_a_line_search(optimizer, asks, estimator):
 # ---- parameters of any shape
 
 @dataclass(frozen=True)
-class Shaped:
+class Shaped(Table):
     "Coins whose log odds come in an array of any shape."
     param_shape: tuple
     n_qubits = 3
-    def init(self, key, noise=None): return jax.random.normal(key, self.param_shape)
-    def probs(self, params): return jnp.exp(BernoulliPrior(log_odds=params.reshape(-1)[:3]).table(3))
-    def sample(self, params, key, n_samples): raise AssertionError("Exact() needs no samples")
+    def _probs(self, params): return jnp.exp(BernoulliPrior(log_odds=params.reshape(-1)[:3]).table(3))
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (2, 1, 3), (1, 1, 2, 3)], ids=len)
@@ -415,13 +416,13 @@ def test_a_seed_that_turns_non_finite_is_named_whatever_the_shape(shape):
 
 # ---- samples from outside JAX
 
-class Outside:
+class Outside(Remote, Shiftable):
     "Samples of MACHINE drawn in numpy, with a book of what was asked for."
     n_qubits, param_shape, frequencies = 3, MACHINE.param_shape, MACHINE.frequencies
     def __init__(self, limit=np.inf): self.random, self.asked, self.limit = np.random.default_rng(0), [], limit
-    def init(self, key, noise=None): return MACHINE.init(key, noise)
+    def _init(self, key, noise): return MACHINE.init(key, noise)
     def usage(self): return {"QPU": f"{len(self.asked)} s"}
-    def sample_batch(self, params, n_samples):
+    def _sample_batch(self, params, n_samples):
         if len(self.asked) == self.limit: raise StopTraining("4 of 4 seconds used")
         self.asked.append((np.array(params), n_samples))
         q = [np.abs(numpy_state(MACHINE.ansatz, p))**2 for p in params]

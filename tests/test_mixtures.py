@@ -7,13 +7,15 @@ import pytest
 from qhn.bits import all_weights, index_from_weights
 from qhn.ansatz import Ansatz, Rotation, brickwork, product, staircase
 from qhn.binn import BiNN, CostTable
-from qhn.born import BornMachine, Explicit
-from qhn.elbo import KL, BernoulliPrior, free_energy
+from qhn.base import Independent, ClosedMMD
+from qhn.born import BornMachine
+from qhn.elbo import KL, free_energy
+from qhn.prior import BernoulliPrior
 from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction
 from qhn.inference import fit
 from qhn.mixtures import Mixture
 from qhn.mmd import MMD
-from qhn.symmetry import Symmetrised
+from qhn.symmetrised import Symmetrised
 
 CIRCUITS = {"product": product(5), "one wire": product(1), "all turns": Ansatz(5, (Rotation("RX"), Rotation("RZ"), Rotation("RY"))),
             "staircase": staircase(5, 2), "bricks": brickwork(5, 2)}
@@ -24,7 +26,7 @@ CIRCUITS = {"product": product(5), "one wire": product(1), "all turns": Ansatz(5
 def test_table_logarithm_and_means_are_the_average_of_the_parts(circuit, n_circuits):
     part = BornMachine(circuit)
     machine = Mixture(part, n_circuits)
-    assert isinstance(machine, Explicit) and machine.param_shape == (n_circuits, *part.param_shape) and machine.n_qubits == circuit.n_qubits
+    assert machine.capabilities == part.capabilities - {Independent, ClosedMMD} and machine.param_shape == (n_circuits, *part.param_shape) and machine.n_qubits == circuit.n_qubits
     p, every = machine.init(jax.random.key(0)), all_weights(circuit.n_qubits)
     q = np.mean([part.probs(one) for one in p], 0)
     np.testing.assert_allclose(machine.probs(p), q, atol=1e-12)
@@ -66,6 +68,21 @@ def test_two_products_hold_two_modes_that_one_cannot():
     assert gaps[0] == pytest.approx(np.log(2), abs=0.02) and gaps[1] < 0.02
 
 
+@pytest.mark.parametrize("source", [Mixture(BornMachine(product(5)), 2), Symmetrised(BornMachine(staircase(5, 1)), BiNN((2, 1, 1)))], ids=["mixture", "symmetrised"])
+def test_parts_may_be_of_any_kind(source):
+    "A mixture of mixtures, and of symmetrised circuits: table, logarithm, words and samples are of one distribution."
+    machine, every = Mixture(source, 3), np.asarray(all_weights(5))
+    p = machine.init(jax.random.key(4))
+    q = np.mean([source.probs(one) for one in p], 0)
+    np.testing.assert_allclose(machine.probs(p), q, atol=1e-12)
+    np.testing.assert_allclose(np.exp(machine.log_prob(p, every)), q, atol=1e-12)
+    sets = np.random.default_rng(0).integers(0, 2, (8, 5))
+    np.testing.assert_allclose(machine.words(p, sets)[0], [q @ np.prod(np.where(s, every, 1), 1) for s in sets], atol=1e-12)
+    np.testing.assert_allclose(machine.pair_means(p), every.T @ (q[:, None] * every), atol=1e-12)
+    counts = np.bincount(np.asarray(index_from_weights(machine.sample(p, jax.random.key(5), 20_000))), minlength=32) / 20_000
+    assert (np.abs(counts - q) < 5 * np.sqrt(q * (1 - q) / 20_000) + 1e-4).all()
+
+
 def test_it_can_be_symmetrised():
     binn = BiNN((2, 1, 1))
     machine = Symmetrised(Mixture(BornMachine(product(binn.n_weights)), 3), binn)
@@ -87,8 +104,7 @@ def test_wrong_numbers_and_keys_are_refused():
     np.testing.assert_array_equal(machine.means(p.tolist()), machine.means(p))
     with pytest.raises(ValueError, match="n_samples must be an integer of at least 1"): machine.sample(p, jax.random.key(0), 0)
     with pytest.raises(ValueError, match="key must be a jax.random.key"): machine.sample(p, 0, 5)
-    for source in (product(2), machine, Symmetrised(BornMachine(product(5)), BiNN((2, 1, 1)))):
-        with pytest.raises(TypeError, match="source must be a BornMachine"): Mixture(source, 2)
+    with pytest.raises(TypeError, match="source must be a Distribution"): Mixture(product(2), 2)
     for circuit in (product(40), staircase(40, 1)):
         with pytest.raises(ValueError, match="use log_prob or sample"): Mixture(BornMachine(circuit), 2).probs(jnp.zeros((2, *circuit.param_shape)))
 

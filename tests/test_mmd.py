@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from qhn.bits import walsh_hadamard
 from qhn.engines import sample_from_probs
-from qhn.elbo import BernoulliPrior
+from qhn.prior import BernoulliPrior
+from qhn.elbo import mean_credits
 from qhn.mmd import MMD, bandwidth, kernel, matched_weight, mmd2, mmd2_factorised, mmd2_from_samples, prior_kernel, word_probs
 
 KEY = jax.random.key(0)
@@ -185,7 +186,8 @@ def test_the_witness_is_the_slope_along_any_change_of_the_distribution(n, word_w
     q, reference = counts / counts.sum(), np.repeat(strings(n), counts, axis=0)
     costs, prior = rng.normal(size=2**n), BernoulliPrior(rng.uniform(0.2, 0.8, n))
     for objective, step in ((MMD(word_weights), 0), (MMD(word_weights, weight=optax.linear_schedule(1.0, 0.0, 4)), 3)):
-        witness = np.asarray(objective.witness(costs, strings(n), None, prior, step, reference))
+        variation = objective.witness(strings(n), None, prior, step, reference)
+        witness = costs + np.asarray(objective.scale(prior, n, step) * variation)
         value = lambda q: float(objective.from_probs(jnp.asarray(q), costs, prior, step).loss)
         for _ in range(3):
             change = rng.dirichlet(np.ones(2**n)) - rng.dirichlet(np.ones(2**n))
@@ -199,7 +201,8 @@ def test_credits_are_what_the_estimate_loses_without_a_sample():
     value = lambda keep: float(objective.from_samples(costs[keep], w[keep], None, prior).loss)
     every = np.arange(m)
     want = [value(every) - value(np.delete(every, s)) for s in range(m)]
-    np.testing.assert_allclose(np.asarray(objective.credits(costs, w, None, prior)), want, atol=1e-10)
+    credits = mean_credits(costs) + objective.scale(prior, w.shape[1]) * objective.credits(w, None, prior)
+    np.testing.assert_allclose(credits, want, atol=1e-10)
 
 
 def test_gradients_of_mmd2_are_central_differences():

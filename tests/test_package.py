@@ -20,7 +20,14 @@ import qhn
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(p for p in (ROOT / "qhn").rglob("*.py") if p.name != "_modidx.py")
-modules = pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+
+
+def name_of_module(path):
+    "`problem.datasets` for qhn/problem/datasets.py, `__init__` for qhn/__init__.py."
+    return ".".join(path.relative_to(ROOT / "qhn").with_suffix("").parts)
+
+
+modules = pytest.mark.parametrize("path", MODULES, ids=name_of_module)
 PROVIDES = {"version": "version", "description": "description", "keywords": "keywords", "license": "license", "authors": "author",
             "readme": "long_description", "classifiers": "classifiers", "urls": "project_urls", "dependencies": "install_requires",
             "optional-dependencies": "extras_require", "scripts": "entry_points", "entry-points": "entry_points"}
@@ -50,20 +57,30 @@ def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import): yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom):
-            module = ".".join(filter(None, ["qhn" if node.level else "", node.module]))
-            yield from (f"qhn.{alias.name}" for alias in node.names) if module == "qhn" else [module]
+            package = path.relative_to(ROOT).parts[:-node.level] if node.level else ()
+            module = ".".join([*package, *filter(None, [node.module])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
+            yield from names if (ROOT / module.replace(".", "/")).is_dir() else [module]
+
+
+def chapters(contents):
+    "The notebooks of the sidebar in their order, those of its sections too."
+    for entry in contents:
+        if isinstance(entry, dict): yield from chapters(entry["contents"])
+        else: yield entry
 
 
 def reading_order():
-    "Module name -> its place, from the notebooks' file names."
-    sources = sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
-    exports = [re.search(r"#\|\s*default_exp\s+(\w+)", p.read_text()) for p in sources]
+    "Module name -> its place in the sidebar."
+    contents = yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]
+    texts = [(ROOT / "nbs" / name).read_text() for name in chapters(contents)]
+    exports = [re.search(r"#\|\s*default_exp\s+([\w.]+)", text) for text in texts]
     return {m[1]: i for i, m in enumerate(exports) if m}
 
 
 def test_only_qhn_is_packaged(setup):
-    assert setup["packages"] == ["qhn"]
-    assert not [p for p in (ROOT / "qhn").rglob("*") if p.is_dir() and p.name != "__pycache__"], "a sub-package would be left out"
+    folders = {path.parent.relative_to(ROOT) for path in MODULES}
+    assert set(setup["packages"]) == {".".join(folder.parts) for folder in folders}, "a part without an __init__.py would be left out"
 
 
 def test_types_are_for_users_too(setup):
@@ -121,14 +138,16 @@ def test_imports_are_declared(path, settings):
 
 @modules
 def test_imports_point_up_the_reading_order(path):
-    place = reading_order()
-    used = {name.split(".")[1] for name in imported(path) if name.startswith("qhn.")}
-    above = {m for m in place if path.stem in place and place[m] < place[path.stem]}
-    assert used <= (set() if path.stem == "plots" else above)
+    place, name = reading_order(), name_of_module(path)
+    used = {module.removeprefix("qhn.") for module in imported(path) if module.startswith("qhn.")}
+    above = {m for m in place if name in place and place[m] < place[name]}
+    assert used <= (set() if name == "plots" else above)
 
 
 def test_every_module_has_a_notebook():
-    assert {p.stem for p in MODULES} - {"__init__"} == reading_order().keys()
+    "The mark of a part, an `__init__.py` that holds nothing, needs none."
+    marks = {path for path in MODULES if path.name == "__init__.py" and not path.read_text().strip()}
+    assert {name_of_module(path) for path in MODULES if path not in marks} == reading_order().keys()
 
 
 def test_import_needs_no_development_tool_and_leaves_jax_alone():
@@ -138,7 +157,7 @@ class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in {{'nbdev', 'fastcore', 'execnb', 'ghapi', 'nbformat', 'nbconvert', 'pytest', 'hypothesis'}}: raise ImportError(name)
 sys.meta_path.insert(0, Absent())
-for name in {[p.stem for p in MODULES if p.stem != "__init__"]}: importlib.import_module('qhn.' + name)
+for name in {[name_of_module(path) for path in MODULES if path.stem != "__init__"]}: importlib.import_module('qhn.' + name)
 import jax
 assert not jax.config.jax_enable_x64, 'x64 is the user\\'s choice'
 """

@@ -18,7 +18,7 @@ from sklearn.calibration import calibration_curve
 from qhn import posterior as module
 from qhn.binn import BiNN, CostTable
 from qhn.datasets import Dataset
-from qhn.elbo import BernoulliPrior
+from qhn.prior import BernoulliPrior
 from qhn.posterior import (SampledPredictive, accuracy, brier_score, calibration_errors_by_chance, expected_calibration_error, log_loss, loo,
                            out_of_distribution_auroc, posterior_predictive, posterior_predictive_from_samples, predictive_uncertainty,
                            predictive_uncertainty_from_samples, reliability, risk_coverage, success_probability, to_arviz)

@@ -14,7 +14,8 @@ from qhn.ansatz import product, staircase
 from qhn.binn import BiNN
 from qhn.born import BornMachine
 from qhn.gradients import Exact
-from qhn.inference import fit, join_processes
+from qhn.inference import fit
+from qhn.mesh import join_processes
 
 WORKER = Path(__file__).with_name("scaling_out_worker.py")
 KEY = jax.random.key(0)

@@ -17,22 +17,30 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
+import qhn.claims
 import qhn.cli
 import qhn.compare
 import qhn.datasets
+import qhn.methods
+import qhn.protocol
 import qhn.study
 from qhn.ansatz import staircase
 from qhn.binn import BiNN, CostTable, log_likelihood_table
 from qhn.born import BornMachine
-from qhn.elbo import KL, BernoulliPrior, NoDivergence
+from qhn.claims import METHODS, METHODS_THREE, METHODS_TWO, ROUNDS, ROUND_TWO, TASKS, study_claims
+from qhn.elbo import KL, NoDivergence
+from qhn.prior import BernoulliPrior
 from qhn.inference import fit
+from qhn.methods import Baseline, Enumerated, Outcome, Trained, best_networks, cooling, vanishing
 from qhn.mmd import MMD
 from qhn.posterior import posterior_predictive
+from qhn.protocol import RANGES, Protocol, Task, Trial, features_in_order, network, pool_of, split, trials
 from qhn.restarts import read_costs, restarts, shares
-from qhn.study import (_shares, GradientStudy, METHODS, METHODS_THREE, METHODS_TWO, RANGES, ROUNDS, ROUND_TWO, TASKS, Baseline, Enumerated, Protocol, Scaled, Task, Trained, Trial, best_networks, best_start,
-                       compare_methods, cooling, distributions, gradient_variance, holm, measure_runs, network, paired, read_splits, run_apart, run_study,
-                       split, split_means, study_claims, trials, vanishing, write_splits)
-from qhn.symmetry import Symmetrised
+from qhn.statistics import best_start, compare_methods, holm, paired, read_splits, split_means, write_splits
+from qhn.study import measure_runs, run_study, scaled_predictive, scaled_table
+from qhn.symmetrised import Symmetrised
+from qhn.trainability import GradientStudy, gradient_variance
+from qhn.workers import _shares, run_apart
 
 SMALL = Task("small", "moons", 20, (1,), (("label_noise", 0.1),))
 TINY = Protocol((SMALL,), METHODS[:1] + METHODS[3:5], n_splits=3, n_inits=2, n_steps=20, n_trials=2, n_tuning_splits=2)
@@ -83,17 +91,17 @@ def studied(shift, rng):
 
 
 def test_planted_effect_is_found_and_null_is_not():
-    by_cell = {(c.method, c.outcome): c for c in compare_methods(studied(0.05, np.random.default_rng(0)), ("task",))}
+    by_cell = {(c.method, c.outcome): c for c in compare_methods(studied(0.05, np.random.default_rng(0)), ("task",), ("ELBO", "SELBO"))}
     for outcome, sign in (("log_loss", -1), ("success", 1)):
         planted = by_cell["ELBO", outcome]
         assert planted.verdict == "better" and min(sign * planted.low, sign * planted.high) > 0
         assert by_cell["SELBO", outcome].verdict == "no difference shown"
-    worse = compare_methods(studied(-0.05, np.random.default_rng(0)), ("task",))
+    worse = compare_methods(studied(-0.05, np.random.default_rng(0)), ("task",), ("ELBO", "SELBO"))
     assert {c.verdict for c in worse if c.method == "ELBO"} == {"worse"}
 
 
 def test_correction_spans_the_whole_family():
-    found = compare_methods(studied(0.004, np.random.default_rng(3)), ("task",))
+    found = compare_methods(studied(0.004, np.random.default_rng(3)), ("task",), ("ELBO", "SELBO"))
     np.testing.assert_allclose([c.adjusted_p for c in found], holm([c.p_value for c in found]))
     assert len(found) == 4
 
@@ -108,7 +116,7 @@ def test_hypercube_uses_every_slice_once():
 
 @pytest.mark.parametrize("task", [t for t in TASKS if t.pool], ids=lambda t: t.dataset)
 def test_tuning_and_test_points_are_apart(task):
-    whole = qhn.study._pool(task)
+    whole = pool_of(task)
     tuning_rows, test_rows = ({tuple(r) for r in x} for x in (whole.x_train, whole.x_test))
     assert not tuning_rows & test_rows
     for tuning, pool in ((True, whole.x_train), (False, whole.x_test)):
@@ -126,8 +134,8 @@ def test_generators_draw_other_points_for_tuning():
 
 def test_scaled_network_is_the_binn():
     data = split(SMALL, 0)
-    ours, binn = Scaled(network(SMALL, data), jnp.asarray(0.7)), BiNN((2, 1, 1), logit_scale=0.7)
-    np.testing.assert_allclose(ours.table(*data.train), log_likelihood_table(binn, *data.train), atol=1e-10)
+    binn = BiNN((2, 1, 1), logit_scale=0.7)
+    np.testing.assert_allclose(scaled_table(network(SMALL, data), 0.7, *data.train), log_likelihood_table(binn, *data.train), atol=1e-10)
 
 
 @pytest.mark.parametrize("label, objective", [("MLE", NoDivergence()), ("ELBO", KL(0.5)), ("SELBO", MMD((1, 2), 0.5))])
@@ -135,9 +143,9 @@ def test_training_is_that_of_fit(label, objective):
     "The study's vmapped loop, on costs divided by the weight, ends where `fit` with that weight ends."
     method = next(m for m in METHODS if m.label == label)
     data = split(SMALL, 0)
-    table = Scaled(network(SMALL, data), jnp.asarray(TRIAL.logit_scale)).table(*data.train)
+    table = scaled_table(network(SMALL, data), TRIAL.logit_scale, *data.train)
     keys, machine = jax.random.split(jax.random.key(5), 2), BornMachine(staircase(5, 3, final_rz=False))
-    ours = distributions(method, TRIAL, network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40)
+    ours = method.find(TRIAL, network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40)
     reference = fit(machine, CostTable(-table), objective=objective, optimizer=qhn.compare._adam(TRIAL.learning_rate), n_steps=40, key=jax.random.key(0),
                     n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
     np.testing.assert_allclose(ours.q, jnp.stack([machine.probs(p) for p in reference.params]), atol=1e-5)
@@ -155,7 +163,7 @@ def test_a_schedule_is_that_of_fit():
     method, data, keys = Trained("", KL, "staircase 3", symmetrised=True, schedule=cooling), split(SMALL, 0), jax.random.split(jax.random.key(5), 2)
     binn = network(SMALL, data)
     table = log_likelihood_table(binn, *data.train)
-    ours = distributions(method, replace(TRIAL, weight=1.), binn, jnp.tile(table, (2, 1)), keys, 40)
+    ours = method.find(replace(TRIAL, weight=1.), binn, jnp.tile(table, (2, 1)), keys, 40)
     machine = Symmetrised(BornMachine(staircase(5, 3, final_rz=False)), binn)
     reference = fit(machine, CostTable(-table), objective=KL(lambda step: jnp.maximum(1., 4 - 6 * step / 40)), optimizer=qhn.compare._adam(TRIAL.learning_rate), n_steps=40,
                     key=jax.random.key(0), n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
@@ -166,7 +174,7 @@ def test_a_schedule_is_that_of_fit():
 def test_a_weight_that_vanishes_ends_in_the_expected_cost():
     data, keys = split(SMALL, 0), jax.random.split(jax.random.key(5), 2)
     table = log_likelihood_table(network(SMALL, data), *data.train)
-    found = distributions(Trained("", KL, schedule=vanishing), replace(TRIAL, weight=1.), network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40)
+    found = Trained("", KL, schedule=vanishing).find(replace(TRIAL, weight=1.), network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40)
     np.testing.assert_allclose(found.loss, -found.q @ table, atol=1e-9)
 
 
@@ -175,7 +183,7 @@ def test_predictions_by_orbits(task):
     data = split(task, 0)
     binn = BiNN(network(task, data).layer_sizes, logit_scale=0.7)
     q = jax.random.dirichlet(jax.random.key(0), jnp.ones(2**binn.n_weights), (2,))
-    np.testing.assert_allclose(Scaled(network(task, data), jnp.asarray(0.7)).predict(q, data.x_test), posterior_predictive(binn, q, data.x_test), atol=1e-9)
+    np.testing.assert_allclose(scaled_predictive(network(task, data), 0.7, q, data.x_test), posterior_predictive(binn, q, data.x_test), atol=1e-9)
 
 
 def test_features_in_order():
@@ -184,7 +192,7 @@ def test_features_in_order():
     a, b, c = rng.normal(size=(3, 40, 1))
     x = np.concatenate([a, b, c, a, b, c], 1)
     data = qhn.datasets.Dataset(x[:20], np.arange(20) % 2, x[20:], np.arange(20) % 2, "x", tuple("abcABC"), ("0", "1"))
-    ordered, names = qhn.study._in_order(data).x_train, qhn.study._in_order(data).feature_names
+    ordered, names = features_in_order(data).x_train, features_in_order(data).feature_names
     assert [n.lower() for n in names[::2]] == [n.lower() for n in names[1::2]]
     assert all((ordered[:, k] == ordered[:, k + 1]).all() for k in (0, 2, 4))
     task = next(t for t in ROUND_TWO.tasks if t.in_order)
@@ -209,7 +217,7 @@ def test_baselines_on_a_table():
     data, keys = split(SMALL, 0), jax.random.split(jax.random.key(1), 2)
     table = jnp.asarray(np.random.default_rng(0).normal(size=32))
     for method in (m for m in METHODS_TWO if isinstance(m, Baseline)):
-        q = np.asarray(distributions(replace(method, n_steps=5000 if method.label == "Gibbs" else method.n_steps), replace(TRIAL, weight=1.), network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40).q)
+        q = np.asarray(replace(method, n_steps=5000 if method.label == "Gibbs" else method.n_steps).find(replace(TRIAL, weight=1.), network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40).q)
         np.testing.assert_allclose(q.sum(1), 1, atol=1e-6)
         if method.label == "Gibbs": assert np.abs(q - np.asarray(jax.nn.softmax(table))).sum(1).max() < 0.15
         if method.label == "simulated annealing": assert (np.asarray(table)[q.argmax(1)] > table.max() - 1e-6).all() and q.max() == 1
@@ -269,7 +277,8 @@ _SLEEPERS = """
 import os, signal, sys, time
 from functools import partial
 from pathlib import Path
-from qhn.study import Protocol, run_apart
+from qhn.protocol import Protocol
+from qhn.workers import run_apart
 def sleep(path):
     path.write_text(str(os.getpid()))
     time.sleep(3600)
@@ -277,7 +286,7 @@ def sleep(path):
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell's background ignores it
     folder = Path(sys.argv[1])
-    run_apart({folder / "units": Protocol(tasks=())}, 2, progress=False, beside=tuple(partial(sleep, folder / name) for name in ("one", "two", "three")))
+    run_apart({folder / "units": Protocol((), ())}, 2, progress=False, beside=tuple(partial(sleep, folder / name) for name in ("one", "two", "three")))
 """
 
 
@@ -316,7 +325,7 @@ def test_measures_by_hand():
     found = measure_runs(METHODS[1], TRIAL, SMALL, data, key, 40)
     binn = BiNN((2, 1, 1), logit_scale=TRIAL.logit_scale)
     table = np.asarray(log_likelihood_table(binn, *data.train))
-    q = np.asarray(distributions(METHODS[1], TRIAL, network(SMALL, data), jnp.tile(table, (2, 1)), key, 40).q)[1]
+    q = np.asarray(METHODS[1].find(TRIAL, network(SMALL, data), jnp.tile(table, (2, 1)), key, 40).q)[1]
     every = 1. - 2 * np.array(list(np.ndindex(*[2] * 5)))
     votes = np.exp(np.asarray(binn.log_probs(jnp.asarray(every), data.x_test)))
     predictive = np.einsum("w,wnk->nk", q, votes)
@@ -329,7 +338,7 @@ def test_measures_by_hand():
 
 
 def test_steps_to_success_by_hand():
-    outcome = qhn.study._Outcome(jnp.full((2, 8), 1 / 8), jnp.zeros(2), jnp.zeros((2, 20)).at[0, 4:].set(0.9))
+    outcome = Outcome(jnp.full((2, 8), 1 / 8), jnp.zeros(2), jnp.zeros((2, 20)).at[0, 4:].set(0.9))
     table = -jnp.arange(1., 9)
     assert np.asarray(qhn.study._in_sample(outcome, table, table, 1.)["time_to_success"]).tolist() == [5 / 20, 1]
 
@@ -429,20 +438,22 @@ _ELSEWHERE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import jax, own_module
-from qhn.study import *
+from qhn.claims import *
+from qhn.methods import *
+from qhn.protocol import *
 from qhn.study import _fingerprint
 jax.config.update("jax_enable_x64", True)
 """
 _MARKS = """
 methods = Enumerated("own", own_module.among), Trained("own", own_module.Objective, optimizer=own_module.optimizer), *METHODS_TWO
-marks = json.dumps([_fingerprint(Protocol(), TASKS[k], method) for method in methods for k in (0, 4)])
+marks = json.dumps([_fingerprint(ROUND_ONE, TASKS[k], method) for method in methods for k in (0, 4)])
 """
 
 
 def test_another_process_knows_the_same_content(own_module, tmp_path):
     "Texts are hashed differently in every process, and sets come in another order."
     module = own_module(_OWN + 'def among(table, weight): return table if weight in {"one", "two", "three", "four", "five"} else -table')
-    here = vars(qhn.study) | {"own_module": module}
+    here = vars(qhn.claims) | vars(qhn.methods) | vars(qhn.protocol) | vars(qhn.study) | {"own_module": module}
     exec(_MARKS, here)
     command = [sys.executable, "-c", _ELSEWHERE + _MARKS + "print(marks)", tmp_path / "mine"]
     there = subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "1"}, capture_output=True, text=True, check=True).stdout
@@ -476,9 +487,9 @@ def test_data_are_known_by_their_points(tmp_path, pool):
 
 def test_a_circuit_is_known_by_its_content(tmp_path, monkeypatch):
     protocol = replace(TINY, methods=(Trained("own", KL, "mine"), *METHODS[3:4]))
-    monkeypatch.setitem(qhn.study.CIRCUITS, "mine", partial(staircase, n_layers=1))
+    monkeypatch.setitem(qhn.methods.CIRCUITS, "mine", partial(staircase, n_layers=1))
     run_study(protocol, tmp_path, progress=False)
-    monkeypatch.setitem(qhn.study.CIRCUITS, "mine", partial(staircase, n_layers=2))
+    monkeypatch.setitem(qhn.methods.CIRCUITS, "mine", partial(staircase, n_layers=2))
     with pytest.raises(ValueError, match=r"small--own.npz .* \(not the same: circuits\)"): run_study(protocol, tmp_path, progress=False)
 
 
@@ -510,13 +521,14 @@ def test_nothing_compiles_again():
     "Another trial, another split: the same program."
     run = lambda trial, number: measure_runs(METHODS[0], trial, SMALL, split(SMALL, number), jax.random.split(jax.random.key(0), 2), 20)
     run(trials(3)[0], 0)
-    before = qhn.study._train._cache_size(), qhn.study._table._cache_size(), qhn.study._predictive._cache_size()
+    programs = qhn.methods._train, qhn.study._scaled_table, qhn.study._scaled_predictive
+    before = [program._cache_size() for program in programs]
     run(trials(3)[1], 1)
-    assert before == (qhn.study._train._cache_size(), qhn.study._table._cache_size(), qhn.study._predictive._cache_size())
+    assert before == [program._cache_size() for program in programs]
 
 
 def test_means_over_starts_and_the_best_start(tmp_path):
-    unit = {name: np.array([[1., 5.], [4., 2.]]) for name in qhn.study.MEASURES} | {"loss": np.array([[2., 1.], [0., 3.]])}
+    unit = {name: np.array([[1., 5.], [4., 2.]]) for name in qhn.protocol.MEASURES} | {"loss": np.array([[2., 1.], [0., 3.]])}
     assert best_start(unit)["log_loss"].tolist() == [[5.], [4.]]
     means = split_means({("task", "MLE"): unit})
     assert means["task", "MLE"]["log_loss"].tolist() == [3., 3.] and means["task", "MLE, best start"]["log_loss"].tolist() == [5., 4.]
@@ -565,7 +577,7 @@ def test_commands(tmp_path, monkeypatch):
     done = CliRunner().invoke(qhn.cli.app, ["study", "restarts", str(tmp_path / "costs.txt"), "--restarts", "3", "--layers", "2"])
     assert done.exit_code == 0 and "within 1e-06 of the minimum: 100.0% of 3 runs" in done.output
     two = replace(TINY, methods=METHODS_TWO[:3], first_split=5, starts=(None, 0.1))
-    monkeypatch.setattr(qhn.study, "QUICK_ROUNDS", (replace(TINY, methods=METHODS[:3]), two, replace(two, methods=METHODS_THREE[:2], first_split=9)))
+    monkeypatch.setattr(qhn.claims, "QUICK_ROUNDS", (replace(TINY, methods=METHODS[:3]), two, replace(two, methods=METHODS_THREE[:2], first_split=9)))
     out = tmp_path / "study"
     done = CliRunner().invoke(qhn.cli.app, ["study", "claims", "--quick", "--out", str(out)], env={"COLUMNS": "200"})
     assert done.exit_code == 0 and "SELBO" in done.output and "success" in done.output

@@ -8,12 +8,17 @@ import pytest
 
 from qhn.bits import all_weights, index_from_weights
 from qhn.ansatz import product, staircase
-from qhn.binn import BiNN, CostTable, log_likelihood_table, unit_wires
-from qhn.born import BornMachine, Explicit, SampleOnly, abilities
-from qhn.elbo import KL, BernoulliPrior, NoDivergence, copies, free_energy
+from qhn.binn import BiNN, CostTable, log_likelihood_table
+from qhn.symmetry import unit_wires
+from qhn.base import ClosedMMD, Remote, Samples, Shiftable
+from qhn.born import BornMachine
+from qhn.base import SampleOnly
+from qhn.elbo import KL, NoDivergence, free_energy
+from qhn.prior import BernoulliPrior
 from qhn.gradients import SPSA
 from qhn.inference import fit
-from qhn.symmetry import Symmetrised, average_copies, shuffle_copies
+from qhn.symmetrised import Symmetrised
+from qhn.symmetry import Symmetry
 
 NETWORKS = [BiNN((2, 2, 1)), BiNN((1, 3, 1)), BiNN((1, 2, 2, 1)), BiNN((2, 2, 1), activation=jax.nn.relu), BiNN((4, 1))]
 
@@ -37,9 +42,9 @@ def images(binn, weights):
 def test_average_is_that_over_the_group(binn):
     q = np.random.default_rng(0).dirichlet(np.ones(2**binn.n_weights))
     expected = q[np.asarray(index_from_weights(np.stack([images(binn, w) for w in np.asarray(all_weights(binn.n_weights))])))].mean(1)
-    np.testing.assert_allclose(average_copies(binn, q), expected, atol=1e-12)
-    np.testing.assert_allclose(jax.jit(average_copies, static_argnums=0)(binn, q), expected, atol=1e-12)
-    np.testing.assert_allclose(average_copies(binn, average_copies(binn, q)), expected, atol=1e-12)
+    np.testing.assert_allclose(Symmetry(binn).average(q), expected, atol=1e-12)
+    np.testing.assert_allclose(jax.jit(Symmetry(binn).average)(q), expected, atol=1e-12)
+    np.testing.assert_allclose(Symmetry(binn).average(Symmetry(binn).average(q)), expected, atol=1e-12)
 
 
 def test_its_gradient_by_central_differences():
@@ -58,40 +63,43 @@ def test_free_energy_never_rises():
     table = log_likelihood_table(binn, rng.normal(size=(20, 2)), rng.integers(0, 2, 20))
     for concentration in (0.01, 0.1, 1, 10):
         for q in rng.dirichlet(np.full(512, concentration), 5):
-            assert free_energy(average_copies(binn, q), table, BernoulliPrior()) <= free_energy(q, table, BernoulliPrior()) + 1e-9
+            assert free_energy(Symmetry(binn).average(q), table, BernoulliPrior()) <= free_energy(q, table, BernoulliPrior()) + 1e-9
 
 
 @pytest.mark.parametrize("binn", NETWORKS[:4], ids=["2-2-1", "1-3-1", "1-2-2-1", "relu"])
 def test_table_logarithm_means_and_samples_agree(binn):
     n = binn.n_weights
     machine = Symmetrised(BornMachine(staircase(n, 2, final_rz=False)), binn)
-    assert isinstance(machine, Explicit)
+    assert machine.capabilities == machine.source.capabilities - {ClosedMMD}
     p, every = machine.init(jax.random.key(3)), all_weights(n)
     q = np.asarray(machine.probs(p))
     np.testing.assert_allclose(np.exp(machine.log_prob(p, every)), q, atol=1e-12)
     np.testing.assert_allclose(machine.means(p), q @ np.asarray(every), atol=1e-12)
+    sets = np.random.default_rng(0).integers(0, 2, (12, n))
+    words, errors = machine.words(p, sets)
+    np.testing.assert_allclose(words, [q @ np.prod(np.where(s, every, 1), 1) for s in sets], atol=1e-12)
+    assert (errors == 0).all()
     drawn = np.asarray(index_from_weights(machine.sample(p, jax.random.key(4), 20_000)))
     counts, likely = np.bincount(drawn, minlength=2**n), q * 20_000 > 20
     spread = np.sqrt(20_000 * q[likely] * (1 - q[likely]))
     assert (np.abs(counts[likely] - 20_000 * q[likely]) < 5 * spread).all()
 
 
-class Remote:
+class Device(Remote, Shiftable):
     "One network, again and again, from outside JAX."
-    n_qubits, param_shape, frequencies = 9, (1, 9), product(9).frequencies
-    def init(self, key, noise=None): return jnp.zeros((1, 9))
-    def sample_batch(self, params, n_samples): return np.broadcast_to([1., 1, 1, -1, -1, 1, 1, 1, -1], (len(params), n_samples, 9))
+    n_qubits, param_shape, frequencies = 9, product(9).param_shape, product(9).frequencies
+    def _sample_batch(self, params, n_samples): return np.broadcast_to([1., 1, 1, -1, -1, 1, 1, 1, -1], (len(params), n_samples, 9))
     def usage(self): return {"QPU": "1 s"}
 
 
 def test_a_symmetrised_device_is_shuffled_outside_jax():
     "Its shots are the copies of what the source measures, each as often as any other; the same again at the same shots."
-    binn, device = BiNN((2, 2, 1)), Symmetrised(Remote(), BiNN((2, 2, 1)))
-    assert abilities(device) == {"sample_batch", "usage", "frequencies", "cost", "bytes"} and device.usage() == {"QPU": "1 s"}
-    weights = device.sample_batch(np.zeros((2, 1, 9)), 4000)
-    assert weights.shape == (2, 4000, 9) and np.array_equal(weights, device.sample_batch(np.zeros((2, 1, 9)), 4000))
+    binn, device = BiNN((2, 2, 1)), Symmetrised(Device(), BiNN((2, 2, 1)))
+    assert device.capabilities == {Remote, Shiftable} and device.usage() == {"QPU": "1 s"}
+    weights = device.sample_batch(np.zeros((2, *product(9).param_shape)), 4000)
+    assert weights.shape == (2, 4000, 9) and np.array_equal(weights, device.sample_batch(np.zeros((2, *product(9).param_shape)), 4000))
     kinds, counts = np.unique(weights.reshape(-1, 9), axis=0, return_counts=True)
-    assert {tuple(k) for k in kinds} == {tuple(k) for k in copies(binn, Remote().sample_batch([0], 1)[0, 0])} and len(kinds) == 8
+    assert {tuple(k) for k in kinds} == {tuple(k) for k in Symmetry(binn).copies(Device().sample_batch(np.zeros((1, *product(9).param_shape)), 1)[0, 0])} and len(kinds) == 8
     assert abs(counts - 1000).max() < 5 * np.sqrt(1000)
     run = fit(device, CostTable(np.arange(512.)), objective=NoDivergence(), n_steps=2, key=jax.random.key(0), progress=False)
     assert run.n_steps == 2 and run.info["estimator"] == SPSA()
@@ -101,7 +109,7 @@ def test_shuffling_any_width():
     "A thousand weights: the logits stay, the copies differ, and every place of a unit is as likely as another."
     binn = BiNN((20, 40, 1))
     one = jnp.where(jax.random.bernoulli(jax.random.key(5), shape=(1, binn.n_weights)), 1., -1.)
-    shuffled = shuffle_copies(binn, jax.random.key(6), jnp.repeat(one, 50, 0))
+    shuffled = Symmetry(binn).shuffle(jax.random.key(6), jnp.repeat(one, 50, 0))
     x = np.random.default_rng(3).normal(size=(5, 20))
     np.testing.assert_allclose(binn.logits(shuffled, x), np.repeat(binn.logits(one, x), 50, 0), atol=1e-10)
     assert len(np.unique(np.asarray(shuffled), axis=0)) == 50
@@ -118,5 +126,5 @@ def test_it_trains_where_a_product_cannot():
 
 def test_refusals():
     with pytest.raises(ValueError, match="n_weights=9 and n_qubits=4"): Symmetrised(BornMachine(product(4)), NETWORKS[0])
-    with pytest.raises(ValueError, match=r"2\*\*9 entries"): average_copies(NETWORKS[0], np.ones(16) / 16)
-    assert not abilities(Symmetrised(SampleOnly(BornMachine(product(9))), NETWORKS[0])) & {"log_prob", "probs", "means"}
+    with pytest.raises(ValueError, match=r"2\*\*9 entries"): Symmetry(NETWORKS[0]).average(np.ones(16) / 16)
+    assert Symmetrised(SampleOnly(BornMachine(product(9))), NETWORKS[0]).capabilities == {Samples, Shiftable}

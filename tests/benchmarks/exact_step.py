@@ -29,7 +29,8 @@ from qhn.born import BornMachine
 from qhn.ansatz import Rotation, brickwork
 from qhn.binn import BiNN, log_likelihood_table
 from qhn.datasets import load_dataset
-from qhn.elbo import KL, BernoulliPrior
+from qhn.elbo import KL
+from qhn.prior import BernoulliPrior
 
 TOLERANCE = 1e-8  # of values in nats and gradients in nats per radian
 BURST = 0.1  # seconds that one timing should last at least: many short steps are timed together, so that none is merely lucky

@@ -14,7 +14,8 @@ import numpy as np
 import pennylane as qml
 
 from qhn.ansatz import brickwork
-from qhn.hardware import HardwareSampler, open_backend
+from qhn.sampler import HardwareSampler
+from qhn.backends import open_backend
 
 warnings.filterwarnings("ignore")
 TARGET = 12

@@ -32,7 +32,8 @@ def timed(function, repeats):
 def posterior(args):
     "Table, evidence and posterior, then the predictive at the same points."
     from qhn.binn import BiNN, log_likelihood_table
-    from qhn.elbo import BernoulliPrior, exact_posterior, log_evidence
+    from qhn.prior import BernoulliPrior
+    from qhn.elbo import exact_posterior, log_evidence
     from qhn.posterior import posterior_predictive
 
     binn, rng = network(BiNN, args.qubits), np.random.default_rng(0)
@@ -57,7 +58,9 @@ def network(BiNN, n_weights):
 def summary(args):
     "Copies, functions and correlations of the same posterior."
     from qhn.binn import BiNN, log_likelihood_table
-    from qhn.elbo import BernoulliPrior, exact_posterior, symmetry_summary
+    from qhn.prior import BernoulliPrior
+    from qhn.elbo import exact_posterior
+    from qhn.symmetry import symmetry_summary
 
     binn, rng = BiNN((4, 3, 1)), np.random.default_rng(0)
     x = rng.normal(size=(args.points, 4))

@@ -44,7 +44,8 @@ from qhn.mps import bond_dims
 from qhn.ansatz import brickwork, hardware_efficient, product, staircase
 from qhn.binn import BiNN
 from qhn.datasets import moons
-from qhn.elbo import KL, BernoulliPrior
+from qhn.elbo import KL
+from qhn.prior import BernoulliPrior
 from qhn.gradients import Exact, ScoreFunction, as_target
 from qhn.inference import fit, init
 from qhn.mmd import mmd2_circuit

@@ -14,12 +14,11 @@ import numpy as np
 from functools import partial
 from jax import Array
 from typing import Any, NamedTuple
-from .network import BiNN
+from .bits import (batch_size, all_weights, check_distribution, check_integer, check_memory,
+                      check_weights, is_traced, as_array)
 from .costs import CostTable
-from .bits import batch_size
-from .bits import (all_weights, check_distribution, check_integer, check_memory, check_weights,
-                      is_traced, as_array)
 from .datasets import Dataset
+from .network import BiNN
 from .points import check_data
 from .predictive import checked_points
 from .prior import BernoulliPrior
@@ -67,7 +66,7 @@ def log_loss(
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
     log: bool = False,     # `predictive` holds log-probabilities
 ) -> np.ndarray:           # (...) nats per point, infinite where a label was given the probability 0
-    "Mean negative log probability of the labels."
+    "Mean negative log probability of the labels. `ValueError`: no predictions, or labels that do not fit them."
     y = _checked_labels(np.exp(predictive) if log else predictive, y)
     return (0 - _of_label(_log_normalised(predictive, log), y)).mean(-1)
 
@@ -75,7 +74,7 @@ def brier_score(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
 ) -> np.ndarray:           # (...) between 0 and 2, and up to 1 for two classes
-    "Mean squared distance of the probabilities from the labels, halved for two classes."
+    "Mean squared distance of the probabilities from the labels, halved for two classes. `ValueError`: as `log_loss`."
     y, p = _checked_labels(predictive, y), _normalised(predictive)
     n_classes = p.shape[-1]
     squares = ((p - np.eye(n_classes)[y])**2).sum(-1).mean(-1)
@@ -85,7 +84,7 @@ def accuracy(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
 ) -> np.ndarray:           # (...) between 0 and 1
-    "Share of points whose most probable class is the label; of equal classes the first is taken."
+    "Share of points whose most probable class is the label; of equal classes the first is taken. `ValueError`: as `log_loss`."
     y = _checked_labels(predictive, y)
     return (_normalised(predictive).argmax(-1) == y).mean(-1)
 
@@ -102,8 +101,11 @@ def _bins(confidence, n_bins, adaptive):
 
 def _check_bins(p, n_bins, label):
     check_integer("n_bins", n_bins, 1)
-    is_class = isinstance(label, (int, np.integer)) and not isinstance(label, bool) and 0 <= label < np.shape(p)[-1]
-    if label is not None and not is_class: raise ValueError(f"label must be None or a class from 0 to {np.shape(p)[-1] - 1}, got {label=}")
+    if label is None: return
+    n_classes = np.shape(p)[-1]
+    is_integer = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+    if not is_integer or not 0 <= label < n_classes:
+        raise ValueError(f"label must be None or a class from 0 to {n_classes - 1}, got {label=}")
 
 # %% ../nbs/calibration.ipynb #5f28c074
 class Reliability(NamedTuple):
@@ -134,7 +136,7 @@ def reliability(
     adaptive: bool = False,     # bins of equal length, or of equal numbers of points
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
 ) -> Reliability:
-    "Reliability diagram: confidence against frequency, bin by bin."
+    "Reliability diagram: confidence against frequency, bin by bin. `ValueError`, `TypeError`: bad predictions, labels or bins."
     if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), one diagram for one prediction, got shape {np.shape(predictive)}")
     y = _checked_labels(predictive, y)
     _check_bins(predictive, n_bins, label)
@@ -148,7 +150,7 @@ def expected_calibration_error(
     adaptive: bool = False,     # bins of equal length, or of equal numbers of points
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
 ) -> np.ndarray:                # (...) between 0 and 1
-    "Mean distance between claimed probability and frequency; above 0 by chance even where calibration is perfect."
+    "Mean distance between claimed probability and frequency; above 0 by chance even where calibration is perfect. `ValueError`, `TypeError`: as `reliability`."
     y, p = _checked_labels(predictive, y), _normalised(predictive)
     errors = [reliability(table, y, n_bins, adaptive, label).error for table in p.reshape(-1, *p.shape[-2:])]
     return np.reshape(errors, p.shape[:-2])[()]    # [()]: one error is a number
@@ -162,13 +164,14 @@ def calibration_errors_by_chance(
     adaptive: bool = False,
     label: int | None = None,
 ) -> np.ndarray:                # (n_draws,) expected calibration errors
-    "Expected calibration errors that the same predictions would get if they were perfectly calibrated."
+    "Expected calibration errors that the same predictions would get if they were perfectly calibrated. `ValueError`, `TypeError`: as `reliability`."
     if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), got shape {np.shape(predictive)}")
     check_integer("n_draws", n_draws, 1)
     _checked_labels(predictive, np.zeros(len(predictive), int))
     _check_bins(predictive, n_bins, label)
     confidence = _claims(_normalised(predictive), 0, label)[0]
-    bins, uniforms = _bins(confidence, n_bins, adaptive), np.asarray(jax.random.uniform(key, (n_draws, len(confidence))))
+    bins = _bins(confidence, n_bins, adaptive)
+    uniforms = np.asarray(jax.random.uniform(key, (n_draws, len(confidence))))
     return np.array([_reliability(confidence, u < confidence, bins).error for u in uniforms])
 
 # %% ../nbs/calibration.ipynb #ae3e83c1
@@ -176,7 +179,7 @@ def out_of_distribution_auroc(
     familiar: Array,     # (N,) scores, such as entropies, of points like the training points
     strange: Array,      # (M,) scores of other points
 ) -> float:              # between 0 and 1
-    "Probability that a strange point scores higher than a familiar one, ties counted half (scikit-learn's `roc_auc_score`)."
+    "Probability that a strange point scores higher than a familiar one, ties counted half (scikit-learn's `roc_auc_score`). `ValueError`: scores that are not finite."
     from sklearn.metrics import roc_auc_score
     scores = [np.asarray(familiar, float), np.asarray(strange, float)]
     for name, score in zip(("familiar", "strange"), scores):
@@ -196,10 +199,10 @@ class RiskCoverage(NamedTuple):
 
 def risk_coverage(
     predictive: Array,             # (N, n_classes) probabilities
-    y: Array | Dataset,            # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
-    doubt: Array | None = None,    # (N,) any score, such as an entropy; None: one minus the largest probability
+    y: Array | Dataset,            # (N,) integer labels, or a data set whose test labels they are
+    doubt: Array | None = None,    # (N,) any score, as an entropy; None: one minus the largest probability
 ) -> RiskCoverage:
-    "Selective risk: how the error falls when the most doubtful points are left out."
+    "Selective risk: how the error falls when the most doubtful points are left out. `ValueError`: bad predictions, labels or doubts."
     if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), got shape {np.shape(predictive)}")
     y, p = _checked_labels(predictive, y), np.asarray(predictive)
     doubt = 1 - p.max(1) if doubt is None else np.asarray(doubt, float)
@@ -250,7 +253,7 @@ def _arviz_base():
 # %% ../nbs/calibration.ipynb #0e7629c1
 def to_arviz(
     binn: BiNN,
-    weights: Array,                  # (S, n_weights) or (chains, S, n_weights) samples of q, entries in {-1, +1}
+    weights: Array,                  # (S, n_weights) or (chains, S, n_weights) samples of q, entries ±1
     x: Array,                        # (N, n_inputs) training points
     y: Array,                        # (N,) integer labels, or what the likelihood takes
     key: Array,                      # `jax.random.key`, for the labels drawn from the networks
@@ -284,7 +287,7 @@ class LeaveOneOut(NamedTuple):
 
 def loo(
     binn: BiNN,
-    weights: Array | None,           # (S, n_weights) or (chains, S, n_weights) draws, entries in {-1, +1}; None: every network, exact
+    weights: Array | None,           # (S, n_weights) or (chains, S, n_weights) draws; None: every network
     x: Array,                        # (N, n_inputs) training points
     y: Array,                        # (N,) integer labels, or what the likelihood takes
     log_q: Array | None = None,      # (S,) or (chains, S) log q of the draws; None: they are from the posterior
@@ -310,7 +313,8 @@ def _left_out(log_l, log_v, exact):
     pointwise = total(log_v) - total(log_r)
     v, r = np.exp(log_v - total(log_v))[:, None], np.exp(log_r - total(log_r))
     spread = 0 * r if exact else v - r
-    if not exact and (log_l == log_l[0]).all(): spread = np.nan * r    # draws of one network cannot tell how wrong they are
+    one_network = (log_l == log_l[0]).all()
+    if one_network and not exact: spread = np.nan * r    # whose draws cannot tell how wrong they are
     error, pointwise_error = np.linalg.norm(spread.sum(1)), np.linalg.norm(spread, axis=0)
     return LeaveOneOut(float(pointwise.sum()), float(error), pointwise, pointwise_error, 1 / (r**2).sum(0))
 
@@ -336,7 +340,7 @@ def success_probability(
     tolerance: float = 0.01,    # a network is good if its cost is at most (1 + tolerance) times the least
     n_networks: int = 100,      # independent draws from q
 ) -> Array:                     # (...) between 0 and 1
-    "Probability that the best of `n_networks` draws from q is good: 1 - (1 - m)^n_networks, m the mass of good networks."
+    "Probability that the best of `n_networks` draws from q is good: 1 - (1 - m)^n_networks, m the mass of good networks. `ValueError`: bad arguments."
     if not tolerance >= 0: raise ValueError(f"tolerance must be at least 0, got {tolerance=}")
     if n_networks < 1: raise ValueError(f"n_networks must be at least 1, got {n_networks=}")
     q, costs = jnp.asarray(q), CostTable(costs).costs
@@ -344,5 +348,6 @@ def success_probability(
     check_distribution("q", q)
     if not is_traced(costs) and costs.min() < 0:
         raise ValueError(f"costs must be negative log-likelihoods, at least 0, got {costs.min()}; a log-likelihood needs a minus sign")
-    mass = jnp.clip(jnp.where(costs <= (1 + tolerance) * costs.min(), q, 0).sum(-1), 0, 1)   # rounding may leave a mass above 1
+    is_good = costs <= (1 + tolerance) * costs.min()
+    mass = jnp.clip(jnp.where(is_good, q, 0).sum(-1), 0, 1)    # rounding may leave a mass above 1
     return -jnp.expm1(n_networks * jnp.log1p(-mass))

@@ -9,16 +9,17 @@ __all__ = ['votes', 'mixture', 'PredictedNumbers', 'posterior_predictive', 'log_
 
 # %% ../nbs/predictive.ipynb #724dee73
 import math
+import jax
+import jax.numpy as jnp
+import numpy as np
 from functools import partial
-from typing import NamedTuple
-
-import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
-
-from .bits import as_array, as_float, batch_size, check_distribution, check_weights, entropy, weights_from_index
-from .points import check_features
+from typing import NamedTuple
+from .bits import (as_array, as_float, batch_size, check_distribution, check_weights, entropy,
+                      weights_from_index)
 from .network import BiNN
+from .points import check_features
 
 # %% ../nbs/predictive.ipynb #a15f326f
 def votes(
@@ -74,8 +75,11 @@ def _log_of_mixture(network, q, x):
     "Logarithm of the class probabilities (M, N, K); where they may have lost digits, summed as logarithms."
     p = mixture(votes, network, q, x)
     small = (p < 1e-25).any((1, 2))
-    def again(): return jnp.where(small[:, None, None], _log_mixture(_log_votes, network, q, small, x), jnp.log(p))
-    return jax.lax.cond(small.any(), again, lambda: jnp.log(p))
+    def plain(): return jnp.log(p)
+    def again():
+        summed = _log_mixture(_log_votes, network, q, small, x)
+        return jnp.where(small[:, None, None], summed, plain())
+    return jax.lax.cond(small.any(), again, plain)
 
 # %% ../nbs/predictive.ipynb #495ef963
 def _mean_and_variance(network, weights, x):
@@ -101,8 +105,8 @@ class PredictedNumbers(NamedTuple):
     standard_error: Array    # (..., N, n_outputs) of the mean; 0 where every network was asked
 
 def _numbers(mean, variance, noise_variance, standard_error):
-    total = variance + noise_variance
-    return PredictedNumbers(mean, jnp.sqrt(total), jnp.sqrt(variance), jnp.sqrt(noise_variance), standard_error)
+    std, epistemic, noise = map(jnp.sqrt, (variance + noise_variance, variance, noise_variance))
+    return PredictedNumbers(mean, std, epistemic, noise, standard_error)
 
 @jax.jit
 def _exact_numbers(network, q, x):
@@ -137,8 +141,8 @@ def posterior_predictive(
     binn: BiNN,                    # with at most 31 weights
     q: Array,                      # (..., 2**n_weights) probabilities of the networks, in basis order
     x: Array,                      # (N, n_inputs)
-    log: bool = False,             # give log-probabilities, which are finite where a probability is too small for its precision
-) -> Array | PredictedNumbers:     # (..., N, n_classes) probabilities of the classes; of numbers mean and deviations
+    log: bool = False,             # log-probabilities, finite where a probability is too small for a float
+) -> Array | PredictedNumbers:     # (..., N, n_classes) probabilities; of numbers mean and deviations
     "Mixture of all networks, Σ_w q(w) p(y|x,w), in batches; several q share one pass. `ValueError`, `TypeError`: bad q or x."
     rows, x, axes = _checked_table(binn, q, x)
     _check_logarithm(binn, log)
@@ -158,7 +162,8 @@ def log_predictive_density(
     everywhere = jnp.ones(len(rows), bool)
     return _unfold(_log_mixture(_log_density, binn, rows, everywhere, x, as_array(y, "y")), axes)
 
-def _log_density(network, weights, x, y): return network.likelihood.log_prob(network.logits(weights, x), y)    # (S, N)
+def _log_density(network, weights, x, y):    # (S, N)
+    return network.likelihood.log_prob(network.logits(weights, x), y)
 
 # %% ../nbs/predictive.ipynb #afb890bd
 def _in_batches(ask, weights, dtype):
@@ -193,7 +198,9 @@ def _log_sampled(log_answers, network, weights, x, *more):
     "Logarithm of the mean of p over the rows of weights (S, n), and the sum of squares of p over that mean less 1: (N, ...) each."
     def ask(weights): return log_answers(network, weights.astype(x.dtype), x, *more)
     batches = _in_batches(ask, weights, x.dtype)
-    def of_counted(values, counted, instead): return jnp.where(counted.reshape(-1, *[1] * (values.ndim - 1)), values, instead)
+    def of_counted(values, counted, instead):
+        rows = counted.reshape(-1, *[1] * (values.ndim - 1))
+        return jnp.where(rows, values, instead)
     def add(total, batch):
         log_p = of_counted(ask(batch[0]), batch[1], -jnp.inf)
         return jnp.logaddexp(total, logsumexp(log_p, 0)), None
@@ -213,19 +220,19 @@ def checked_samples(network, weights, x):
     check_weights(weights, network.n_weights)
     return jnp.asarray(weights), x
 
-def _spread(squares, weights): return jnp.sqrt(squares / (len(weights) - 1))    # standard deviation over samples
+def _spread(squares, weights): return jnp.sqrt(squares / (len(weights) - 1))    # over samples
 
 # %% ../nbs/predictive.ipynb #39d175be
 class SampledPredictive(NamedTuple):
     "A posterior predictive estimated from sampled networks."
-    probs: Array            # (N, n_classes) mean class probabilities, or their logarithms; or (N,) log densities
+    probs: Array            # (N, n_classes) mean class probabilities, or logarithms; or (N,) log densities
     standard_error: Array   # of each, the same shape
 
 def posterior_predictive_from_samples(
     binn: BiNN,           # any number of weights
     weights: Array,       # (S, n_weights) independent samples of q, entries in {-1, +1}, S at least 2
     x: Array,             # (N, n_inputs)
-    log: bool = False,    # give log-probabilities, which are finite where a probability is too small for its precision
+    log: bool = False,    # log-probabilities, finite where a probability is too small for a float
 ) -> SampledPredictive | PredictedNumbers:
     "Mean prediction of sampled networks with its standard error (of a logarithm the relative one), in memory-bounded batches. `ValueError`, `TypeError`: bad weights or x."
     weights, x = checked_samples(binn, weights, x)

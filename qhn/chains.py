@@ -306,8 +306,8 @@ def _best_so_far(result):
     history = {k: np.take_along_axis(v, best, 1) for k, v in result.history.items()}
     history["acceptance"] = result.history["acceptance"]
     params = jnp.take_along_axis(result.params, best[:, -1:, None], 1)
-    state, distribution = result.state._replace(params=params), Ensemble(params.shape[-1])
-    return replace(result, state=state, history=history, distribution=distribution)
+    problem = replace(result.problem, distribution=Ensemble(params.shape[-1]))
+    return replace(result, state=result.state._replace(params=params), history=history, problem=problem)
 
 # %% ../nbs/chains.ipynb #93b8c9d0
 @jax.jit

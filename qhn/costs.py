@@ -171,7 +171,7 @@ def as_target(
     return Target(model, arrays)
 
 def _table_of(costs):
-    if jnp.ndim(costs) == 1: return CostTable(costs)
+    if np.ndim(costs) == 1: return CostTable(costs)
     raise TypeError("model must have log_likelihood and n_weights, or be an array of 2**n costs, "
                     f"got {type(costs).__name__}")
 

@@ -176,7 +176,7 @@ class ScoreFunction(Estimator):
         if self.batch_size is not None: check_integer("batch_size", self.batch_size, 2)
 
     def _lacks_capability(self, distribution, objective):
-        return _lacks_log_prob(distribution, "ScoreFunction()") or super()._lacks_capability(distribution, objective)
+        return super()._lacks_capability(distribution, objective) or _lacks_log_prob(distribution, "ScoreFunction()")
 
     def check(self, problem):
         "Raise a `TypeError` unless all go together."

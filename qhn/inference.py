@@ -209,8 +209,10 @@ class FitResult:
         return about | {"best loss": float(final[best, 0]), "median loss": float(np.median(final))} | parts
 
     def __repr__(self):
-        numbers = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in self.summary().items()}
-        return f"FitResult({', '.join(f'{name}: {value}' for name, value in numbers.items())})"
+        about = self.summary()
+        what = ", ".join(about[name] for name in ("distribution", "objective", "estimator") if name in about)
+        best = f", best loss {about['best loss']:.4g}" if "best loss" in about else ""
+        return f"FitResult({what}: {about['seeds']} seeds, {about['steps']} steps{best})"
 
 # %% ../nbs/07_inference.ipynb #22039bc2
 class TrainingDiverged(FloatingPointError):

@@ -600,7 +600,7 @@ ERRORS = [
     (dict(optimizer=optax.adam), TypeError, "optimizer must be an optax optimiser such as optax.adam(0.05), got <function adam"),
     (dict(prior=None), TypeError, "prior must be a BernoulliPrior, got None"),
     (dict(prior=BernoulliPrior(np.full(4, 0.5))), ValueError, "prob_plus must be one number or have shape (3,), one per weight, got shape (4,)"),
-    (dict(distribution=product(3)), TypeError, "got Ansatz without sample or sample_batch; BornMachine makes one of an ansatz"),
+    (dict(distribution=product(3)), TypeError, "distribution must be a Distribution such as BornMachine(ansatz), got Ansatz"),
     (dict(distribution=BornMachine(product(4))), ValueError, "model has n_weights=3, but the distribution has n_qubits=4; one qubit per weight is needed"),
     (dict(model=COSTS[:4]), ValueError, "model has n_weights=2, but the distribution has n_qubits=3"),
     (dict(model=COSTS[:7]), ValueError, "costs must have 2**n entries along the last axis"),

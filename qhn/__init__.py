@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 # %% ../nbs/face.ipynb #0cba688c
 _NAMES = {
+    "plots": "sorted_posterior",
     "bits": "all_weights walsh_hadamard entropy",
     "datasets": "load_dataset",
     "likelihood": "Categorical Gaussian",
@@ -40,6 +41,7 @@ __all__ = list(_HOMES)
 
 # %% ../nbs/face.ipynb #e41c9dce
 if TYPE_CHECKING:
+    from qhn.plots import sorted_posterior as sorted_posterior
     from qhn.bits import (all_weights as all_weights, walsh_hadamard as walsh_hadamard,
                           entropy as entropy)
     from qhn.datasets import load_dataset as load_dataset

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from .ansatz import Ansatz
 from .base import ClosedMMD, Independent, LogProb, Samples, Shiftable, Table, Words
-from .engines import MPS, Dense, choose
+from .engines import Dense, Engine, choose
 from .mps import bond_dim, cores
 
 # %% ../nbs/born.ipynb #3066eb27
@@ -18,19 +18,19 @@ from .mps import bond_dim, cores
 class BornMachine(Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable):
     "The distribution of a simulated circuit. `ValueError`: an engine that cannot simulate it."
     ansatz: Ansatz                          # the circuit
-    engine: type[MPS | Dense] | None = None    # None chooses by cost, for each question anew
+    engine: type | None = None    # `MPS` or `Dense`; None chooses by cost, for each question anew
 
     def __post_init__(self): self.engine_for("probs")
 
     def engine_for(
         self,
         question: str,    # "probs", "log_prob" or "pairs"
-    ) -> MPS | Dense:
+    ) -> Engine:
         "The engine that answers a question."
         return choose(self.ansatz, question, self.engine)
 
     @property
-    def capabilities(self) -> frozenset[type]:
+    def capabilities(self):
         "All but `Remote`; `Independent` only of a circuit without entanglement."
         return super().capabilities - ({Independent} if bond_dim(self.ansatz) > 1 else set())
 

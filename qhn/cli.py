@@ -384,9 +384,10 @@ def _plain(character):
     return _NEAREST.get(character) or letter or "?"
 
 def nearest(
-    error: UnicodeEncodeError,    # what a stream could not write
+    error: UnicodeError,    # what a stream could not write
 ) -> tuple[str, int]:             # what to write instead, and where to go on
     "Characters that every terminal knows, in place of those that this one does not."
+    if not isinstance(error, UnicodeEncodeError): raise error
     unknown = error.object[error.start:error.end]
     return "".join(map(_plain, unknown)), error.end
 

@@ -179,7 +179,8 @@ def conclusion(
     found = {label: m for label, m in measures.items() if label != "exact posterior"}
     gap = {label: np.median(m.gap) for label, m in found.items()}
     loss = {label: np.median(m.test_log_loss) for label, m in found.items()}
-    order, least = sorted(gap, key=gap.get), min(loss, key=loss.get)
+    order = sorted(gap, key=lambda label: gap[label])
+    least = min(loss, key=lambda label: loss[label])
     nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in order]
     stuck = [_stuck(label, m.gap) for label, m in found.items()]
     stuck = list(filter(None, stuck)) or ["none"]

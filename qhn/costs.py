@@ -20,7 +20,9 @@ from .bits import (as_array, as_float, check_memory, check_weights, index_from_w
 @runtime_checkable
 class Model(Protocol):
     "What can be trained: any object with these two, whether it derives from `Model` or not."
-    n_weights: int    # bits of a network
+    @property
+    def n_weights(self) -> int:
+        "Bits of a network."
 
     def log_likelihood(
         self,

@@ -17,7 +17,7 @@ from functools import lru_cache
 from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from .base import Distribution, LogProb, Remote, Samples, Shiftable, Table, Words
 from .costs import CostTable
 from .bits import check_integer, physical_memory
@@ -50,9 +50,9 @@ class Estimate(NamedTuple):
 # %% ../nbs/06_gradients.ipynb #81c72a43
 class Estimator:
     "What all estimators share: the check before anything is traced."
-    asks = ()            # what it asks a divergence
-    n_samples = None     # samples of a gradient, where it draws any
-    batch_size = None    # data points of a gradient, where it chooses some
+    asks: tuple[str, ...] = ()       # what it asks a divergence
+    n_samples: Any = None            # samples of a gradient, where it draws any
+    batch_size: int | None = None    # data points of a gradient, where it chooses some
 
     def lacks(
         self,
@@ -301,7 +301,7 @@ def shift_terms(
 
 # %% ../nbs/06_gradients.ipynb #ecb90237
 def shift_rule(
-    distribution: Distribution,    # one with `Shiftable`
+    distribution: Shiftable,
 ) -> ShiftRule:
     "The settings of a gradient; of all angles, two each, if none can be seen."
     return _rule(distribution.frequencies)

@@ -102,8 +102,8 @@ def step(
         return optax.apply_updates(params, updates), opt_state, key, report
     spread = "seeds" if "seeds" in get_abstract_mesh().auto_axes else None
     by_seed = jax.tree.map(lambda x: shard(x, "seeds"), tuple(state[:3]))
-    *carried, info = jax.vmap(one, spmd_axis_name=spread)(*by_seed, samples)
-    return TrainState(*carried, state.step + 1), info
+    params, opt_state, keys, info = jax.vmap(one, spmd_axis_name=spread)(*by_seed, samples)
+    return TrainState(params, opt_state, keys, state.step + 1), info
 
 def _told_optimizer(problem, estimator, estimate, step):
     "What an optimiser may ask beside the gradient, where the loss is exact."
@@ -157,7 +157,7 @@ class FitResult:
     history: dict               # name of each `Info` field to (n_seeds, steps of this call)
     interrupted: bool = False   # stopped before the last step, by Ctrl-C or `StopTraining`
     info: dict = field(default_factory=dict)    # the estimator, and why it was chosen; "stopped": the message of `StopTraining`
-    problem: Problem | None = None              # distribution, data, prior and objective
+    problem: Any = None         # the `Problem`: distribution, data, prior and objective
 
     @property
     def params(self) -> Array:
@@ -170,7 +170,7 @@ class FitResult:
         return int(self.state.step)
 
     @property
-    def distribution(self) -> Distribution:
+    def distribution(self) -> Any:
         "What was trained."
         return self.problem.distribution
 

@@ -135,7 +135,8 @@ def trials(
     for k, numbers in enumerate(_hypercube(n_trials, seed)):
         words, circuit = WORDS[k % len(WORDS)], circuits[k % len(circuits)]
         start = starts[k // len(circuits) % len(starts)]
-        found.append(Trial(*map(float, numbers), words, circuit, start))
+        learning_rate, logit_scale, weight = map(float, numbers)
+        found.append(Trial(learning_rate, logit_scale, weight, words, circuit, start))
     return tuple(found)
 
 # %% ../nbs/protocol.ipynb #4d8245bf

@@ -98,8 +98,8 @@ def restarts(
         keys = jax.random.split(jax.random.key(seed), n_restarts)
         program = _descend.lower(machine, n_iterations, excess, keys).compile()
         began = time.perf_counter()
-        found = list(map(np.asarray, program(excess, keys)))
-    return RestartsResult(*found, (time.perf_counter() - began) / n_restarts)
+        excess, iterations = map(np.asarray, program(excess, keys))
+    return RestartsResult(excess, iterations, (time.perf_counter() - began) / n_restarts)
 
 # %% ../nbs/12b_restarts.ipynb #587450a7
 WITHIN = (1e-6, 1e-5, 1e-4, 1e-3)

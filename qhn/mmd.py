@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from .bits import as_float, check_memory, check_weights, index_from_weights, outer_product, walsh_hadamard
-from .ansatz import Ansatz, check_key, check_params
+from .ansatz import Ansatz, check_key
 from .engines import choose
 from .base import ClosedMMD, Distribution, Samples, Table, Words
 from .elbo import Divergence, Schedule, at_step, check_weight, mean_credits

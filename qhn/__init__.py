@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 
 # %% ../nbs/face.ipynb #0cba688c
 _NAMES = {
+    "plots": "sorted_posterior",
     "bits": "all_weights walsh_hadamard entropy",
     "datasets": "load_dataset",
-    "binn": "BiNN CostTable log_likelihood_table",
+    "likelihood": "Categorical Gaussian",
+    "network": "BiNN",
+    "costs": "CostTable log_likelihood_table",
     "ansatz": "Ansatz Rotation Entangler product staircase brickwork hardware_efficient",
     "base": "SampleOnly Distribution Samples LogProb Table Words Remote Shiftable",
-    "born": "BornMachine",
     "prior": "BernoulliPrior Prior",
+    "born": "BornMachine",
     "elbo": "log_evidence exact_posterior free_energy NoDivergence KL Divergence",
     "mmd": "MMD mmd2 mmd2_from_samples kernel",
     "gradients": "Exact ScoreFunction ParameterShift SPSA",
@@ -28,7 +31,8 @@ _NAMES = {
     "symmetrised": "Symmetrised",
     "divergences": "Renyi Stein",
     "mixtures": "Mixture",
-    "posterior": "posterior_predictive predictive_uncertainty log_loss accuracy expected_calibration_error",
+    "predictive": "posterior_predictive predictive_uncertainty",
+    "calibration": "log_loss accuracy expected_calibration_error",
     "sampler": "HardwareSampler",
     "variational": "Bernoulli",
 }
@@ -37,19 +41,21 @@ __all__ = list(_HOMES)
 
 # %% ../nbs/face.ipynb #e41c9dce
 if TYPE_CHECKING:
+    from qhn.plots import sorted_posterior as sorted_posterior
     from qhn.bits import (all_weights as all_weights, walsh_hadamard as walsh_hadamard,
                           entropy as entropy)
     from qhn.datasets import load_dataset as load_dataset
-    from qhn.binn import (BiNN as BiNN, CostTable as CostTable,
-                          log_likelihood_table as log_likelihood_table)
+    from qhn.likelihood import Categorical as Categorical, Gaussian as Gaussian
+    from qhn.network import BiNN as BiNN
+    from qhn.costs import CostTable as CostTable, log_likelihood_table as log_likelihood_table
     from qhn.ansatz import (Ansatz as Ansatz, Rotation as Rotation, Entangler as Entangler,
                             product as product, staircase as staircase, brickwork as brickwork,
                             hardware_efficient as hardware_efficient)
     from qhn.base import (SampleOnly as SampleOnly, Distribution as Distribution, Samples as Samples,
                           LogProb as LogProb, Table as Table, Words as Words, Remote as Remote,
                           Shiftable as Shiftable)
-    from qhn.born import BornMachine as BornMachine
     from qhn.prior import BernoulliPrior as BernoulliPrior, Prior as Prior
+    from qhn.born import BornMachine as BornMachine
     from qhn.elbo import (log_evidence as log_evidence, exact_posterior as exact_posterior,
                           free_energy as free_energy, NoDivergence as NoDivergence, KL as KL,
                           Divergence as Divergence)
@@ -61,10 +67,10 @@ if TYPE_CHECKING:
     from qhn.symmetrised import Symmetrised as Symmetrised
     from qhn.divergences import Renyi as Renyi, Stein as Stein
     from qhn.mixtures import Mixture as Mixture
-    from qhn.posterior import (posterior_predictive as posterior_predictive,
-                               predictive_uncertainty as predictive_uncertainty,
-                               log_loss as log_loss, accuracy as accuracy,
-                               expected_calibration_error as expected_calibration_error)
+    from qhn.predictive import (posterior_predictive as posterior_predictive,
+                                predictive_uncertainty as predictive_uncertainty)
+    from qhn.calibration import (log_loss as log_loss, accuracy as accuracy,
+                                 expected_calibration_error as expected_calibration_error)
     from qhn.sampler import HardwareSampler as HardwareSampler
     from qhn.variational import Bernoulli as Bernoulli
 

@@ -9,6 +9,7 @@ __all__ = ['Distribution', 'Samples', 'LogProb', 'Table', 'Words', 'Independent'
 # %% ../nbs/base.ipynb #719a91cf
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 import math
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ class Distribution(ABC):
     n_qubits: int         # number of weights n
     param_shape: tuple    # of the real array `params`
     divides_amplitudes = False    # whether a mesh can divide its state vector among devices
+    tells = such_as = ""          # of a capability, for messages: what it tells, and who has it
 
     def init(
         self,
@@ -51,20 +53,20 @@ class Distribution(ABC):
         return 5 * 2**self.n_qubits * jnp.result_type(float).itemsize
 
     @property
-    def capabilities(self) -> frozenset[type]:
+    def capabilities(self) -> "frozenset[type[Distribution]]":
         "What it can tell: the capabilities that it declares, and that its source has if it is made from another one."
         return frozenset(c for c in (Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable, Remote) if isinstance(self, c))
 
     def can(
         self,
-        capability: type,    # such as `Table`
+        capability: "type[Distribution]",    # such as `Table`
     ) -> bool:
         "Whether it has a capability."
         return capability in self.capabilities
 
     def require(
         self,
-        capability: type,    # such as `Table`
+        capability: "type[Distribution]",    # such as `Table`
     ) -> None:
         "Raise a `TypeError` unless it has a capability."
         if self.can(capability): return
@@ -116,7 +118,8 @@ class LogProb(Distribution):
         n_samples: int,     # ≥ 1, static
     ) -> tuple[Array, Array]:    # (n_samples, n) entries in {-1, +1}, and (n_samples,) nats
         "The weights of `sample` with their log q, differentiable at the weights drawn. Errors: as `sample`."
-        self.require(Samples), self.require(LogProb)
+        self.require(Samples)
+        self.require(LogProb)
         n_samples = check_integer("n_samples", n_samples, 1)
         return self._sample_and_log_prob(check_params(self, params), check_key(key), n_samples)
 
@@ -127,7 +130,8 @@ class LogProb(Distribution):
         n_samples: int,     # ≥ 2, static
     ) -> tuple[Array, Array]:    # nats, and its standard error
         "Entropy from samples. Errors: as `sample`, and a `ValueError` for fewer than 2 draws."
-        self.require(Samples), self.require(LogProb)
+        self.require(Samples)
+        self.require(LogProb)
         n_samples = check_integer("n_samples", n_samples, 2, "a standard error needs two draws")
         return self._entropy_estimate(check_params(self, params), check_key(key), n_samples)
 
@@ -286,10 +290,10 @@ class Remote(Distribution):
 # %% ../nbs/base.ipynb #214c97ac
 class Wrapper(Distribution):
     "What a distribution that is made from another one takes over from its `source`."
-    source: Distribution
+    source: Any    # a distribution
 
     @property
-    def capabilities(self) -> frozenset[type]:
+    def capabilities(self) -> frozenset[type[Distribution]]:
         "What it declares and its source has."
         return super().capabilities & self.source.capabilities
 
@@ -328,7 +332,7 @@ class Wrapper(Distribution):
 @dataclass(frozen=True)
 class SampleOnly(Wrapper, Samples, Shiftable, Remote):
     "An implicit distribution: the samples of another one, its probabilities hidden."
-    source: Distribution    # where the samples come from
+    source: Any    # the distribution where the samples come from
 
     def _sample(self, params, key, n_samples): return self.source.sample(params, key, n_samples)
     def _sample_batch(self, params, n_samples): return self.source.sample_batch(params, n_samples)

@@ -10,23 +10,29 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from .ansatz import Ansatz
 from .base import ClosedMMD, Independent, LogProb, Samples, Shiftable, Table, Words
-from .engines import Dense, choose
+from .engines import Dense, Engine, choose
 from .mps import bond_dim, cores
 
 # %% ../nbs/born.ipynb #3066eb27
 @dataclass(frozen=True)
 class BornMachine(Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable):
-    "The distribution of a simulated circuit."
-    ansatz: Ansatz               # the circuit
-    engine: type | None = None   # `MPS` or `Dense`; None chooses by cost for each question
+    "The distribution of a simulated circuit. `ValueError`: an engine that cannot simulate it."
+    ansatz: Ansatz                          # the circuit
+    engine: type | None = None    # `MPS` or `Dense`; None chooses by cost, for each question anew
 
-    def __post_init__(self): self._engine_for("probs")
-    def _engine_for(self, question): return choose(self.ansatz, question, self.engine)
+    def __post_init__(self): self.engine_for("probs")
+
+    def engine_for(
+        self,
+        question: str,    # "probs", "log_prob" or "pairs"
+    ) -> Engine:
+        "The engine that answers a question."
+        return choose(self.ansatz, question, self.engine)
 
     @property
-    def capabilities(self) -> frozenset[type]:
+    def capabilities(self):
         "All but `Remote`; `Independent` only of a circuit without entanglement."
-        return super().capabilities - (frozenset() if bond_dim(self.ansatz) == 1 else {Independent})
+        return super().capabilities - ({Independent} if bond_dim(self.ansatz) > 1 else set())
 
     @property
     def n_qubits(self) -> int:
@@ -48,25 +54,26 @@ class BornMachine(Samples, LogProb, Table, Words, Independent, ClosedMMD, Shifta
         "Whether it has a state vector that a mesh can divide."
         return self.engine is Dense
 
-    def _init(self, key, noise): return self.ansatz.init(key, noise)
-    def _probs(self, params): return self._engine_for("probs").probs(params)
-    def _log_prob(self, params, weights): return self._engine_for("log_prob").log_prob(params, weights)
-    def _sample(self, params, key, n_samples): return self._engine_for("log_prob").sample(params, key, n_samples)
-    def _sample_and_log_prob(self, params, key, n_samples):
-        return self._engine_for("log_prob").sample_and_log_prob(params, key, n_samples)
-    def _entropy_estimate(self, params, key, n_samples):
-        return self._engine_for("log_prob").entropy(params, key, n_samples)
-    def _words(self, params, sets, key, n_strings):
-        values = self._engine_for("log_prob").words(params, sets)
-        return values, jnp.zeros_like(values)
-    def _coins(self, params): return jnp.abs(cores(self.ansatz, params)[:, 0, 0])**2
-    def _means(self, params): return self._engine_for("log_prob").means(params)
-    def _pair_means(self, params): return self._engine_for("log_prob").pair_means(params)
-    def _mmd2(self, params, means, word_probs):
-        return self._engine_for("pairs").mmd2(params, means, word_probs)
     def cost(self, question: str) -> int:
         "Operations of all probabilities (\"probs\") or of one string (\"log_prob\")."
-        return self._engine_for(question).cost(question)
+        return self.engine_for(question).cost(question)
+
     def bytes(self, question: str) -> int:
         "Memory of the gradient of all probabilities: states and derivatives, as XLA's own account has it."
-        return self._engine_for("probs").bytes("probs")
+        return self.engine_for("probs").bytes("probs")
+
+    def _init(self, key, noise): return self.ansatz.init(key, noise)
+    def _probs(self, params): return self.engine_for("probs").probs(params)
+    def _log_prob(self, params, weights): return self.engine_for("log_prob").log_prob(params, weights)
+    def _sample(self, params, key, n_samples): return self.engine_for("log_prob").sample(params, key, n_samples)
+    def _sample_and_log_prob(self, params, key, n_samples):
+        return self.engine_for("log_prob").sample_and_log_prob(params, key, n_samples)
+    def _entropy_estimate(self, params, key, n_samples):
+        return self.engine_for("log_prob").entropy(params, key, n_samples)
+    def _words(self, params, sets, key, n_strings):
+        values = self.engine_for("log_prob").words(params, sets)
+        return values, jnp.zeros_like(values)
+    def _means(self, params): return self.engine_for("log_prob").means(params)
+    def _pair_means(self, params): return self.engine_for("log_prob").pair_means(params)
+    def _coins(self, params): return jnp.abs(cores(self.ansatz, params)[:, 0, 0])**2    # amplitudes of a matrix product of bond 1
+    def _mmd2(self, params, means, word_probs): return self.engine_for("pairs").mmd2(params, means, word_probs)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .bits import check_integer, check_memory, weights_from_index
 from .prior import BernoulliPrior
 from .elbo import KL
-from .gradients import Problem, _check_differentiable, _model
+from .gradients import Problem, check_differentiable
 from .inference import (DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged, check_settings, checked_key,
                            checked_target, chunks, recorded)
 from .variational import Ensemble, check_positive, model_of, signs_of
@@ -198,7 +198,7 @@ def _finite(result):
 def _run_chains(kernel, model, data, prior, temperatures, plan):
     "The `FitResult` of all chains, with every draw."
     target = _checked_chain_target(model, data, prior, plan.n_steps)
-    n = _model(target).n_weights
+    n = target.model.n_weights
     plan = _check_plan(plan, n)
     weights, keys, step = _beginning(plan, prior, n)
     start = _start(kernel, target, prior, weights), keys, step
@@ -292,7 +292,7 @@ def locally_balanced(
     state: TrainState | None = None,     # go on from a result's `state`, without warm-up
 ) -> FitResult:                     # params (n_seeds, n_steps, n): the draws
     "Networks by locally balanced single flips. Errors of `gibbs`; `TypeError`: `gradient` with a table of costs."
-    if gradient: _check_differentiable(model_of(model), "gradient=False")
+    if gradient: check_differentiable(model_of(model), "gradient=False")
     plan = _Plan(n_steps, key, n_seeds, progress, n_warmup, state)
     return _sampler(LocallyBalanced(bool(gradient)), temperature, model, data, prior, plan)
 
@@ -306,14 +306,14 @@ def _best_so_far(result):
     history = {k: np.take_along_axis(v, best, 1) for k, v in result.history.items()}
     history["acceptance"] = result.history["acceptance"]
     params = jnp.take_along_axis(result.params, best[:, -1:, None], 1)
-    state, distribution = result.state._replace(params=params), Ensemble(params.shape[-1])
-    return replace(result, state=state, history=history, distribution=distribution)
+    problem = replace(result.problem, distribution=Ensemble(params.shape[-1]))
+    return replace(result, state=result.state._replace(params=params), history=history, problem=problem)
 
 # %% ../nbs/chains.ipynb #93b8c9d0
 @jax.jit
 def _typical_gain(target, prior, key):
     "Mean size of a gain, nats."
-    networks = _prior_networks(prior, _model(target).n_weights, jax.random.split(key, 8))
+    networks = _prior_networks(prior, target.model.n_weights, jax.random.split(key, 8))
     gains = _start(LocallyBalanced(), target, prior, networks).memory
     return jnp.abs(gains.sum(-1)).mean()
 

@@ -13,7 +13,6 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
-import jax
 from .chains import gibbs, simulated_annealing
 from .divergences import Renyi
 from .elbo import KL, NoDivergence
@@ -205,7 +204,7 @@ def study_claims(
     first, *later = (Path(folder) / (f"round-{k + 1}" if k else "") for k in range(len(rounds)))
     first.mkdir(parents=True, exist_ok=True)
     own_bar = progress and n_workers == 1
-    beside = [partial(_write_gradients, first / "gradients.csv", gradients, own_bar)] if gradients else []
+    beside = (partial(_write_gradients, first / "gradients.csv", gradients, own_bar),) if gradients else ()
     folders = {path / "units": protocol for path, protocol in zip((first, *later), rounds)}
     units = run_apart(folders, n_workers, progress, beside)
     return [_write_round(path.parent, protocol, units[path]) for path, protocol in folders.items()]

@@ -29,7 +29,7 @@ def complete_dataset(
     names = *_DATASETS, "digits-01", "digits-38", *files
     return [name for name in names if name.startswith(incomplete)]
 
-# %% ../nbs/13_cli.ipynb #8e85df6f
+# %% ../nbs/13_cli.ipynb #cdd353a0
 def complete_ansatz(
     incomplete: str,    # what was typed so far
 ) -> list[str]:
@@ -59,7 +59,7 @@ def _friendly_errors():
         print("qhn: interrupted; files written so far are whole", file=sys.stderr)
         raise typer.Exit(130) from None
 
-# %% ../nbs/13_cli.ipynb #c2f2cf32
+# %% ../nbs/13_cli.ipynb #5720bc44
 def _items(name, text, kind):
     items = text.replace(" ", "").split(",")
     try: return tuple(kind(item) for item in items if item)
@@ -72,7 +72,13 @@ def _check_positive(**values):
 
 # %% ../nbs/13_cli.ipynb #9f3a26e2
 app = typer.Typer(no_args_is_help=True, help="Binary neural networks trained as quantum hypernetworks.")
+hardware_app = typer.Typer(no_args_is_help=True, help="Train in simulation, sample on a quantum computer "
+                           "or its noise model, fine-tune there.")
+study_app = typer.Typer(no_args_is_help=True, help="Re-run the studies of the book.")
+app.add_typer(hardware_app, name="hardware")
+app.add_typer(study_app, name="study")
 
+# %% ../nbs/13_cli.ipynb #04dee086
 def _show_version(wanted: bool) -> None:
     if not wanted: return
     import qhn
@@ -86,7 +92,7 @@ _Version = Annotated[bool, typer.Option("--version", callback=_show_version, is_
 def _group(version: _Version = False) -> None:
     "Binary neural networks trained as quantum hypernetworks."
 
-# %% ../nbs/13_cli.ipynb #6829a6f9
+# %% ../nbs/13_cli.ipynb #d9596865
 @app.command("datasets")
 def list_datasets() -> None:
     "List the data sets that --dataset knows."
@@ -94,7 +100,7 @@ def list_datasets() -> None:
     print("digits-AB for two digits, such as digits-38")
     print("file.csv for your own numbers, last column the label")
 
-# %% ../nbs/13_cli.ipynb #4d17a6a2
+# %% ../nbs/13_cli.ipynb #7382bf67
 def _objectives(names, word_weights):
     "Label to objective."
     from qhn.compare import OBJECTIVES, pick
@@ -105,7 +111,7 @@ def _objectives(names, word_weights):
     def made(kind): return MMD(_items("word_weights", word_weights, float)) if kind is MMD else kind()
     return {name.upper(): made(kind) for name, kind in chosen.items()}
 
-# %% ../nbs/13_cli.ipynb #e8717190
+# %% ../nbs/13_cli.ipynb #bef9273a
 def _opening(data, binn, given):
     n_train, n_test = len(data.y_train), len(data.y_test)
     circuit = f"{given.ansatz} of {given.layers} layers"
@@ -113,11 +119,7 @@ def _opening(data, binn, given):
             f"{data.n_features} features, {data.n_classes} classes\n"
             f"{binn.n_weights} weights, {circuit}, {given.seeds} seeds, {given.steps} steps")
 
-def _written(folder):
-    files = [name for name in ("angles.npz", "compare.csv", "compare.png") if (folder / name).exists()]
-    return f"written to {folder}: {', '.join(files)}"
-
-# %% ../nbs/13_cli.ipynb #89361f87
+# %% ../nbs/13_cli.ipynb #6622679d
 def _compare(given):
     "Whether the comparison that these options ask for came to its end."
     import jax
@@ -135,10 +137,11 @@ def _compare(given):
     settings = vars(given) | {"out": str(given.out)}
     finished = compare(data, binn, ansatz, objectives, folder, given.steps, given.seeds,
                        given.learning_rate, given.seed, settings, console)
-    console.print(_written(folder))
+    files = [name for name in ("angles.npz", "compare.csv", "compare.png") if (folder / name).exists()]
+    console.print(f"written to {folder}: {', '.join(files)}")
     return finished
 
-# %% ../nbs/13_cli.ipynb #cfcd651a
+# %% ../nbs/13_cli.ipynb #e35b94d1
 def _help(text, *names, **more): return typer.Option(*names, help=text, **more)
 
 _Dataset = Annotated[str, _help("Name from `qhn datasets`, a pair such as digits-38, or your own file.csv "
@@ -149,7 +152,7 @@ _Scale = Annotated[float, _help("Factor of the network's logits.")]
 _Objectives = Annotated[str, _help("Comma-separated: mle, elbo, selbo.", autocompletion=complete_objectives)]
 _Words = Annotated[str, _help("Mean parity sizes of SELBO's kernel mixture.")]
 
-# %% ../nbs/13_cli.ipynb #6bae336a
+# %% ../nbs/13_cli.ipynb #9e63d850
 _Ansatz = Annotated[str, _help("brickwork, staircase or hardware-efficient.", autocompletion=complete_ansatz)]
 _Layers = Annotated[int, _help("Layers of the ansatz.")]
 _Seeds = Annotated[int, _help("Independent starts, trained side by side.")]
@@ -204,7 +207,12 @@ def _show_table(headings, rows, **options):
     for row in rows: table.add_row(*map(str, row))
     Console(force_jupyter=False).print(table)
 
-# %% ../nbs/13_cli.ipynb #983dd73f
+# %% ../nbs/13_cli.ipynb #4a56aa58
+def _carry_out(plan, folder, max_qpu_seconds):
+    from qhn.run import hardware_run
+    report = hardware_run(plan, folder, max_qpu_seconds)
+    _show_report(report, plan, folder)
+
 def _show_report(report, plan, folder):
     "Exit status 1 if the run has to be resumed."
     rows = [(stage, *values) for stage, values in report.scores.items()]
@@ -216,15 +224,13 @@ def _show_report(report, plan, folder):
     print(f"qhn: {report.stopped}; go on with `qhn hardware resume {folder}{more}`", file=sys.stderr)
     raise typer.Exit(1)
 
-# %% ../nbs/13_cli.ipynb #19335c55
+# %% ../nbs/13_cli.ipynb #2b37ac6f
 _RunData = Annotated[str, _help("Name from `qhn datasets`.", autocompletion=complete_dataset)]
 _RunPoints = Annotated[int | None, _help("Training points.")]
 _RunHidden = Annotated[str, _help("Units of the hidden layers, such as 2 or 3,2.")]
 _RunLayers = Annotated[int, _help("Layers of the brickwork circuit.")]
 _Mle = Annotated[bool, _help("Maximum likelihood instead of the surrogate ELBO.", "--mle")]
 _RunSeed = Annotated[int, _help("Seed of the data split, the start and the simulator.")]
-
-# %% ../nbs/13_cli.ipynb #b1adfe20
 _Backend = Annotated[str, _help("aer, fake:NAME, least_busy, a device's name, or pennylane:DEVICE.")]
 _Layout = Annotated[str, _help("Qubit of each weight's wire, such as 5,4,3; chosen by the compiler if "
                                "left out.")]
@@ -234,7 +240,7 @@ _Twirling = Annotated[bool, _help("Random Pauli gates around each entangling gat
                                   "only.", "--twirling")]
 _Options = Annotated[str, _help("Other options of IBM's SamplerV2, as JSON.")]
 
-# %% ../nbs/13_cli.ipynb #c48d0b6d
+# %% ../nbs/13_cli.ipynb #346eea8e
 _FinalShots = Annotated[int, _help("Shots of the trained circuit, and again of the fine-tuned one.")]
 _Readout = Annotated[bool, _help("Invert readout errors of these, by one more job of two circuits.",
                                  "--readout")]
@@ -245,17 +251,6 @@ _MaxSeconds = Annotated[float | None, _help("Budget of the whole run, in QPU sec
                                             "run's own, at first 60 on a device of IBM's.")]
 _RunOut = Annotated[Path, _help("Folder of the run, new or of the same run.")]
 _Folder = Annotated[Path, typer.Argument(help="Folder of the run.")]
-
-# %% ../nbs/13_cli.ipynb #f168d5a1
-hardware_app = typer.Typer(no_args_is_help=True, help="Train in simulation, sample on a quantum computer "
-                           "or its noise model, fine-tune there.")
-app.add_typer(hardware_app, name="hardware")
-
-# %% ../nbs/13_cli.ipynb #812612d1
-def _carry_out(plan, folder, max_qpu_seconds):
-    from qhn.run import hardware_run
-    report = hardware_run(plan, folder, max_qpu_seconds)
-    _show_report(report, plan, folder)
 
 # %% ../nbs/13_cli.ipynb #13c96e54
 @hardware_app.command("run")
@@ -296,7 +291,7 @@ def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None
         from qhn.run import stored_plan
         _carry_out(stored_plan(folder), folder, max_qpu_seconds)
 
-# %% ../nbs/13_cli.ipynb #85954199
+# %% ../nbs/13_cli.ipynb #ee2d0c3d
 @hardware_app.command("status")
 def hardware_status_command(folder: _Folder) -> None:
     "Jobs and QPU seconds of a run, also of one that is going on."
@@ -312,20 +307,18 @@ def hardware_fetch_command(folder: _Folder) -> None:
         from qhn.run import hardware_fetch
         print(f"{len(hardware_fetch(folder))} jobs fetched")
 
-# %% ../nbs/13_cli.ipynb #f1144fdc
+# %% ../nbs/13_cli.ipynb #3c855c70
 def _n_cores():
-    "Cores that this process may use."
-    try: return len(os.sched_getaffinity(0))
+    try: return len(os.sched_getaffinity(0))         # that this process may use
     except AttributeError: return os.cpu_count() or 1    # macOS and Windows do not say
 
-def _claims_plan(quick):
-    "Rounds, study of the gradients, folder and processes."
+def _claims_plan(quick):    # rounds, study of the gradients, folder and processes
     from qhn.claims import QUICK_ROUNDS, ROUNDS
     from qhn.trainability import GradientStudy
     if quick: return QUICK_ROUNDS, GradientStudy((4, 6), (1,), 20), "qhn-claims-quick", 1
     return ROUNDS, GradientStudy(), "qhn-claims", _n_cores()
 
-# %% ../nbs/13_cli.ipynb #74e091d6
+# %% ../nbs/13_cli.ipynb #237d1d84
 _CLAIMS = "round", "task", "method", "outcome", "difference to MLE", "95 % interval", "adjusted p", "verdict"
 
 def _claim(number, c):
@@ -334,7 +327,7 @@ def _claim(number, c):
     p = f"{c.adjusted_p:.2g}"
     return number, c.task, c.method, c.outcome, difference, interval, p, c.verdict
 
-# %% ../nbs/13_cli.ipynb #63a53177
+# %% ../nbs/13_cli.ipynb #da1e889b
 _Quick = Annotated[bool, _help("A small version, of a few minutes, that shows how it works and settles "
                                "nothing.", "--quick")]
 _ClaimsOut = Annotated[Path | None, _help("Folder of the study, new or of the same study; later rounds have "
@@ -343,9 +336,6 @@ _Workers = Annotated[int | None, _help("Processes, which share the tasks of all 
                                        "Default: one for each core, with --quick one.", min=1)]
 
 # %% ../nbs/13_cli.ipynb #1c1ffa5d
-study_app = typer.Typer(no_args_is_help=True, help="Re-run the studies of the book.")
-app.add_typer(study_app, name="study")
-
 @study_app.command("claims")
 def study_claims_command(quick: _Quick = False, out: _ClaimsOut = None, workers: _Workers = None) -> None:
     "Do ELBO and SELBO beat maximum likelihood? Begin the study, or go on with it."
@@ -361,19 +351,18 @@ def study_claims_command(quick: _Quick = False, out: _ClaimsOut = None, workers:
         rows += [_claim(number, c) for c in comparisons]
     _show_table(_CLAIMS, rows)
 
-# %% ../nbs/13_cli.ipynb #8327f26b
+# %% ../nbs/13_cli.ipynb #78d89552
 _Costs = Annotated[Path, typer.Argument(help="Text file of 2**n costs, one number a line.")]
 _Restarts = Annotated[int, _help("Random starts.", "--restarts")]
-_BrickLayers = Annotated[int, _help("Layers of the brickwork circuit.")]
 _Iterations = Annotated[int, _help("Iterations of L-BFGS, at most.")]
 _StartSeed = Annotated[int, _help("Seed of the starts.")]
 
-# %% ../nbs/13_cli.ipynb #ff173976
+# %% ../nbs/13_cli.ipynb #06e40327
 @study_app.command("restarts")
 def study_restarts_command(
     costs: _Costs,
     n_restarts: _Restarts = 20,
-    layers: _BrickLayers = 4,
+    layers: _RunLayers = 4,
     iterations: _Iterations = 500,
     seed: _StartSeed = 0,
 ) -> None:
@@ -395,9 +384,10 @@ def _plain(character):
     return _NEAREST.get(character) or letter or "?"
 
 def nearest(
-    error: UnicodeEncodeError,    # what a stream could not write
+    error: UnicodeError,    # what a stream could not write
 ) -> tuple[str, int]:             # what to write instead, and where to go on
     "Characters that every terminal knows, in place of those that this one does not."
+    if not isinstance(error, UnicodeEncodeError): raise error
     unknown = error.object[error.start:error.end]
     return "".join(map(_plain, unknown)), error.end
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 import jax, jax.numpy as jnp, numpy as np, optax
 from .ansatz import Ansatz, brickwork, hardware_efficient, product, staircase
-from .binn import BiNN, CostTable, log_likelihood_table
+from .network import BiNN
+from .costs import CostTable, log_likelihood_table
 from .born import BornMachine
 from .datasets import Dataset
 from .prior import BernoulliPrior
@@ -22,7 +23,8 @@ from .elbo import KL, NoDivergence, exact_posterior, log_evidence, prior_diverge
 from .inference import fit
 from .journal import whole_file
 from .mmd import MMD
-from .posterior import accuracy, log_loss, posterior_predictive, success_probability
+from .calibration import accuracy, log_loss, success_probability
+from .predictive import posterior_predictive
 
 # %% ../nbs/12c_compare.ipynb #e9404f44
 OBJECTIVES = {"mle": NoDivergence, "elbo": KL, "selbo": MMD}
@@ -177,7 +179,8 @@ def conclusion(
     found = {label: m for label, m in measures.items() if label != "exact posterior"}
     gap = {label: np.median(m.gap) for label, m in found.items()}
     loss = {label: np.median(m.test_log_loss) for label, m in found.items()}
-    order, least = sorted(gap, key=gap.get), min(loss, key=loss.get)
+    order = sorted(gap, key=lambda label: gap[label])
+    least = min(loss, key=lambda label: loss[label])
     nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in order]
     stuck = [_stuck(label, m.gap) for label, m in found.items()]
     stuck = list(filter(None, stuck)) or ["none"]

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from jax import Array
 from jax.scipy.special import logsumexp
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from .base import Distribution, LogProb, Samples, Words
 from .bits import as_float, entropy, is_traced, n_bits
 from .prior import Prior
@@ -100,10 +100,10 @@ def at_step(
 # %% ../nbs/04_elbo.ipynb #3888a53e
 class Divergence:
     "An objective: the expected cost plus a weight times a divergence. One of its own writes `of_table`, or `of_samples` and `witness`."
-    needs = Samples         # what sampled training asks of a distribution
-    closed_needs = None     # what the closed share asks of it
-    needs_density = False   # whether it asks the prior for its density
-    weight = 1.0            # ≥ 0, or an optax schedule
+    needs: type[Distribution] = Samples                # what sampled training asks of a distribution
+    closed_needs: type[Distribution] | None = None     # what the closed share asks of it
+    needs_density = False            # whether it asks the prior for its density
+    weight: Any = 1.0                # ≥ 0, or an optax schedule
 
     def of_table(
         self,

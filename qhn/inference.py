@@ -7,26 +7,28 @@ __all__ = ['LONGEST_CHUNK', 'DEFAULT_OPTIMIZER', 'TrainState', 'Info', 'init', '
            'recorded', 'FitResult', 'TrainingDiverged', 'StopTraining', 'is_outside', 'fit']
 
 # %% ../nbs/07_inference.ipynb #e78463f2
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
-import math, time
+import math
+import time
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from jax import Array
 from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import Mesh, PartitionSpec, get_abstract_mesh
 from tqdm import tqdm
+from typing import Any, NamedTuple
 from .ansatz import check_key
 from .base import Distribution, Remote
 from .bits import check_integer, check_memory, check_weights
 from .elbo import KL, Divergence, at_step
-from .gradients import (Estimator, Exact, ParameterShift, Problem, ScoreFunction, SPSA, as_target, choose_estimator,
-                           exact_bytes, shard)
+from .gradients import (Estimator, Exact, ParameterShift, Problem, ScoreFunction, SPSA,
+                           choose_estimator, exact_bytes, shard)
+from .costs import Model, as_target
 from .mesh import check_alike, checked_mesh, memories_of, placed
 from .prior import BernoulliPrior, Prior
 
@@ -100,8 +102,8 @@ def step(
         return optax.apply_updates(params, updates), opt_state, key, report
     spread = "seeds" if "seeds" in get_abstract_mesh().auto_axes else None
     by_seed = jax.tree.map(lambda x: shard(x, "seeds"), tuple(state[:3]))
-    *carried, info = jax.vmap(one, spmd_axis_name=spread)(*by_seed, samples)
-    return TrainState(*carried, state.step + 1), info
+    params, opt_state, keys, info = jax.vmap(one, spmd_axis_name=spread)(*by_seed, samples)
+    return TrainState(params, opt_state, keys, state.step + 1), info
 
 def _told_optimizer(problem, estimator, estimate, step):
     "What an optimiser may ask beside the gradient, where the loss is exact."
@@ -155,7 +157,7 @@ class FitResult:
     history: dict               # name of each `Info` field to (n_seeds, steps of this call)
     interrupted: bool = False   # stopped before the last step, by Ctrl-C or `StopTraining`
     info: dict = field(default_factory=dict)    # the estimator, and why it was chosen; "stopped": the message of `StopTraining`
-    problem: Problem | None = None              # distribution, data, prior and objective
+    problem: Any = None         # the `Problem`: distribution, data, prior and objective
 
     @property
     def params(self) -> Array:
@@ -168,7 +170,7 @@ class FitResult:
         return int(self.state.step)
 
     @property
-    def distribution(self) -> Distribution:
+    def distribution(self) -> Any:
         "What was trained."
         return self.problem.distribution
 
@@ -207,8 +209,10 @@ class FitResult:
         return about | {"best loss": float(final[best, 0]), "median loss": float(np.median(final))} | parts
 
     def __repr__(self):
-        numbers = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in self.summary().items()}
-        return f"FitResult({', '.join(f'{name}: {value}' for name, value in numbers.items())})"
+        about = self.summary()
+        what = ", ".join(about[name] for name in ("distribution", "objective", "estimator") if name in about)
+        best = f", best loss {about['best loss']:.4g}" if "best loss" in about else ""
+        return f"FitResult({what}: {about['seeds']} seeds, {about['steps']} steps{best})"
 
 # %% ../nbs/07_inference.ipynb #22039bc2
 class TrainingDiverged(FloatingPointError):
@@ -383,7 +387,7 @@ def checked_target(distribution, model, data):
     "Model and data as one, if the model has a weight for each qubit."
     if data is not None and not isinstance(data, tuple | list):
         raise TypeError(f"data must be a tuple (x, y), got a {type(data).__name__}; use its train or test")
-    if not hasattr(model, "n_weights"): model = as_target(model).model    # a bare table of costs
+    if not isinstance(model, Model): model = as_target(model).model    # a bare table of costs
     n_weights = model.n_weights
     if n_weights != distribution.n_qubits:
         raise ValueError(f"model has n_weights={n_weights}, but the distribution has n_qubits={distribution.n_qubits}; one qubit per weight is needed")

@@ -15,7 +15,7 @@ from jax import Array
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from .dense import check_split, memories
-from .gradients import Target
+from .costs import Target
 
 # %% ../nbs/mesh.ipynb #e7d7b496
 AXES = ("seeds", "samples", "data", "amplitudes")

@@ -14,16 +14,17 @@ from typing import NamedTuple
 import jax, jax.numpy as jnp, optax
 from jax import Array
 from .ansatz import brickwork, hardware_efficient, product, staircase
-from .binn import CostTable
+from .costs import CostTable
 from .born import BornMachine
 from .divergences import Renyi
 from .prior import BernoulliPrior
 from .elbo import NoDivergence, exact_posterior
-from .gradients import Exact, Problem, Target
+from .gradients import Exact, Problem
+from .costs import Target
 from .inference import state_from, step
 from .mixtures import Mixture
 from .mmd import MMD
-from .posterior import success_probability
+from .calibration import success_probability
 from .symmetrised import Symmetrised
 
 # %% ../nbs/methods.ipynb #7dc436f7

@@ -7,10 +7,11 @@ __all__ = ['Mixture']
 
 # %% ../nbs/07c_mixtures.ipynb #0eb11993
 import math
-from dataclasses import dataclass
-from functools import partial
 import jax
 import jax.numpy as jnp
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from jax.scipy.special import logsumexp
 from .base import Distribution, Independent, LogProb, Samples, Shiftable, Table, Words, Wrapper
 from .bits import check_integer, check_memory
@@ -34,7 +35,7 @@ def _mean_of_products(p):
 @dataclass(frozen=True)
 class Mixture(Wrapper, Samples, LogProb, Table, Words, Shiftable):
     "Copies of a distribution with parameters (K, *its `param_shape`) of their own, each drawn with probability 1/K. `ValueError`: `n_circuits` below 1, parameters of another shape."
-    source: Distribution    # of every part
+    source: Any             # the distribution of every part
     n_circuits: int         # K ≥ 1
 
     def __post_init__(self):

@@ -7,18 +7,20 @@ __all__ = ['word_probs', 'as_word_weights', 'bandwidth', 'kernel', 'spectrum', '
            'prior_kernel', 'self_kernel', 'mmd2_from_samples', 'mmd2_circuit', 'matched_weight', 'MMD', 'mmd2_of']
 
 # %% ../nbs/05_mmd.ipynb #48a41cb2
-from dataclasses import dataclass
-from functools import partial
 import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from dataclasses import dataclass
+from functools import partial
 from jax import Array
-from .bits import as_float, check_memory, check_weights, index_from_weights, outer_product, walsh_hadamard
+from typing import Any
 from .ansatz import Ansatz, check_key
-from .engines import choose
-from .base import ClosedMMD, Distribution, Samples, Table, Words
+from .base import ClosedMMD, Samples, Table, Words
+from .bits import (as_float, check_memory, check_weights, index_from_weights, outer_product,
+                      walsh_hadamard)
 from .elbo import Divergence, Schedule, at_step, check_weight, mean_credits
+from .engines import choose
 from .prior import BernoulliPrior, Prior
 
 # %% ../nbs/05_mmd.ipynb #a95c57de
@@ -284,7 +286,7 @@ def _pair_credits(rows):
 
 # %% ../nbs/05_mmd.ipynb #4f47ad70
 def mmd2_of(
-    distribution: Distribution,    # one with `ClosedMMD`, `Table` up to 20 weights, or `Words`
+    distribution: Any,             # one with `ClosedMMD`, `Table` up to 20 weights, or `Words`
     params: Array,                 # shape `distribution.param_shape`
     prior: Prior,                  # p
     word_weights=(1, 2, 4),        # mean parity sizes of the kernel mixture

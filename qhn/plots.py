@@ -374,7 +374,8 @@ def gradient_comparison(
     ax = _axes(ax)
     for k, (label, fault) in enumerate(faults.items()):
         shift = 0.6 * ((k + 0.5) / len(faults) - 0.5)   # side by side, not on top of one another
-        _faults(ax, k, label, *fault, order, shift)
+        bias, error, spread = fault
+        _faults(ax, k, label, bias, error, spread, order, shift)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(order)), [f"{i}\n{exact[i]:.2g}" for i in order], fontsize="small")
     ax.set(xlabel="component (index, exact value)", ylabel="mean estimate − exact\n± standard error")

@@ -19,7 +19,7 @@ from .bits import all_weights, check_memory, check_weights, is_traced, n_bits, o
 class Prior:
     "A belief about weights in {-1, +1}ⁿ before the data. Its own one writes `log_prob` or `sample`, or both."
     independent = False    # whether the weights are independent, so that `means` says all
-    traced = ()            # attributes whose plain numbers may change without a new program, as arrays may
+    traced: tuple[str, ...] = ()    # attributes whose plain numbers may change without a new program, as arrays may
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
@@ -57,6 +57,13 @@ class Prior:
     ) -> Array:      # (4096, n) entries in {-1, +1}
         "The fixed draws that stand for a prior wherever nothing but samples is known of it."
         return self.sample(jax.random.key(0), 4096, n)
+
+    def means(
+        self,
+        n: int,      # number of weights
+    ) -> Array:      # (n,)
+        "E[w_j], by enumeration, or of the draws where the density is not known."
+        return jnp.exp(self.table(n)) @ all_weights(n) if self.has_density else self.draws(n).mean(0)
 
     def table(
         self,

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 import jax, numpy as np
 from jax import Array
-from .binn import BiNN
+from .network import BiNN
 from .bits import check_integer
 from .datasets import Dataset, load_dataset
 
@@ -107,7 +107,7 @@ class Trial:
     weight: float            # of the divergence
     word_weights: tuple      # of the kernel mixture
     circuit: str = "staircase 3"    # of `CIRCUITS`
-    start: float | None = None      # angles: None uniform; else their spread around uniform superposition, radians
+    start: float | None = None      # angles: None uniform; else spread around uniform superposition, radians
 
 # %% ../nbs/protocol.ipynb #99f3432b
 RANGES = {"learning_rate": (0.02, 0.3), "logit_scale": (0.25, 8.0), "weight": (0.1, 2.0)}
@@ -135,7 +135,8 @@ def trials(
     for k, numbers in enumerate(_hypercube(n_trials, seed)):
         words, circuit = WORDS[k % len(WORDS)], circuits[k % len(circuits)]
         start = starts[k // len(circuits) % len(starts)]
-        found.append(Trial(*map(float, numbers), words, circuit, start))
+        learning_rate, logit_scale, weight = map(float, numbers)
+        found.append(Trial(learning_rate, logit_scale, weight, words, circuit, start))
     return tuple(found)
 
 # %% ../nbs/protocol.ipynb #4d8245bf

@@ -12,8 +12,8 @@ import jax.numpy as jnp, numpy as np
 from jax import Array
 
 from .bits import all_weights, check_weights, index_from_weights
-from .binn import BiNN
-from .posterior import accuracy, log_loss
+from .network import BiNN
+from .calibration import accuracy, log_loss
 
 # %% ../nbs/readout.ipynb #6524e2ff
 def _check_rates(wrong, n):

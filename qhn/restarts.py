@@ -6,14 +6,18 @@
 __all__ = ['WITHIN', 'read_costs', 'RestartsResult', 'restarts', 'shares']
 
 # %% ../nbs/12b_restarts.ipynb #0618c603
+import math
+import time
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 from functools import partial
+from jax import Array
 from pathlib import Path
 from typing import NamedTuple
-import math, time
-import jax, jax.numpy as jnp, numpy as np, optax
-from jax import Array
 from .ansatz import brickwork
-from .binn import CostTable
+from .costs import CostTable
 from .bits import check_integer
 from .born import BornMachine
 from .methods import lbfgs
@@ -94,8 +98,8 @@ def restarts(
         keys = jax.random.split(jax.random.key(seed), n_restarts)
         program = _descend.lower(machine, n_iterations, excess, keys).compile()
         began = time.perf_counter()
-        found = list(map(np.asarray, program(excess, keys)))
-    return RestartsResult(*found, (time.perf_counter() - began) / n_restarts)
+        excess, iterations = map(np.asarray, program(excess, keys))
+    return RestartsResult(excess, iterations, (time.perf_counter() - began) / n_restarts)
 
 # %% ../nbs/12b_restarts.ipynb #587450a7
 WITHIN = (1e-6, 1e-5, 1e-4, 1e-3)

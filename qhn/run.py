@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .bits import check_integer
 from .ansatz import Ansatz, brickwork
-from .binn import BiNN
+from .network import BiNN
 from .born import BornMachine
 from .datasets import Dataset, load_dataset
 from .elbo import NoDivergence

@@ -374,8 +374,10 @@ class HardwareSampler(JobSampler):
         **waiting,                                # `timeout`, `max_queue`, `poll`, `retries`, `report`
     ):
         check_integer("shots", shots, 1)
-        self._temporary = tempfile.TemporaryDirectory() if folder is None else None
-        folder = self._temporary.name if folder is None else Path(folder)
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory()
+            folder = self._temporary.name
+        folder = Path(folder)
         backend, layout, instance = _as_before(folder, ansatz, backend, layout)
         device = open_backend(backend, ansatz.n_qubits, instance)
         service, self.compiled = _open_service(ansatz, device, layout, options, seed)    # None: PennyLane

@@ -191,9 +191,10 @@ def compare_methods(
 ) -> list[Comparison]:
     "All comparisons of a family, corrected together. Errors are those of `paired`."
     cells = list(product(outcomes, tasks, challengers))
-    def difference(outcome, task, method): return means[task, method][outcome] - means[task, baseline][outcome]
+    def difference(outcome, task, method):
+        return means[task, method][outcome] - means[task, baseline][outcome]
     found = [paired(difference(*cell)) for cell in cells]
-    adjusted = holm([of_cell.p_value for of_cell in found])
+    adjusted = holm(np.array([of_cell.p_value for of_cell in found]))
     comparisons = []
     for (outcome, task, method), of_cell, p in zip(cells, found, adjusted):
         its_mean = means[task, baseline][outcome].mean()

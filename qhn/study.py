@@ -16,7 +16,7 @@ from typing import Any
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from tqdm import tqdm
-from .binn import BiNN
+from .network import BiNN
 from .bits import all_weights, index_from_weights, weights_from_index
 from .content import content
 from .datasets import Dataset
@@ -26,7 +26,7 @@ from .elbo import exact_posterior, posterior_divergence
 from .bits import total_variation
 from .journal import fingerprint, whole_file
 from .methods import CIRCUITS, N_STOPS, Method
-from .posterior import accuracy, expected_calibration_error, log_loss, success_probability
+from .calibration import accuracy, expected_calibration_error, log_loss, success_probability
 from .protocol import MEASURES, RANGES, WORDS, Protocol, Task, Trial, network, split, starting_keys
 
 # %% ../nbs/study.ipynb #1a08bc46

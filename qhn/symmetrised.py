@@ -6,21 +6,23 @@
 __all__ = ['Symmetrised']
 
 # %% ../nbs/symmetrised.ipynb #3035cd1e
-import math, zlib
-from dataclasses import dataclass
+import math
+import zlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+from dataclasses import dataclass
+from typing import Any
 from jax.scipy.special import logsumexp
-from .base import Distribution, LogProb, Remote, Samples, Shiftable, Table, Words, Wrapper
-from .binn import BiNN
+from .base import LogProb, Remote, Samples, Shiftable, Table, Words, Wrapper
+from .network import BiNN
 from .symmetry import Symmetry
 
 # %% ../nbs/symmetrised.ipynb #c6d5a498
 @dataclass(frozen=True)
 class Symmetrised(Wrapper, Samples, LogProb, Table, Words, Shiftable, Remote):
     "A distribution averaged over the symmetries of a network. `ValueError`: another number of weights."
-    source: Distribution    # such as a BornMachine
+    source: Any             # a distribution, such as a BornMachine
     binn: BiNN              # whose hidden units are flipped, where the activation is odd, and exchanged
 
     def __post_init__(self):

@@ -16,9 +16,9 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
 from .bits import (as_float, check_distribution, check_memory, check_weights, check_width, effective_number,
-                      index_from_weights, n_bits, weight_moments, weights_from_index)
-from .binn import BiNN, batch_size, wire_layout
-from .datasets import check_data
+                      index_from_weights, n_bits, of_all_networks, weight_moments, weights_from_index)
+from .network import BiNN, wire_layout
+from .points import check_features
 
 # %% ../nbs/symmetry.ipynb #2bc38821
 def unit_wires(
@@ -123,10 +123,15 @@ def _with_swaps(moves, blocks, place):
     return np.concatenate(swapped)
 
 # %% ../nbs/symmetry.ipynb #59bf690f
+def _n_moves(network):
+    signs = 2 if _is_odd(network.activation) else 1
+    return math.prod(math.factorial(width) * signs**width for _, width in _hidden_layers(network))
+
 def _moves(network):
     "All products of flips and swaps, as signed permutations (moves, n_weights) of 1, 2, ..., n_weights."
-    n_bytes = Symmetry(network).n_moves * network.n_weights * 40    # and what is made of the moves
-    check_memory(n_bytes, f"the {Symmetry(network).n_moves} copies of a network", "Symmetry.canonical")
+    n_moves = _n_moves(network)
+    n_bytes = n_moves * network.n_weights * 40    # and what is made of the moves
+    check_memory(n_bytes, f"the {n_moves} copies of a network", "Symmetry.canonical")
     moves = np.arange(1, network.n_weights + 1)[None]
     for layer, width in _hidden_layers(network):
         blocks = _blocks(network, layer)
@@ -171,7 +176,8 @@ def _shuffle(network, key, weights):
         wires, (key, key_signs, key_order) = _blocks(network, layer), jax.random.split(key, 3)
         order = jax.random.uniform(key_order, (len(weights), width)).argsort(1)[..., None]
         units = weights[:, wires]
-        if _is_odd(network.activation): units = units * jax.random.rademacher(key_signs, order.shape, weights.dtype)
+        coins = jax.random.rademacher(key_signs, order.shape, weights.dtype)
+        if _is_odd(network.activation): units = units * coins
         weights = weights.at[:, wires].set(jnp.take_along_axis(units, order, 1))
     return weights
 
@@ -185,8 +191,7 @@ class Symmetry:
     @property
     def n_moves(self) -> int:
         "Elements of the group: the product over hidden layers of h!, and of 2ʰ where the activation is odd."
-        signs = 2 if _is_odd(self.network.activation) else 1
-        return math.prod(math.factorial(width) * signs**width for _, width in _hidden_layers(self.network))
+        return _n_moves(self.network)
     def moves(self) -> np.ndarray:
         "All products of flips and swaps, as signed permutations (n_moves, n_weights) of 1, 2, ..., n_weights. `ValueError`: too many."
         return _moves(self.network)
@@ -223,9 +228,11 @@ class Symmetry:
     ) -> Array:          # (2**n_weights,) the same for all copies of a network
         "Average of a table over all moves. `ValueError`: another shape."
         n = self.network.n_weights
-        if n_bits(table, "q") != n: raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(table)}")
+        if n_bits(table, "q") != n:
+            raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(table)}")
         table = as_float(table, "q")
-        return _average(self.network, table) if _hidden_layers(self.network) else table    # else there are no copies
+        if not _hidden_layers(self.network): return table    # there are no copies
+        return _average(self.network, table)
     def average_means(
         self,
         means: Array,    # (n_weights,) E[w_j] under a distribution
@@ -247,14 +254,11 @@ class Symmetry:
 # %% ../nbs/symmetry.ipynb #eb0099df
 @jax.jit
 def _projections(network, x, directions):
-    "Logits of all networks at x (N, n_inputs), projected on directions (N, n_outputs, 2), in batches: (2ⁿ, 2)."
-    batch = batch_size(network, len(x), x.dtype.itemsize)
-    def rows(start):
-        weights = weights_from_index(start * batch + jnp.arange(batch), network.n_weights, x.dtype)
-        logits = network.logits(weights, x)
-        if logits.shape[-1] > 1: logits -= logits.mean(-1, keepdims=True)
-        return jnp.tensordot(logits, directions, 2)
-    return jax.lax.map(rows, jnp.arange(2**network.n_weights // batch)).reshape(-1, 2)
+    "What is seen of the outputs of all networks at x (N, n_inputs), projected on directions (N, n_outputs, 2), in batches: (2ⁿ, 2)."
+    def projected(weights):
+        outputs = network.likelihood.seen(network.logits(weights, x))
+        return jnp.tensordot(outputs, directions, 2)
+    return of_all_networks(projected, network.n_weights, x.dtype)
 
 def _group(values, tolerance):
     "Numbers 0, 1, ... for the rows of values (M, 2): the same where both entries differ by less than the tolerance."
@@ -273,10 +277,12 @@ def function_labels(
 ) -> np.ndarray:       # (2**n_weights,) numbers of functions, 0, 1, ..., in basis order
     "Number each network by its function at `x`: equal numbers, equal predictions. `ValueError`: bad points, or too many networks."
     n, n_outputs = network.n_weights, network.layer_sizes[-1]
-    check_data(x, np.zeros(np.shape(x)[:1], int), network.n_classes)   # any labels do: the features are what is checked
+    check_features(x)
     check_memory(2**n * 64, f"the functions of 2**{n} networks", "Symmetry.canonical on sampled weights")
     directions = np.random.default_rng(0).normal(size=(len(x), n_outputs, 2))
-    with jax.enable_x64(True): values = np.asarray(_projections(network, jnp.asarray(x, float), jnp.asarray(directions)))
+    with jax.enable_x64(True):
+        projections = _projections(network, jnp.asarray(x, float), jnp.asarray(directions))
+        values = np.asarray(projections)
     return _group(values, 1e-10 * np.abs(values).max(initial=0))
 
 def function_probs(
@@ -296,7 +302,7 @@ def function_probs(
 def _overlaps(every, copies):
     "Largest overlap (2ⁿ,) of each network with one of the copies, and how many copies reach it."
     largest, ties = np.full(len(every), -np.inf, every.dtype), np.zeros(len(every), int)
-    for copy in copies:    # one after the other: the overlaps of all networks with all copies are too many to keep
+    for copy in copies:    # one after the other: all overlaps at once are too many to keep
         overlap = every @ copy
         ties = np.where(overlap > largest, 1, ties + (overlap == largest))
         largest = np.maximum(largest, overlap)
@@ -347,10 +353,11 @@ def symmetry_summary(
     modes = np.asarray(index_from_weights(symmetry.copies(best)))
     n_networks = len(np.unique(np.asarray(index_from_weights(_fold(network, every)))))
     between, in_one = _around_copies(symmetry.moves(), q, every, best)
-    return SymmetrySummary(float(q[modes].sum()), len(modes), n_networks, len(over_functions),
-                           float(effective_number(over_functions)), np.asarray(weight_moments(q)[1]), between, in_one)
+    effective, covariance = float(effective_number(over_functions)), np.asarray(weight_moments(q)[1])
+    return SymmetrySummary(float(q[modes].sum()), len(modes), n_networks, len(over_functions), effective,
+                           covariance, between, in_one)
 
 def _check_table(q, n):
     if jnp.shape(q) != (2**n,):
         raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(q)}; with samples, use Symmetry.canonical")
-    check_memory(2**n * (20 * n + 64), f"the summary of 2**{n} networks", "Symmetry.canonical on sampled weights")
+    check_memory(2**n * (18 * n + 64), f"the summary of 2**{n} networks", "Symmetry.canonical on sampled weights")

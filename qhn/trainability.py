@@ -13,7 +13,8 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from tqdm import tqdm
 from .ansatz import staircase
-from .binn import BiNN, log_likelihood_table
+from .network import BiNN
+from .costs import log_likelihood_table
 from .born import BornMachine
 from .prior import BernoulliPrior
 from .elbo import KL, NoDivergence

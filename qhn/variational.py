@@ -14,13 +14,14 @@ from typing import Any
 import jax, jax.numpy as jnp, numpy as np, optax
 from jax import Array
 from .ansatz import product
-from .binn import CostTable
+from .costs import CostTable
 from .bits import check_integer, index_from_weights, outer_sum
 from .born import BornMachine
 from .prior import BernoulliPrior
 from .elbo import KL, Loss, at_step
 from .base import Distribution, Independent, LogProb, Samples, Table, Words
-from .gradients import Estimate, Estimator, Target, as_target, batch_costs, check_batch, _check_differentiable
+from .gradients import Estimate, Estimator, batch_costs, check_batch, check_differentiable
+from .costs import Target, as_target
 from .inference import DEFAULT_OPTIMIZER, FitResult, fit
 
 # %% ../nbs/variational.ipynb #2431e868
@@ -275,7 +276,7 @@ class StraightThrough(FreeEnergyGradient):
 
     def prepare(self, problem):
         "The problem. `TypeError`: its model is a table of costs."
-        _check_differentiable(problem.target.model, "exhaustive_search or simulated_annealing")
+        check_differentiable(problem.target.model, "exhaustive_search or simulated_annealing")
         return problem
 
     def cost(self, target, params, key):
@@ -319,7 +320,7 @@ def straight_through(
 ) -> FitResult:                     # params (n_seeds, 1, n), the networks are their signs
     "One network by straight-through training; the last one, not the best on the way. `ValueError`: clip not positive."
     check_positive("clip", clip)
-    if isinstance(optimizer, optax.GradientTransformation): optimizer = clipped(optimizer, clip)    # or refused
+    if isinstance(optimizer, optax.GradientTransformation): optimizer = clipped(optimizer, clip)
     one = Ensemble(model_of(model).n_weights)
     return fit(one, model, data, prior, estimator=StraightThrough(batch_size), optimizer=optimizer,
                 n_steps=n_steps, key=key, n_seeds=n_seeds, progress=progress, **options)

@@ -9,17 +9,17 @@ import jax
 import numpy as np
 import optax
 
-from qhn import inference
 from qhn.ansatz import staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.born import BornMachine
 from qhn.engines import Dense
 from qhn.datasets import moons
 from qhn.elbo import KL
 from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction, as_target
+from qhn.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction
+from qhn.costs import as_target
 from qhn.inference import fit, init, step
-from qhn.mesh import join_processes
+from qhn.mesh import join_processes, placed
 
 DATA = moons(n_train=48, seed=0)
 MACHINE, MODEL, ADAM = BornMachine(staircase(5, 1)), BiNN((2, 1, 1)), optax.adam(0.05)
@@ -58,8 +58,8 @@ def compiled_step():
     "Sizes of all arrays in a step that 4 x 2 devices share, and the messages between them."
     mesh, state = mesh_of(samples=4, data=2), init(MACHINE, ADAM, jax.random.key(0))
     with jax.set_mesh(mesh):
-        placed = inference._place(mesh, as_target(MODEL, (DATA.x_train, DATA.y_train)), BernoulliPrior(), state)
-        text = jax.jit(step, static_argnums=0).lower((MACHINE, KL(), ScoreFunction(40), ADAM), *placed).compile().as_text()
+        problem, state = placed(mesh, Problem(MACHINE, as_target(MODEL, (DATA.x_train, DATA.y_train)), BernoulliPrior(), KL()), state)
+        text = jax.jit(step, static_argnums=(1, 2)).lower(problem, ScoreFunction(40), ADAM, state).compile().as_text()
     shapes = re.findall(r"f64\[([\d,]+)\]", text)
     return {"sizes": sorted({int(size) for shape in shapes for size in shape.split(",")}), "all-reduce": text.count(" all-reduce("), "all-gather": text.count(" all-gather(")}
 

@@ -14,12 +14,14 @@ from qhn.variational import (Bernoulli, Ensemble, NaturalGradient, StraightThrou
                              mean_field, straight_through)
 from qhn.chains import (LocallyBalanced, Sweep, balanced_proposal, exhaustive_search, gibbs, heat_bath,
                         locally_balanced, metropolis, simulated_annealing)
-from qhn.binn import BiNN, CostTable
+from qhn.network import BiNN
+from qhn.costs import CostTable
 from qhn.base import Independent, LogProb, Samples, Table, Words
 from qhn.born import BornMachine
 from qhn.elbo import KL, exact_posterior
 from qhn.prior import BernoulliPrior
-from qhn.gradients import Problem, as_target
+from qhn.gradients import Problem
+from qhn.costs import as_target
 from qhn.inference import FitResult, TrainingDiverged, fit
 
 METHODS = [mean_field, bayes_binn, straight_through, simulated_annealing, exhaustive_search, gibbs, locally_balanced]

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from qhn.bits import all_weights, check_memory, check_weights, index_from_weights, weights_from_index
-from qhn import binn as module
-from qhn.binn import BiNN, CostTable, log_likelihood_table
+from qhn.bits import all_weights, batch_size, check_memory, check_weights, index_from_weights, weights_from_index
+from qhn import bits, costs
+from qhn.network import BiNN
+from qhn.costs import CostTable, log_likelihood_table
 from qhn.symmetry import flip_unit, swap_units, unit_wires
-from qhn.gradients import as_target
+from qhn.costs import as_target
 
 SIZES = [(3, 1), (2, 3), (2, 2, 1), (2, 1, 2, 2)]
 sizes = pytest.mark.parametrize("layer_sizes", SIZES, ids=str)
@@ -274,7 +275,7 @@ def test_table_matches_a_loop(layer_sizes):
 def test_batches_do_not_change_the_table(budget, monkeypatch):
     binn = BiNN((2, 2, 1), activation=lambda t: jnp.tanh(t))   # a new function each time: the budget is read at compilation
     x, y = data(binn, n_points=11)
-    monkeypatch.setattr(module, "_BATCH_BYTES", budget)
+    monkeypatch.setattr(bits, "BATCH_BYTES", budget)
     found = log_likelihood_table(binn, x, y)
     np.testing.assert_allclose(found, binn.log_likelihood(all_weights(9), x, y), rtol=0, atol=1e-11)
 
@@ -283,16 +284,21 @@ def test_batches_do_not_change_the_table(budget, monkeypatch):
 @given(st.sampled_from(SIZES), st.integers(1, 10**7), st.sampled_from([4, 8]))
 def test_batches_stay_within_the_budget(layer_sizes, n_points, itemsize):
     binn = BiNN(layer_sizes)
-    batch = module._batch_size(binn, n_points, itemsize)
+    x, y = jax.ShapeDtypeStruct((n_points, layer_sizes[0]), f"f{itemsize}"), jax.ShapeDtypeStruct((n_points,), int)
+    found = []
+    def at_points(x, y): found.append(batch_size(lambda w: binn.log_likelihood(w, x, y), binn.n_weights, x.dtype))
+    jax.eval_shape(at_points, x, y)    # shapes are enough
+    (batch,) = found
     assert 2**binn.n_weights % batch == 0
-    assert batch == 1 or batch * n_points * max(layer_sizes[1:]) * itemsize <= module._BATCH_BYTES
+    assert batch == 1 or batch * n_points * max(layer_sizes[1:]) * itemsize <= bits.BATCH_BYTES
+    assert batch == 2**binn.n_weights or batch * n_points * 8 * max(layer_sizes[1:]) * itemsize > bits.BATCH_BYTES    # nor are they far below it
 
 
 def test_memory_of_the_table_is_bounded():
     binn = BiNN((10, 1))
     x, y = data(binn, n_points=5000)
-    used = module._table.lower(binn, jnp.asarray(x), jnp.asarray(y)).compile().memory_analysis().temp_size_in_bytes
-    assert used < 2**11 * 8 + 4 * module._BATCH_BYTES < 2**11 * 5000 * 8   # far less than the logits of all networks
+    used = costs._table.lower(as_target(binn, (x, y))).compile().memory_analysis().temp_size_in_bytes
+    assert used < 2**11 * 8 + 4 * bits.BATCH_BYTES < 2**11 * 5000 * 8   # far less than the logits of all networks
 
 
 def test_other_data_of_the_same_shape_compile_nothing():

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from qhn import binn
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
-from qhn.base import LogProb, SampleOnly, Samples
-from qhn.born import BornMachine
 from qhn.engines import MPS, Dense, choose, sample_from_probs
 from qhn.mps import bond_dims
+from qhn.base import LogProb, SampleOnly, Samples
+from qhn.born import BornMachine
 
 KEY = jax.random.key(0)
 ENGINES = (MPS, Dense)

@@ -13,7 +13,9 @@ from jax.experimental.sparse import BCOO
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_moons
 
 from qhn.bits import as_float
-from qhn.datasets import DATASETS, Dataset, breast_cancer, check_data, circles, diabetes, digits, from_csv, gaussian_mixture, load_dataset, moons, xor
+from qhn.datasets import (DATASETS, Dataset, breast_cancer, circles, diabetes, digits, from_csv,
+                          gaussian_mixture, load_dataset, moons, xor)
+from qhn.points import check_data, check_targets
 
 NAMES = [*DATASETS, "digits-01", "digits-38", "digits-147"]
 
@@ -144,7 +146,7 @@ def test_diabetes_is_scikit_learns_standardised_by_the_training_points(n_train):
 def test_real_targets_are_asked_for():
     "By leaving out the names of classes; labels stay integers."
     data = Dataset(X, [0.5, -1.0, 2.0], X[:1], [0.0], "real", ("a", "b"))
-    assert (data.task, data.n_classes, data.y_train.dtype) == ("regression", 0, np.float64) and "real-valued targets" in repr(data)
+    assert (data.task, data.n_classes, data.y_train.dtype) == ("regression", 0, np.float64) and "real targets" in repr(data)
     assert Dataset(X, np.array([1, 2, 2.5], object), X[:1], [0.0], "real", ("a", "b")).y_train.dtype == np.float64
     for pair, arrays in ((data.train, (data.x_train, data.y_train)), (data.test, (data.x_test, data.y_test))):
         assert pair[0] is arrays[0] and pair[1] is arrays[1]
@@ -155,11 +157,11 @@ def test_real_targets_are_asked_for():
 
 
 @pytest.mark.parametrize("y", [[0.5, -1.0, 2.0], [0, 1, 5], np.array([1, 2, 2.5], object), np.float16([1, 2, 3])], ids=str)
-def test_check_data_for_regression(y):
-    assert check_data(X, y, task="regression") is None
-    assert jax.jit(lambda x, y: (check_data(x, y, task="regression"), y.sum())[1])(X, np.asarray(y, float)) is not None
-    with pytest.raises(ValueError, match="one label for each"): check_data(X, y[:2], task="regression")
-    with pytest.raises(ValueError, match="task must be one of classification, regression, got task='ranking'"): check_data(X, y, task="ranking")
+def test_targets_are_any_numbers(y):
+    assert check_targets(X, y) is None
+    assert jax.jit(lambda x, y: (check_targets(x, y), y.sum())[1])(X, np.asarray(y, float)) is not None
+    with pytest.raises(ValueError, match=r"1 real number for each of the 3 rows of x, got shape \(2,\)"): check_targets(X, y[:2])
+    with pytest.raises(ValueError, match=r"2 real numbers for each of the 3 rows of x, got shape \(3,\)"): check_targets(X, y, 2)
 
 
 @pytest.mark.parametrize("n_train", [20, 50, 200])
@@ -290,7 +292,7 @@ def test_data_sets_store_floats_whatever_they_are_given():
 
 
 def test_heavy_libraries_are_loaded_where_they_are_used():
-    code = "import sys, qhn.binn, qhn.datasets; print(sorted({name.split('.')[0] for name in sys.modules} & {'pandas', 'sklearn', 'joblib', 'matplotlib'}))"
+    code = "import sys, qhn.network, qhn.datasets; print(sorted({name.split('.')[0] for name in sys.modules} & {'pandas', 'sklearn', 'joblib', 'matplotlib'}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

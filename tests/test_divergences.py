@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qhn.ansatz import staircase
-from qhn.binn import CostTable
+from qhn.costs import CostTable
 from qhn.born import BornMachine
 from qhn.divergences import Renyi, Stein, glauber_flows
 from qhn.elbo import KL

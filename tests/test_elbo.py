@@ -15,7 +15,8 @@ from scipy.stats import entropy as relative_entropy    # of one distribution: it
 
 from qhn.bits import all_weights, index_from_weights
 from qhn import symmetry
-from qhn.binn import BiNN, log_likelihood_table
+from qhn.network import BiNN
+from qhn.costs import log_likelihood_table
 from qhn.symmetry import flip_unit, swap_units
 from qhn.elbo import (KL, NoDivergence, at_step, exact_posterior, free_energy, kl_divergence,
                       log_evidence, posterior_divergence, prior_divergence)

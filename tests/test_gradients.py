@@ -13,7 +13,8 @@ from scipy.stats import chi2, entropy
 
 from qhn import gradients
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.binn import BiNN, CostTable
+from qhn.network import BiNN
+from qhn.costs import CostTable
 from qhn.base import LogProb, Remote, Samples, Shiftable, Table, Words
 from qhn.born import BornMachine
 from qhn.engines import MPS, Dense
@@ -22,7 +23,8 @@ from qhn.variational import Bernoulli, Ensemble
 from qhn.divergences import Renyi, Stein
 from qhn.elbo import KL, Divergence, NoDivergence
 from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction, as_target, choose_estimator, exact_bytes, tabulate
+from qhn.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction, choose_estimator, exact_bytes
+from qhn.costs import as_target, tabulate
 from qhn.inference import fit, init, step
 from qhn.mixtures import Mixture
 from qhn.mmd import MMD
@@ -249,7 +251,7 @@ def test_the_error_of_a_minibatch_loss_covers_its_scatter_and_is_it_with_many_sa
     "The spread of the points' mean costs contains noise of the samples, so few of them make the error a little too large."
     params, target, prior = jnp.asarray(angles(ANSATZ, 2)), as_target(BiNN((1, 1)), POINTS), BernoulliPrior(jnp.asarray(COINS))
     few, many = ScoreFunction(64, batch_size=2), ScoreFunction(2000, batch_size=2, analytic=True)
-    one = lambda key: [e(KL(), BornMachine(ANSATZ), target, prior, params, key) for e in (few, many)]
+    one = lambda key: [e(Problem(BornMachine(ANSATZ), target, prior, KL()), params, key) for e in (few, many)]
     both = quick_jit(lambda keys: jax.lax.map(one, keys, batch_size=100))(jax.random.split(jax.random.key(5), 2000))
     for estimator, runs in zip((few, many), both):
         ratio = np.std(runs.loss.loss, ddof=1) / math.sqrt((np.asarray(runs.info["loss_error"])**2).mean())
@@ -283,8 +285,8 @@ def test_the_memory_of_an_exact_step_is_what_the_compiler_plans(machine, seeds):
     n, optimizer = machine.n_qubits, optax.adam(0.05)
     for n_seeds in seeds:
         state = init(machine, optimizer, KEY, n_seeds, params=jnp.zeros(machine.param_shape))
-        target = as_target(jnp.zeros(2**n))
-        account = jax.jit(step, static_argnums=0).lower((machine, KL(), Exact(), optimizer), target, BernoulliPrior(), state).compile().memory_analysis()
+        problem = about(machine, KL(), as_target(jnp.zeros(2**n)))
+        account = jax.jit(step, static_argnums=(1, 2)).lower(problem, Exact(), optimizer, state).compile().memory_analysis()
         planned = account.temp_size_in_bytes + account.argument_size_in_bytes
         assert 0.95 * planned < exact_bytes(machine, n_seeds) < 1.7 * planned
 
@@ -292,7 +294,7 @@ def test_the_memory_of_an_exact_step_is_what_the_compiler_plans(machine, seeds):
 def test_the_score_function_reaches_a_thousand_weights():
     ansatz, fields = brickwork(1000, 4), np.random.default_rng(4).normal(size=1000)
     target, params = as_target(Ising(1000), (fields,)), ansatz.init(KEY, noise=0.1)
-    got = quick_jit(lambda p: ScoreFunction(4)(KL(), BornMachine(ansatz), target, BernoulliPrior(), p, KEY))(params)
+    got = quick_jit(lambda p: ScoreFunction(4)(about(BornMachine(ansatz), KL(), target), p, KEY))(params)
     assert np.isfinite(got.gradient).all() and np.isfinite(got.loss.loss)
     assert np.abs(got.gradient[:-1]).max() > 0 and np.abs(got.gradient[-1]).max() < 1e-9    # the last RZ row
 
@@ -535,7 +537,7 @@ def test_a_wrapper_answers_for_its_source():
         assert wrapper.bytes("probs") >= parts * deep.bytes("probs")
     settings = lambda d: ParameterShift().settings(d, jnp.zeros(d.param_shape), KEY).shape
     assert settings(Symmetrised(deep, net)) == settings(SampleOnly(deep)) == settings(deep) == (127, 72)    # not 145: the last RZ row is never seen
-    assert settings(Mixture(deep, 2)) == (253, 2, 8, 9)
+    assert settings(Mixture(deep, 2)) == (253, 2, 72)
     both = BornMachine(staircase(9, 3), Dense)
     assert Symmetrised(both, net).bytes("probs") > both.bytes("probs") == 2 * deep.bytes("probs")
 

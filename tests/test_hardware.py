@@ -31,11 +31,12 @@ import qhn.run as qhn_run
 import qhn.sampler as qhn_sampler
 from qhn import backends, readout
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.born import BornMachine
 from qhn.elbo import KL, NoDivergence
 from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, as_target
+from qhn.gradients import SPSA, Exact, ParameterShift, Problem
+from qhn.costs import as_target
 from qhn.sampler import HardwareSampler, RuntimeService, qpu_seconds
 from qhn.backends import compile_circuit, noise_model, open_backend, qiskit_circuit, used_part
 from qhn.inference import StopTraining, fit
@@ -192,11 +193,12 @@ def test_parameter_shift_on_shots_is_exact_within_four_standard_errors(objective
     ansatz, costs = brickwork(3, 2, final_rz=False), np.random.default_rng(0).gamma(2, size=8)
     params = jnp.asarray(np.random.default_rng(1).uniform(-3, 3, ansatz.param_shape))
     target, prior, estimator = as_target(costs), BernoulliPrior(), ParameterShift(400)
-    exact = Exact()(objective, BornMachine(ansatz), Exact().prepare(target), prior, params, jax.random.key(0)).gradient
+    exact = Exact()(Exact().prepare(Problem(BornMachine(ansatz), target, prior, objective)), params, jax.random.key(0)).gradient
     with HardwareSampler(ansatz, "aer") as sampler:
         angles = estimator.settings(sampler, params, jax.random.key(0))
         samples = sampler.sample_batch(np.concatenate([angles] * 12), 400).reshape(12, len(angles), 400, 3)
-        gradients = np.stack([estimator.estimate(objective, sampler, target, prior, params, jnp.asarray(s), jax.random.key(0)).gradient for s in samples])
+        problem = Problem(sampler, target, prior, objective)
+        gradients = np.stack([estimator.estimate(problem, params, jnp.asarray(s), jax.random.key(0)).gradient for s in samples])
     assert len(angles) == 1 + 2 * 9
     error = gradients.std(0, ddof=1) / np.sqrt(12)
     assert (np.abs(gradients.mean(0) - exact) < 4 * error + 1e-9).all()
@@ -209,7 +211,8 @@ def test_spsa_on_shots_is_its_expectation_within_four_standard_errors():
     with HardwareSampler(ansatz, "aer") as sampler:
         angles = estimator.settings(sampler, jnp.asarray(params), jax.random.key(1))
         samples = jnp.asarray(sampler.sample_batch(angles, 2000))
-    found = estimator.estimate(NoDivergence(), sampler, target, BernoulliPrior(), jnp.asarray(params), samples, jax.random.key(1)).gradient
+    problem = Problem(sampler, target, BernoulliPrior(), NoDivergence())
+    found = estimator.estimate(problem, jnp.asarray(params), samples, jax.random.key(1)).gradient
     signs = (np.asarray(angles[:40]) - params) / c
     value = lambda theta: np.asarray(machine.probs(jnp.asarray(theta)))
     up, down = (np.stack([value(params + sign * c * s) for s in signs]) for sign in (1, -1))
@@ -822,7 +825,7 @@ def test_a_vote_that_shares_below_zero_have_spoilt_costs_no_more_than_the_worst_
     assert np.isfinite(found).all() and 0 < found.value <= -np.log(own.min(0)).mean()
 
 
-@pytest.mark.parametrize("module", ["qhn.backends", "qhn.sampler", "qhn.readout", "qhn.run", "qhn.posterior", "qhn.jobs", "qhn.variational", "qhn.chains"])
+@pytest.mark.parametrize("module", ["qhn.backends", "qhn.sampler", "qhn.readout", "qhn.run", "qhn.calibration", "qhn.predictive", "qhn.jobs", "qhn.variational", "qhn.chains"])
 def test_heavy_libraries_are_imported_where_they_are_used(module):
     heavy = "sklearn", "qiskit", "qiskit_aer", "qiskit_ibm_runtime", "pennylane", "arviz_base", "arviz_stats", "matplotlib", "pandas", "mthree"
     code = f"import sys, qhn.inference; before = set(sys.modules); import {module}; print(sorted(set({heavy}) & sys.modules.keys() - before))"

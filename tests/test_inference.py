@@ -12,7 +12,8 @@ import pytest
 from circuits import bits, directional_derivative, numpy_state, quick_jit
 from qhn import inference
 from qhn.ansatz import product, staircase
-from qhn.binn import BiNN, CostTable
+from qhn.network import BiNN
+from qhn.costs import CostTable
 from qhn.base import Remote, Samples, Shiftable, Table
 from qhn.born import BornMachine
 from qhn.base import SampleOnly
@@ -20,7 +21,8 @@ from qhn.datasets import moons
 from qhn.divergences import Renyi
 from qhn.elbo import KL, NoDivergence
 from qhn.prior import BernoulliPrior
-from qhn.gradients import Problem, SPSA, Exact, ParameterShift, ScoreFunction, as_target
+from qhn.gradients import Problem, SPSA, Exact, ParameterShift, ScoreFunction
+from qhn.costs import as_target
 from qhn.inference import FitResult, StopTraining, TrainingDiverged, TrainState, fit, init, step
 from qhn.mmd import MMD
 
@@ -598,7 +600,7 @@ ERRORS = [
     (dict(optimizer=optax.adam), TypeError, "optimizer must be an optax optimiser such as optax.adam(0.05), got <function adam"),
     (dict(prior=None), TypeError, "prior must be a BernoulliPrior, got None"),
     (dict(prior=BernoulliPrior(np.full(4, 0.5))), ValueError, "prob_plus must be one number or have shape (3,), one per weight, got shape (4,)"),
-    (dict(distribution=product(3)), TypeError, "got Ansatz without sample or sample_batch; BornMachine makes one of an ansatz"),
+    (dict(distribution=product(3)), TypeError, "distribution must be a Distribution such as BornMachine(ansatz), got Ansatz"),
     (dict(distribution=BornMachine(product(4))), ValueError, "model has n_weights=3, but the distribution has n_qubits=4; one qubit per weight is needed"),
     (dict(model=COSTS[:4]), ValueError, "model has n_weights=2, but the distribution has n_qubits=3"),
     (dict(model=COSTS[:7]), ValueError, "costs must have 2**n entries along the last axis"),

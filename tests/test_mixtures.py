@@ -6,7 +6,8 @@ import pytest
 
 from qhn.bits import all_weights, index_from_weights
 from qhn.ansatz import Ansatz, Rotation, brickwork, product, staircase
-from qhn.binn import BiNN, CostTable
+from qhn.network import BiNN
+from qhn.costs import CostTable
 from qhn.base import Independent, ClosedMMD
 from qhn.born import BornMachine
 from qhn.elbo import KL, free_energy

@@ -9,9 +9,9 @@ from circuits import bits, quick_jit
 
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
 from qhn.engines import MPS, Dense, choose
-from qhn.prior import BernoulliPrior
 from qhn.mps import pair_cores
 from qhn.pairs import contract_pairs, real_matrices, sweep_mmd2, sweep_pair_product
+from qhn.prior import BernoulliPrior
 from qhn.mmd import mmd2, mmd2_circuit, mmd2_factorised, mmd2_from_samples, word_probs
 
 KEY = jax.random.key(0)

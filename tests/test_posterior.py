@@ -2,6 +2,7 @@
 import builtins
 import itertools
 import warnings
+from dataclasses import dataclass
 from fractions import Fraction
 
 import jax
@@ -12,16 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 from scipy.special import logsumexp
-from scipy.stats import entropy
+from scipy.stats import entropy, norm, poisson
 from sklearn.calibration import calibration_curve
 
-from qhn import posterior as module
-from qhn.binn import BiNN, CostTable
+from qhn import predictive as module
+from qhn.network import BiNN
+from qhn.costs import CostTable
 from qhn.datasets import Dataset
 from qhn.prior import BernoulliPrior
-from qhn.posterior import (SampledPredictive, accuracy, brier_score, calibration_errors_by_chance, expected_calibration_error, log_loss, loo,
-                           out_of_distribution_auroc, posterior_predictive, posterior_predictive_from_samples, predictive_uncertainty,
-                           predictive_uncertainty_from_samples, reliability, risk_coverage, success_probability, to_arviz)
+from qhn.likelihood import Gaussian, Likelihood
+from qhn.predictive import (SampledPredictive, log_predictive_density, log_predictive_density_from_samples,
+                            posterior_predictive, posterior_predictive_from_samples,
+                            predictive_uncertainty, predictive_uncertainty_from_samples)
+from qhn.calibration import (accuracy, brier_score, calibration_errors_by_chance,
+                             expected_calibration_error, log_loss, loo, out_of_distribution_auroc,
+                             reliability, risk_coverage, success_probability, to_arviz)
 
 RNG = np.random.default_rng(0)
 BINN = BiNN((2, 2, 1))    # 9 weights
@@ -108,7 +114,7 @@ def test_other_data_of_the_same_shape_compile_nothing():
 
 def test_table_of_all_networks_is_never_made():
     binn, shapes = BiNN((16, 1)), [(20, 2**17), (108, 16)]
-    compiled = module._mixture.lower(module._votes, binn, *(jax.ShapeDtypeStruct(s, jnp.float64) for s in shapes)).compile()
+    compiled = module.mixture.lower(module.votes, binn, *(jax.ShapeDtypeStruct(s, jnp.float64) for s in shapes)).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 2**23 < 2**17 * 108 * 2 * 8 / 20
 
 
@@ -155,7 +161,7 @@ def test_650_weights_in_whole_numbers():
 
 def test_sampled_table_is_never_made():
     shapes = [jax.ShapeDtypeStruct(s, jnp.float64) for s in ((1000, 650), (10_000, 64))]
-    compiled = module._sampled.lower(module._votes, BiNN((64, 10)), *shapes).compile()
+    compiled = module.sampled.lower(module.votes, BiNN((64, 10)), *shapes).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 2**24 < 1000 * 10_000 * 10 * 8 / 20
 
 
@@ -625,6 +631,9 @@ ERRORS = [
     (lambda: posterior_predictive_from_samples(BINN, W[:, :8], X), ValueError, "weights must have n_weights=9 entries"),
     (lambda: posterior_predictive_from_samples(BINN, 0 * W, X), ValueError, "weights must be -1 or +1, got 0.0"),
     (lambda: posterior_predictive_from_samples(BINN, W, X + np.inf), ValueError, "x must be finite"),
+    (lambda: posterior_predictive(LINE, np.full(64, 1 / 64), X, log=True), TypeError, "log=True is of class probabilities, got Gaussian(noise=(0.5, 2.0)); use log_predictive_density"),
+    (lambda: predictive_uncertainty(LINE, np.full(64, 1 / 64), X), TypeError, "class probabilities need a likelihood of classes"),
+    (lambda: log_predictive_density(LINE, np.full(64, 1 / 64), X, np.zeros(7)), ValueError, "y must hold 2 real numbers for each of the 7 rows of x, got shape (7,)"),
     (lambda: log_loss([[0.5, 0.6]], [0]), ValueError, "predictive must sum to one along the last axis, got a sum of 1.1"),
     (lambda: log_loss([[1.2, -0.2]], [0]), ValueError, "predictive must hold probabilities, at least 0, got -0.2"),
     (lambda: log_loss([[np.nan, 1.0]], [0]), ValueError, "predictive must hold probabilities, at least 0, got nan"),
@@ -715,7 +724,7 @@ def test_log_probabilities_of_a_mixture_are_numpys_in_double(sizes):
 def test_leave_one_out_is_refused_before_the_networks_are_made(monkeypatch):
     monkeypatch.setattr("qhn.bits.physical_memory", lambda: 2**30)
     made = []
-    monkeypatch.setattr("qhn.posterior.all_weights", made.append)
+    monkeypatch.setattr("qhn.calibration.all_weights", made.append)
     x, y = np.zeros((40, 19)), np.zeros(40, int)    # 2^20 networks at 40 points: 1.9 GiB
     with pytest.raises(ValueError, match="log-likelihoods of 1048576 networks at 40 points would take"): loo(BiNN((19, 1)), None, x, y)
     assert not made
@@ -729,3 +738,103 @@ def test_predictions_in_half_precision_are_scored(dtype):
     np.testing.assert_allclose(log_loss(halves, y), log_loss(p, y), rtol=0.02)
     assert accuracy(halves, y) == (halves.astype(float).argmax(1) == y).mean()
     with pytest.raises(ValueError, match="predictive must sum to one"): log_loss(halves * dtype(1.05), y)
+
+
+# ---- inside jit, in batches, and of numbers
+
+def test_logarithms_of_a_mixture_work_inside_jit():
+    binn, x, q = BiNN((2, 1), logit_scale=100.0), X.astype(np.float32), np.zeros((2, 8), np.float32)
+    q[0, :2], q[1] = 0.5, 1 / 8
+    eager = posterior_predictive(binn, q, x, log=True)
+    np.testing.assert_allclose(jax.jit(lambda q, x: posterior_predictive(binn, q, x, log=True))(q, x), eager, rtol=1e-5)
+    assert np.isfinite(eager).all() and (np.asarray(posterior_predictive(binn, q, x)) == 0).any()
+
+
+@pytest.mark.parametrize("n_samples", [3, 101])
+def test_logarithms_from_samples_come_in_batches(n_samples, monkeypatch):
+    w, x = np.random.default_rng(6).choice([-1.0, 1.0], (n_samples, 9)), X[:5] * n_samples
+    p = answers(BINN, w, x)
+    for budget in (1, 2**20):
+        monkeypatch.setattr("qhn.bits.BATCH_BYTES", budget)
+        jax.clear_caches()
+        got = posterior_predictive_from_samples(BINN, w, x, log=True)
+        np.testing.assert_allclose(got.probs, np.log(p.mean(0)), rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(got.standard_error, (p / p.mean(0)).std(0, ddof=1) / n_samples**0.5, rtol=1e-9)
+
+
+def test_sampled_logarithms_need_no_table():
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float64) for s in ((1000, 650), (10_000, 64))]
+    compiled = module._log_sampled.lower(module._log_votes, BiNN((64, 10)), *shapes).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2**24 < 1000 * 10_000 * 10 * 8 / 20
+
+
+LINE = BiNN((2, 2), likelihood=Gaussian((0.5, 2.0)))
+OUTPUTS = np.asarray(LINE.logits(networks(6), X))    # (64, 7, 2)
+
+
+def test_prediction_of_numbers_is_the_mixture_of_normal_distributions():
+    q, y = distribution(3, 64), RNG.normal(size=(7, 2))
+    got = posterior_predictive(LINE, q, X)
+    mean = np.tensordot(q, OUTPUTS, 1)
+    variance = np.stack([np.tensordot(row, (OUTPUTS - m)**2, 1) for row, m in zip(q, mean)])
+    np.testing.assert_allclose(got.mean, mean, atol=1e-12)
+    np.testing.assert_allclose(got.epistemic, np.sqrt(variance), atol=1e-10)
+    np.testing.assert_allclose(got.noise, np.broadcast_to([0.5, 2.0], (3, 7, 2)), rtol=1e-12)
+    np.testing.assert_allclose(got.std, np.sqrt(variance + [0.25, 4.0]), rtol=1e-10)
+    assert not np.any(got.standard_error)
+    density = norm.pdf(y, OUTPUTS, (0.5, 2.0)).prod(-1)
+    np.testing.assert_allclose(log_predictive_density(LINE, q, X, y), np.log(q @ density), rtol=1e-11)
+
+
+def test_numbers_from_samples():
+    rows = np.random.default_rng(7).integers(64, size=300)
+    w, y = networks(6)[rows], np.zeros((7, 2))
+    got = posterior_predictive_from_samples(LINE, w, X)
+    np.testing.assert_allclose(got.mean, OUTPUTS[rows].mean(0), atol=1e-12)
+    np.testing.assert_allclose(got.epistemic, OUTPUTS[rows].std(0, ddof=1), rtol=1e-11)
+    np.testing.assert_allclose(got.standard_error, OUTPUTS[rows].std(0, ddof=1) / 300**0.5, rtol=1e-11)
+    np.testing.assert_allclose(got.std, np.sqrt(OUTPUTS[rows].var(0, ddof=1) + [0.25, 4.0]), rtol=1e-11)
+    density = norm.pdf(y, OUTPUTS[rows], (0.5, 2.0)).prod(-1)
+    found = log_predictive_density_from_samples(LINE, w, X, y)
+    np.testing.assert_allclose(found.probs, np.log(density.mean(0)), rtol=1e-11)
+    np.testing.assert_allclose(found.standard_error, (density / density.mean(0)).std(0, ddof=1) / 300**0.5, rtol=1e-10)
+
+
+def test_a_density_far_away_keeps_its_digits():
+    "Thousands of nats below what a float holds."
+    binn = BiNN((1, 1), likelihood=Gaussian(0.01))
+    got = log_predictive_density(binn, np.full(4, 0.25, np.float32), np.ones((1, 1), np.float32), np.array([5.0], np.float32))
+    want = logsumexp(norm.logpdf(5, [2, 0, 0, -2], 0.01)) - np.log(4)
+    assert want < -40_000 and float(got[0]) == pytest.approx(want, rel=1e-5)
+
+
+def test_density_of_labels_is_the_log_loss():
+    q, y = distribution(512), RNG.integers(0, 2, 7)
+    assert -float(log_predictive_density(BINN, q, X, y).mean()) == pytest.approx(log_loss(posterior_predictive(BINN, q, X), y), rel=1e-12)
+
+
+def test_a_likelihood_of_ones_own_predicts():
+    @dataclass(frozen=True)
+    class Poisson(Likelihood):
+        def log_prob(self, outputs, y): return y * outputs[..., 0] - jnp.exp(outputs[..., 0]) - jax.scipy.special.gammaln(y + 1.0)
+        def mean(self, outputs): return jnp.exp(outputs)
+        def variance(self, outputs): return jnp.exp(outputs)
+    binn, q, y = BiNN((2, 1), likelihood=Poisson()), distribution(8), np.arange(7)
+    rates = np.exp(np.asarray(binn.logits(networks(3), X)))[..., 0]
+    got = posterior_predictive(binn, q, X)
+    np.testing.assert_allclose(got.mean[:, 0], q @ rates, rtol=1e-12)
+    np.testing.assert_allclose(got.noise[:, 0]**2, q @ rates, rtol=1e-12)
+    np.testing.assert_allclose(got.std[:, 0]**2, q @ rates + q @ (rates - q @ rates)**2, rtol=1e-10)
+    np.testing.assert_allclose(log_predictive_density(binn, q, X, y), np.log(q @ poisson.pmf(y, rates)), rtol=1e-10)
+    np.testing.assert_allclose(loo(binn, None, X, y).pointwise,
+                               [np.log(1 / ((w := poisson.pmf(y, rates).prod(1)) / w.sum() / poisson.pmf(y[i], rates[:, i])).sum()) for i in range(7)], rtol=1e-9)
+
+
+def test_arviz_gets_draws_of_numbers():
+    binn = BiNN((2, 1), likelihood=Gaussian(0.5))
+    w, y = networks(3)[np.random.default_rng(8).integers(8, size=2000)], np.zeros(7)
+    tree = to_arviz(binn, w, X, y, jax.random.key(0))
+    outputs = np.asarray(binn.logits(w, X))[..., 0]
+    np.testing.assert_allclose(tree.log_likelihood.y.values[0], norm.logpdf(0, outputs, 0.5), rtol=1e-10)
+    noise = tree.posterior_predictive.y.values[0] - outputs
+    assert noise.std() == pytest.approx(0.5, rel=0.03) and abs(noise.mean()) < 4 * 0.5 / 14_000**0.5

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qhn.ansatz import product, staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.born import BornMachine
 from qhn.gradients import Exact
 from qhn.inference import fit

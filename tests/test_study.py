@@ -25,7 +25,8 @@ import qhn.methods
 import qhn.protocol
 import qhn.study
 from qhn.ansatz import staircase
-from qhn.binn import BiNN, CostTable, log_likelihood_table
+from qhn.network import BiNN
+from qhn.costs import CostTable, log_likelihood_table
 from qhn.born import BornMachine
 from qhn.claims import METHODS, METHODS_THREE, METHODS_TWO, ROUNDS, ROUND_TWO, TASKS, study_claims
 from qhn.elbo import KL, NoDivergence
@@ -33,7 +34,7 @@ from qhn.prior import BernoulliPrior
 from qhn.inference import fit
 from qhn.methods import Baseline, Enumerated, Outcome, Trained, best_networks, cooling, vanishing
 from qhn.mmd import MMD
-from qhn.posterior import posterior_predictive
+from qhn.predictive import posterior_predictive
 from qhn.protocol import RANGES, Protocol, Task, Trial, features_in_order, network, pool_of, split, trials
 from qhn.restarts import read_costs, restarts, shares
 from qhn.statistics import best_start, compare_methods, holm, paired, read_splits, split_means, write_splits

@@ -8,7 +8,8 @@ import pytest
 
 from qhn.bits import all_weights, index_from_weights
 from qhn.ansatz import product, staircase
-from qhn.binn import BiNN, CostTable, log_likelihood_table
+from qhn.network import BiNN
+from qhn.costs import CostTable, log_likelihood_table
 from qhn.symmetry import unit_wires
 from qhn.base import ClosedMMD, Remote, Samples, Shiftable
 from qhn.born import BornMachine

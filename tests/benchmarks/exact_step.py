@@ -27,7 +27,8 @@ from scipy.sparse import csr_matrix
 
 from qhn.born import BornMachine
 from qhn.ansatz import brickwork
-from qhn.binn import BiNN, log_likelihood_table
+from qhn.network import BiNN
+from qhn.costs import log_likelihood_table
 from qhn.datasets import load_dataset
 from qhn.elbo import KL
 from qhn.prior import BernoulliPrior

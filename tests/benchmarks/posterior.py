@@ -31,10 +31,11 @@ def timed(function, repeats):
 
 def posterior(args):
     "Table, evidence and posterior, then the predictive at the same points."
-    from qhn.binn import BiNN, log_likelihood_table
+    from qhn.network import BiNN
+    from qhn.costs import log_likelihood_table
     from qhn.prior import BernoulliPrior
     from qhn.elbo import exact_posterior, log_evidence
-    from qhn.posterior import posterior_predictive
+    from qhn.predictive import posterior_predictive
 
     binn, rng = network(BiNN, args.qubits), np.random.default_rng(0)
     x, prior = rng.normal(size=(args.points, binn.layer_sizes[0])), BernoulliPrior()
@@ -57,7 +58,8 @@ def network(BiNN, n_weights):
 
 def summary(args):
     "Copies, functions and correlations of the same posterior."
-    from qhn.binn import BiNN, log_likelihood_table
+    from qhn.network import BiNN
+    from qhn.costs import log_likelihood_table
     from qhn.prior import BernoulliPrior
     from qhn.elbo import exact_posterior
     from qhn.symmetry import symmetry_summary
@@ -73,8 +75,8 @@ def predictive(args):
     "Mean and standard error of 1,000 networks of 650 weights at 10,000 points."
     import jax.numpy as jnp
 
-    from qhn.binn import BiNN
-    from qhn.posterior import posterior_predictive_from_samples
+    from qhn.network import BiNN
+    from qhn.predictive import posterior_predictive_from_samples
 
     rng = np.random.default_rng(0)
     dtype = np.float64 if args.double else np.float32

@@ -42,11 +42,12 @@ from qhn.dense import plain_statevector
 from qhn.engines import Dense, choose
 from qhn.mps import bond_dims
 from qhn.ansatz import brickwork, hardware_efficient, product, staircase
-from qhn.binn import BiNN
+from qhn.network import BiNN
 from qhn.datasets import moons
 from qhn.elbo import KL
 from qhn.prior import BernoulliPrior
-from qhn.gradients import Exact, ScoreFunction, as_target
+from qhn.gradients import Exact, ScoreFunction
+from qhn.costs import as_target
 from qhn.inference import fit, init
 from qhn.mmd import mmd2_circuit
 

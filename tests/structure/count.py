@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 FACE, COMMAND_LINE, HARDWARE = {"__init__"}, {"cli"}, {"hardware", "jobs", "backends", "sampler", "run"}
-ENGINE = {"engine", "engines", "mps", "pairs", "dense"}
+ENGINE = {"engine", "mps", "pairs", "dense"}
 
 
 BOUNDS = {    # what is measured: (limit, below which nothing falls again; what is wanted)

@@ -16,22 +16,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .ansatz import Ansatz
-from .mps import live_gates
+from .gates import GATES
 from .jobs import JobError
 
 # %% ../nbs/backends.ipynb #0f6e9795
 def qiskit_circuit(
     ansatz: Ansatz,
-) -> Any:    # qiskit.QuantumCircuit; its angles θ[k] are open, k as in `params.reshape(-1)`
+) -> Any:    # qiskit.QuantumCircuit; its angles θ[k] are open, k as in `params`
     "The ansatz as a Qiskit circuit with every wire measured; gates that no bit can notice are left out."
     from qiskit.circuit import ParameterVector, QuantumCircuit
-    n, angles, live = ansatz.n_qubits, ParameterVector("θ", math.prod(ansatz.param_shape)), live_gates(ansatz)
-    circuit = QuantumCircuit(n)
-    for row in range(-1, len(ansatz.rotations)):
-        if row >= 0 and row not in ansatz.unseen_rows:
-            for wire in range(n): getattr(circuit, ansatz.rotations[row].lower())(angles[row*n + wire], wire)
-        for _, gate, control, target in (g for g in live if g[0] == row):
-            getattr(circuit, {"CNOT": "cx", "CZ": "cz"}[gate])(control, target)
+    angles = ParameterVector("θ", ansatz.n_params)
+    circuit = QuantumCircuit(ansatz.n_qubits)
+    for op, acts, seen in zip(ansatz.operations, ansatz.acts, ansatz.seen):
+        if not (acts and seen): continue
+        angle = () if op.angle is None else (angles[op.angle],)
+        getattr(circuit, GATES[op.gate].qiskit)(*angle, *op.wires)
     circuit.measure_all()
     return circuit
 

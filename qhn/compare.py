@@ -109,7 +109,7 @@ def runs(
 # %% ../nbs/12c_compare.ipynb #8426f2c5
 def probabilities(
     distribution: BornMachine,    # of n qubits
-    params: jax.Array,            # (n_seeds, rotation moments, qubits)
+    params: jax.Array,            # (n_seeds, *param_shape)
 ) -> jax.Array:                   # (n_seeds, 2**n)
     "All probabilities of every seed."
     return jax.lax.map(distribution.probs, params)

@@ -6,27 +6,32 @@
 __all__ = ['check_split', 'split_wires', 'memories', 'plain_statevector', 'dense_statevector', 'dense_probs',
            'table_expect_product', 'table_means', 'table_pair_means', 'table_sample', 'table_log_prob']
 
-# %% ../nbs/dense.ipynb #aa250c80
+# %% ../nbs/dense.ipynb #d99e79c3
 from functools import lru_cache, partial, reduce
+from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from .bits import index_from_weights, weights_from_index
+from .gates import GATES, bit_map, is_diagonal, is_sign
 from .ansatz import Ansatz, Rotation
-from .mps import PAULI, einsum, rotation_matrices, safe_log, uniform
+from .mps import angles_at, einsum, matmul, rotation_matrices, safe_log, uniform
 
-# %% ../nbs/dense.ipynb #d4e37590
-def _blocks(mats):
-    "Kronecker products of the matrices of four neighbouring wires at a time."
-    return [reduce(jnp.kron, mats[first:first + 4]) for first in range(0, len(mats), 4)]
+# %% ../nbs/dense.ipynb #db9e306c
+def _groups(mats):
+    "The matrices of four neighbouring wires at a time: four of 2×2, or two of 4×4."
+    size = 4 if mats.shape[-1] == 2 else 2
+    return [mats[first:first + size] for first in range(0, len(mats), size)]
+
+def _blocks(mats): return [reduce(jnp.kron, group) for group in _groups(mats)]
 
 def _rotate(state, mats):
-    "Apply one 2×2 matrix to each of the first wires, and move these wires behind the others."
+    "Apply one matrix after the other to the first wires, a 2×2 matrix to one or a 4×4 matrix to two, and move these wires behind the others."
     for block in _blocks(mats): state = einsum("jr,ij->ri", state.reshape(len(block), -1), block)
     return state.reshape(-1)
 
-# %% ../nbs/dense.ipynb #2c84036e
+# %% ../nbs/dense.ipynb #7d6a8734
 def _span(columns):
     "XOR of every subset of `columns`; the first column belongs to the most significant bit."
     sums = jnp.zeros(1, jnp.uint32)
@@ -47,7 +52,7 @@ def _negate(state, columns, split):
     odd = jax.lax.population_count(_images(basis, split) & _images(columns, split)) & 1
     return jnp.where(odd, -state, state)
 
-# %% ../nbs/dense.ipynb #bf2e99ca
+# %% ../nbs/dense.ipynb #a4e54aec
 def _exchange(state, split):
     "Swap the first `split` wires, which number the devices, with the next ones."
     return jax.lax.all_to_all(state.reshape(2**split, -1), "amplitudes", 0, 0).reshape(-1)
@@ -82,14 +87,17 @@ def _independent(rows):
 
 # %% ../nbs/dense.ipynb #ce16794f
 def _local_maps(m, split):
-    "L1, L2, L3 of the text; `m` alone if nothing is split."
+    "L1, L2, L3 of the text, M = L1 S L2 S L3; `m` alone if nothing is split."
     if not split: return [m]
     n, eye, chosen = len(m), np.eye(len(m), dtype=m.dtype), _independent(m[:split])
-    swap = eye[[*range(split, 2*split), *range(split), *range(2*split, n)]]
+    swap = eye[[*range(split, 2*split), *range(split), *range(2*split, n)]]    # S
+    later = [j for j in chosen if j >= split]
+    missing = [j for j in range(split) if j not in chosen]
     last, middle = eye.copy(), eye.copy()
-    last[[j for j in chosen if j >= split], [j for j in range(split) if j not in chosen]] = 1
-    middle[split:2*split] = m[:split] @ last @ swap % 2
-    return [m @ last @ swap @ _inverse_mod2(middle) @ swap % 2, middle, last]
+    last[later, missing] = 1                                    # L3 adds a later column to each of the first that is none of a basis
+    middle[split:2*split] = m[:split] @ last @ swap % 2         # rows k to 2k of L2 are the first of M L3 S
+    first = m @ last @ swap @ _inverse_mod2(middle) @ swap % 2  # L1 = M L3 S L2⁻¹ S
+    return [first, middle, last]
 
 # %% ../nbs/dense.ipynb #0286ad1d
 def _permute(state, maps, split):
@@ -99,31 +107,113 @@ def _permute(state, maps, split):
         state = state.at[_images(columns, split)].get(mode="promise_in_bounds")
     return state
 
-# %% ../nbs/dense.ipynb #1ebe23a8
-def _entanglers(n, gates, split):
-    "Columns of the local maps of the CNOTs, of their inverses last to first, and of the matrix Q of the CZs."
-    m, q, value = np.eye(n, dtype=np.int64), np.zeros((n, n), np.int64), 2**np.arange(n)[::-1]
-    for c, t in gates.get("CNOT", ()): m[:, c] ^= m[:, t]
-    for c, t in gates.get("CZ", ()): q[min(c, t), max(c, t)] ^= 1
-    maps, here = _local_maps(m, split), value * (np.arange(n) >= split)    # an address on the device
-    return [here @ a for a in maps], [here @ _inverse_mod2(a) for a in maps[::-1]], value @ q
+# %% ../nbs/dense.ipynb #b5cd3dd2
+def _layers(operations, most):
+    "Lists of operations that share no wire, at most so many in each, in an order that changes nothing."
+    layers, free = [], {}    # free: first layer that a wire's next gate may enter
+    for op in operations:
+        first = 0 if is_diagonal(GATES[op.gate]) else max(free.get(wire, 0) for wire in op.wires)
+        for k in range(first, len(layers) + 1):
+            if k == len(layers): layers.append([])
+            taken = {wire for other in layers[k] for wire in other.wires}
+            if len(layers[k]) < most and not taken & set(op.wires): break
+        layers[k].append(op)
+        for wire in op.wires: free[wire] = max(free.get(wire, 0), k + 1)
+    return layers
+
+# %% ../nbs/dense.ipynb #e6dc0cea
+class _Step:
+    "What one step of the scan does."
+    def __init__(self, n, moment=None):
+        self.moment, self.layer = moment, []
+        self.bits, self.signs = np.eye(n, dtype=np.int64), np.zeros((n, n), np.int64)
+
+    def add_map(self, wires, m):
+        "Another map of two bits behind those before it; the new state at b is the old one at bits @ b."
+        self.bits[:, wires] = self.bits[:, wires] @ _inverse_mod2(m) % 2
+
+    def add_sign(self, wires): self.signs[min(wires), max(wires)] ^= 1
+
+def _front(layer, n, split):
+    "Map of bits that puts the pairs of a layer side by side behind the first `split` wires."
+    order = [wire for op in layer for wire in op.wires]
+    rest = [wire for wire in range(n) if wire not in order]
+    order = rest[:split] + order + rest[split:]
+    return np.eye(n, dtype=np.int64)[:, order]
+
+# %% ../nbs/dense.ipynb #cd46d4dc
+def _steps(ansatz, split):
+    "The circuit as steps."
+    n, steps = ansatz.n_qubits, []
+    def last(fits):
+        if not steps or not fits(steps[-1]): steps.append(_Step(n))
+        return steps[-1]
+    def takes_maps(step): return not step.layer and not step.signs.any()
+    def takes_signs(step): return not step.layer
+    by_moment = {}
+    for op in ansatz.operations: by_moment.setdefault(op.moment, []).append(op)
+    for number, moment in enumerate(ansatz.moments):
+        gate, operations = GATES[moment.gate], by_moment.get(number, [])
+        if isinstance(moment, Rotation): steps.append(_Step(n, number))
+        elif bit_map(gate) is not None:
+            for op in operations: last(takes_maps).add_map(op.wires, bit_map(gate))
+        elif is_sign(gate):
+            for op in operations: last(takes_signs).add_sign(op.wires)
+        else: _add_layers(steps, last, takes_maps, _layers(operations, (n - split) // 2), n, split)
+    return steps or [_Step(n)]
+
+def _add_layers(steps, last, takes_maps, layers, n, split):
+    for layer in layers:
+        front = _front(layer, n, split)
+        step = last(takes_maps)
+        step.bits, step.layer = step.bits @ front % 2, layer
+        steps.append(_Step(n))
+        steps[-1].bits = front.T
+
+# %% ../nbs/dense.ipynb #4f06815f
+class _Plan(NamedTuple):
+    "All steps as arrays; without entries for what the circuit lacks."
+    moments: tuple           # of rotations, None for none
+    forward: np.ndarray      # (steps, maps, n) columns of the local maps of bits
+    backward: np.ndarray     # of their inverses, last to first
+    signs: np.ndarray        # (steps, n) columns of Q
+    angles: np.ndarray       # (steps, pairs) numbers of the angles of a layer, -1 for none
+    pairs: np.ndarray        # (3, steps, pairs, 4, 4) coefficients of its matrices
 
 @lru_cache
-def _dense_steps(ansatz, split):
-    "Per step the row of its rotation (-1: none) and what `_entanglers` says; without entries for a gate that the circuit lacks."
-    if ansatz.n_qubits > 32: raise ValueError(f"Dense numbers amplitudes by 32 bits, got n_qubits={ansatz.n_qubits}; use at most 32 qubits")
-    steps, row = [], -1
-    for m in ansatz.moments:
-        if isinstance(m, Rotation): row += 1; steps.append([row, {}])
-        else:
-            if not steps or steps[-1][1]: steps.append([-1, {}])
-            steps[-1][1][m.gate] = m.pairs
-    steps = steps or [[-1, {}]]
-    forward, backward, czs = (np.array(a, np.uint32) for a in zip(*(_entanglers(ansatz.n_qubits, gates, split) for _, gates in steps)))
-    cnot, cz = (slice(None if any(g.get(gate) for _, g in steps) else 0) for gate in ("CNOT", "CZ"))
-    return np.array([r for r, _ in steps], np.int32), forward[:, cnot], backward[:, cnot], czs[:, cz]
+def _plan(ansatz, split):
+    "The steps of a circuit over 2^split devices. `ValueError`: more than 32 qubits, or one qubit a device for gates on pairs."
+    n = ansatz.n_qubits
+    if n > 32: raise ValueError(f"Dense numbers amplitudes by 32 bits, got n_qubits={n}; use at most 32 qubits")
+    _check_pairs_fit(ansatz, split)
+    steps, value = _steps(ansatz, split), 2**np.arange(n)[::-1]
+    here = value * (np.arange(n) >= split)    # an address on the device
+    maps = [_local_maps(step.bits, split) for step in steps]
+    forward = np.array([[here @ m for m in step] for step in maps], np.uint32)
+    backward = np.array([[here @ _inverse_mod2(m) for m in step[::-1]] for step in maps], np.uint32)
+    signs = np.array([value @ step.signs for step in steps], np.uint32)
+    if not any((step.bits != np.eye(n)).any() for step in steps): forward, backward = forward[:, :0], backward[:, :0]
+    if not signs.any(): signs = signs[:, :0]
+    return _Plan(tuple(step.moment for step in steps), forward, backward, signs, *_pair_plan(steps, (n - split) // 2))
 
-# %% ../nbs/dense.ipynb #5c62d1dc
+def _pair_plan(steps, n_pairs):
+    if not any(step.layer for step in steps): n_pairs = 0
+    angles, none = np.full((len(steps), n_pairs), -1), np.stack([np.eye(4), np.zeros((4, 4)), np.zeros((4, 4))])
+    pairs = np.tile(none.astype(complex)[:, None, None], (1, len(steps), n_pairs, 1, 1))
+    for k, step in enumerate(steps):
+        for slot, op in enumerate(step.layer):
+            pairs[:, k, slot] = GATES[op.gate].coefficients
+            if op.angle is not None: angles[k, slot] = op.angle
+    return angles, pairs
+
+def _check_pairs_fit(ansatz, split):
+    if ansatz.n_qubits - split > 1 or all(len(op.wires) == 1 or _by_bits(GATES[op.gate]) for op in ansatz.operations): return
+    raise ValueError(f"a gate on two wires that is no map of bits needs two qubits on every device, got n_qubits={ansatz.n_qubits} "
+                     f"on {2**split} devices; use a mesh of fewer devices")
+
+def _by_bits(gate): return bit_map(gate) is not None or is_sign(gate)
+
+# %% ../nbs/dense.ipynb #c09fc95d
 def check_split(
     n_devices: int,    # along the mesh axis "amplitudes"
     n: int,            # qubits
@@ -147,7 +237,7 @@ def memories(
     if jax.default_backend() != "cpu": return n_devices
     return max(1, n_devices // jax.local_device_count())
 
-# %% ../nbs/dense.ipynb #cde91f83
+# %% ../nbs/dense.ipynb #24485f48
 def _on_devices(f, split, args, parts):
     "f(*args) on every device's part; `parts` says per argument, and last for the result, whether it is split or everywhere whole."
     if not split: return f(*args)
@@ -155,71 +245,99 @@ def _on_devices(f, split, args, parts):
     return jax.shard_map(f, in_specs=specs[:-1], out_specs=specs[-1], axis_names={"amplitudes"})(*args)
 
 def _step_matrices(ansatz, params):
-    "Matrices of all rotations, and identities for a step without."
-    mats = rotation_matrices(ansatz, params)
-    none = jnp.broadcast_to(jnp.eye(2, dtype=mats.dtype), (1, ansatz.n_qubits, 2, 2))
-    return jnp.concatenate([mats, none])
+    "Matrices (steps, n, 2, 2) of all rotations and (steps, pairs, 4, 4) of all layers."
+    plan = _plan(ansatz, split_wires(ansatz.n_qubits))
+    mats = rotation_matrices(ansatz, params, plan.moments)
+    half = angles_at(jnp.asarray(params), plan.angles)[..., None, None] / 2 if plan.angles.size else jnp.zeros((*plan.angles.shape, 1, 1))
+    u, v, w = plan.pairs
+    pairs = u + jnp.cos(half) * v - 1j * jnp.sin(half) * w
+    return mats, pairs.astype(mats.dtype)
+
+def _apply_pairs(state, mats):
+    "Apply a layer to the first wires that this device holds, and leave all wires in order."
+    if not len(mats): return state
+    state = _rotate(state, mats)
+    return state.reshape(-1, 4**len(mats)).T.reshape(-1) if state.size > 4**len(mats) else state
+
+# %% ../nbs/dense.ipynb #9c944dd4
+def _forward(ansatz, mats, pairs):
+    "All amplitudes from the matrices of all steps."
+    n, split = ansatz.n_qubits, split_wires(ansatz.n_qubits)
+    plan = _plan(ansatz, split)
+    def run(mats, pairs):
+        def advance(state, step):
+            mats, pairs, maps, signs = step
+            state = _permute(_rotate_all(state, mats, split), maps, split)
+            return _apply_pairs(_negate(state, signs, split), pairs), None
+        start = _images(2**np.arange(n, dtype=np.uint32)[::-1], split) == 0
+        return jax.lax.scan(advance, start.astype(mats.dtype), (mats, pairs, plan.forward, plan.signs))[0]
+    return _on_devices(run, split, (mats, pairs), (False, False, True))
 
 def plain_statevector(
     ansatz: Ansatz,    # any ansatz of at most 32 qubits
     params: Array,     # angles in radians, shape `ansatz.param_shape`
 ) -> Array:            # (2**n,) complex
     "All amplitudes by one scan, whose gradient is that of plain autodiff. `ValueError`: more than 32 qubits."
-    n, split = ansatz.n_qubits, split_wires(ansatz.n_qubits)
-    rows, forward, _, czs = _dense_steps(ansatz, split)
-    def run(mats):
-        def step(state, gates):
-            row, maps, cz = gates
-            return _negate(_permute(_rotate_all(state, mats[row], split), maps, split), cz, split), None
-        start = _images(2**np.arange(n, dtype=np.uint32)[::-1], split) == 0
-        return jax.lax.scan(step, start.astype(mats.dtype), (rows, forward, czs))[0]
-    return _on_devices(run, split, (_step_matrices(ansatz, params),), (False, True))
+    return _forward(ansatz, *_step_matrices(ansatz, params))
 
-# %% ../nbs/dense.ipynb #c6dfac3e
+# %% ../nbs/dense.ipynb #6995b77a
 def _unrotate(psi, bar, mats):
     "Undo `_rotate` on a state and its cotangent, but for the order of wires; also the list of O_j."
-    overlaps = []
-    for block in _blocks(mats):
-        psi, bar, wires = psi.reshape(len(block), -1), bar.reshape(len(block), -1), len(block).bit_length() - 1
+    overlaps, d = [], mats.shape[-1]
+    for group, block in zip(_groups(mats), _blocks(mats)):
+        psi, bar = psi.reshape(len(block), -1), bar.reshape(len(block), -1)
         both = einsum("ir,jr->ij", bar, psi)
-        overlaps += [einsum("aibajb->ij", both.reshape(2 * (2**w, 2, 2**(wires - 1 - w)))) for w in range(wires)]
+        for k in range(len(group)):
+            axes = 2 * (d**k, d, d**(len(group) - 1 - k))
+            overlaps.append(einsum("aibajb->ij", both.reshape(axes)))
         psi, bar = einsum("jr,ji->ri", psi, block.conj()), einsum("jr,ji->ri", bar, block)
     return psi.reshape(-1), bar.reshape(-1), overlaps
 
 def _unrotate_all(psi, bar, mats, split):
-    psi, bar, overlaps = _unrotate(psi, bar, mats[split:])
-    if not split: return psi, bar, jnp.stack(overlaps)
+    psi, bar, rest = _unrotate(psi, bar, mats[split:])
+    if not split: return psi, bar, jnp.stack(rest)
     psi, bar, first = _unrotate(_exchange(psi, split), _exchange(bar, split), mats[:split])
-    return _exchange_last(psi, split), _exchange_last(bar, split), jnp.stack(first + overlaps)
+    return _exchange_last(psi, split), _exchange_last(bar, split), jnp.stack(first + rest)
 
-# %% ../nbs/dense.ipynb #cd8cade9
+def _unapply_pairs(psi, bar, mats):
+    if not len(mats): return psi, bar, mats
+    psi, bar, overlaps = _unrotate(psi, bar, mats)
+    if psi.size > 4**len(mats): psi, bar = (x.reshape(-1, 4**len(mats)).T.reshape(-1) for x in (psi, bar))
+    return psi, bar, jnp.stack(overlaps)
+
+# %% ../nbs/dense.ipynb #40e47ab8
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _reversible(ansatz, mats, pairs): return _forward(ansatz, mats, pairs)
+
+def _reversible_fwd(ansatz, mats, pairs):
+    psi = _reversible(ansatz, mats, pairs)
+    return psi, (mats, pairs, psi)
+
+def _reversible_bwd(ansatz, saved, bar):
+    split = split_wires(ansatz.n_qubits)
+    plan = _plan(ansatz, split)
+    def unwind(mats, pairs, psi, bar):
+        def retreat(both, step):
+            mats, pairs, maps, signs = step
+            psi, bar, of_pairs = _unapply_pairs(*both, pairs)
+            psi, bar = (_permute(_negate(state, signs, split), maps, split) for state in (psi, bar))
+            psi, bar, of_mats = _unrotate_all(psi, bar, mats, split)
+            return (psi, bar), (of_mats, of_pairs)
+        steps = mats, pairs, plan.backward, plan.signs
+        overlaps = jax.lax.scan(retreat, (psi, bar), steps, reverse=True)[1]
+        return jax.lax.psum(overlaps, "amplitudes") if split else overlaps
+    of_mats, of_pairs = _on_devices(unwind, split, (*saved, bar), (False, False, True, True, False))
+    mats, pairs, _ = saved
+    return matmul(of_mats, mats.conj()), matmul(of_pairs, pairs.conj())
+
+_reversible.defvjp(_reversible_fwd, _reversible_bwd)
+
 def dense_statevector(
     ansatz: Ansatz,    # any ansatz of at most 32 qubits
     params: Array,     # angles in radians, shape `ansatz.param_shape`
 ) -> Array:            # (2**n,) complex
     "All amplitudes; the gradient undoes the circuit step by step and stores none of its states. `ValueError`: more than 32 qubits."
-    return plain_statevector(ansatz, params)
-
-def _dense_fwd(ansatz, params):
-    psi = dense_statevector(ansatz, params)
-    return psi, (params, psi)
-
-def _dense_bwd(ansatz, saved, bar):
-    (params, psi), split = saved, split_wires(ansatz.n_qubits)
-    rows, _, backward, czs = _dense_steps(ansatz, split)
-    def unwind(mats, psi, bar):
-        def step(both, gates):
-            row, maps, cz = gates
-            psi, bar, overlaps = _unrotate_all(*(_permute(_negate(s, cz, split), maps, split) for s in both), mats[row], split)
-            return (psi, bar), overlaps
-        overlaps = jax.lax.scan(step, (psi, bar), (rows, backward, czs), reverse=True)[1]
-        return jax.lax.psum(overlaps, "amplitudes") if split else overlaps
-    overlaps = _on_devices(unwind, split, (_step_matrices(ansatz, params), psi, bar), (False, True, True, False))
-    paulis = np.array([PAULI[g] for g in ansatz.rotations], complex).reshape(-1, 1, 2, 2)
-    return ((overlaps[rows >= 0] * paulis).sum((-2, -1)).imag / 2).astype(params.dtype),
-
-dense_statevector.defvjp(_dense_fwd, _dense_bwd)
+    return _reversible(ansatz, *_step_matrices(ansatz, params))
 
 def dense_probs(
     ansatz: Ansatz,    # any ansatz of at most 32 qubits
@@ -229,7 +347,7 @@ def dense_probs(
     state = dense_statevector(ansatz, params)
     return state.real**2 + state.imag**2
 
-# %% ../nbs/dense.ipynb #24ce5bfc
+# %% ../nbs/dense.ipynb #33aa03b0
 def table_expect_product(
     p: Array,          # (2**n,) probabilities
     factors: Array,    # (m, n, 2) real
@@ -257,7 +375,7 @@ def table_pair_means(
     def entry(i, j): return jnp.where(j < i, p @ (signs(i) * signs(j)), 0)
     return jax.lax.map(lambda i: jax.lax.map(lambda j: entry(i, j), wires), wires)
 
-# %% ../nbs/dense.ipynb #2b1b34ad
+# %% ../nbs/dense.ipynb #05644500
 def table_sample(
     p: Array,          # (2**n,) non-negative, need not be normalised
     key: Array,        # `jax.random.key`

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['QUESTIONS', 'Engine', 'MPS', 'Dense', 'choose', 'sample_from_probs']
 
-# %% ../nbs/engines.ipynb #995b21f0
+# %% ../nbs/engines.ipynb #29d3ba54
 from dataclasses import dataclass
 from functools import lru_cache, partial
 import jax
@@ -13,14 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from .bits import check_integer, check_memory, check_weights, is_traced
-from .ansatz import Ansatz, check_key, check_params
+from .gates import GATES
+from .ansatz import Ansatz, Rotation, check_key, check_params
 from .mps import (bond_dim, bond_dims, live_gates, mps_entropy, mps_expect_product, mps_log_prob, mps_means, mps_pair_means,
-                     mps_probs, mps_sample, mps_statevector, pairing, site_factors)
+                     mps_probs, mps_sample, mps_statevector, pairing, site_plan)
 from .pairs import sweep_mmd2, sweep_pair_product, table_mmd2, table_pair_product
 from .dense import (dense_probs, dense_statevector, memories, split_wires, table_expect_product, table_log_prob,
                        table_means, table_pair_means, table_sample)
 
-# %% ../nbs/engines.ipynb #e9b8b4ae
+# %% ../nbs/engines.ipynb #bb0cb2b1
 def _check_draws(n_samples, n, dtype, chi=0, keep=False):
     "Raise unless `n_samples` is an integer ≥ 1 and the draws, with their uniforms and bond vectors, fit in memory."
     n_samples = check_integer("n_samples", n_samples, 1)
@@ -47,7 +48,7 @@ def _check_sets(sets, n):
     if sets.shape[-1:] == (n,): return sets
     raise ValueError(f"sets must have shape (..., {n}), one entry per wire, got shape {sets.shape}")
 
-# %% ../nbs/engines.ipynb #cce015c9
+# %% ../nbs/engines.ipynb #7ae8bfa9
 class Engine:
     "A circuit and a way to simulate it. `params` are angles in radians, of shape `ansatz.param_shape`; a `ValueError` names whatever has another shape or does not fit in memory."
     ansatz: Ansatz
@@ -147,7 +148,7 @@ class Engine:
         _check_draws(n_samples, self.ansatz.n_qubits, params.dtype, self._bond, keep)
         return params
 
-# %% ../nbs/engines.ipynb #fb264ce5
+# %% ../nbs/engines.ipynb #9601fc5c
 QUESTIONS = ("probs", "strings", "log_prob", "pairs")
 _N_KERNELS = 3    # of the default mixture
 
@@ -157,7 +158,10 @@ def _check_question(question):
 def _table_pairs_cost(n, n_kernels): return 4 * n * n_kernels * 2**n
 
 @lru_cache
-def _core_cost(ansatz): return 50 * ansatz.n_qubits * len(ansatz.rotations) * bond_dim(ansatz)**2
+def _core_cost(ansatz):
+    "Operations of the cores: of each moment of rotations, and twice as many of one of gates on pairs that have angles."
+    moments = [1 if isinstance(m, Rotation) else 2 for m in ansatz.moments if GATES[m.gate].has_angle]
+    return 50 * ansatz.n_qubits * sum(moments) * bond_dim(ansatz)**2
 
 @lru_cache
 def _product_cost(ansatz):
@@ -168,9 +172,9 @@ def _product_cost(ansatz):
 
 def _sweep_cost(ansatz, n_kernels): return _core_cost(ansatz) + 8 * ansatz.n_qubits * n_kernels * pairing(ansatz)[1]**6
 
-# %% ../nbs/engines.ipynb #5f7138c0
+# %% ../nbs/engines.ipynb #cdf3d385
 @lru_cache
-def _neighbouring(ansatz): return all(abs(control - target) == 1 for _, _, control, target in live_gates(ansatz))
+def _neighbouring(ansatz): return all(abs(op.wires[0] - op.wires[1]) == 1 for op in live_gates(ansatz))
 
 @dataclass(frozen=True)
 class MPS(Engine):
@@ -201,7 +205,7 @@ class MPS(Engine):
     @property
     def _bond(self): return bond_dim(self.ansatz)
     def _numbers(self, parts): return 2**self.ansatz.n_qubits * parts
-    def _check_cores(self): site_factors(self.ansatz)    # refuses too many entanglers, where fewer samples would not help
+    def _check_cores(self): site_plan(self.ansatz)    # refuses too many entanglers, where fewer samples would not help
     def _statevector(self, params): return mps_statevector(self.ansatz, params)
     def _probs(self, params): return mps_probs(self.ansatz, params)
     @partial(jax.jit, static_argnums=0)
@@ -235,7 +239,7 @@ class MPS(Engine):
         if self._sweeps(len(pis)): return sweep_mmd2(self.ansatz, params, means, pis)
         return table_mmd2(self.probs(params), means, pis)
 
-# %% ../nbs/engines.ipynb #176d51c9
+# %% ../nbs/engines.ipynb #5c8706b5
 @dataclass(frozen=True)
 class Dense(Engine):
     "The whole state of any circuit of at most 32 qubits, over the devices of a mesh with an axis \"amplitudes\" if one is set."
@@ -283,7 +287,7 @@ class Dense(Engine):
     @partial(jax.jit, static_argnums=(0, 3))
     def _mmd2(self, params, means, pis): return table_mmd2(self.probs(params), means, pis)
 
-# %% ../nbs/engines.ipynb #cd17a999
+# %% ../nbs/engines.ipynb #3529d866
 _DECIDES = {"log_prob": "strings"}    # strings come by the hundred: what they share decides
 
 @lru_cache
@@ -300,7 +304,7 @@ def choose(
     question = _DECIDES.get(question, question)
     return min(MPS(ansatz), Dense(ansatz), key=lambda engine: engine.cost(question))
 
-# %% ../nbs/engines.ipynb #f5f8f112
+# %% ../nbs/engines.ipynb #ec607f28
 def _check_table(p):
     if jnp.ndim(p) != 1 or p.size < 2 or p.size & (p.size - 1):
         raise ValueError(f"p must have shape (2**n,), one entry per bit string, got shape {jnp.shape(p)}")
@@ -312,7 +316,7 @@ def _check_table(p):
 
 _sample_from_table = jax.jit(table_sample, static_argnums=2)
 
-# %% ../nbs/engines.ipynb #8de7aefc
+# %% ../nbs/engines.ipynb #00375a37
 def sample_from_probs(
     p: Array,           # (2**n,) non-negative, need not be normalised
     key: Array,         # `jax.random.key`

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['real_matrices', 'by_pairs', 'contract_pairs', 'sweep_pair_product', 'table_pair_product', 'sweep_mmd2', 'table_mmd2']
 
-# %% ../nbs/pairs.ipynb #9ec1c355
+# %% ../nbs/pairs.ipynb #1cab4085
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ from .bits import outer_product, walsh_hadamard
 from .ansatz import Ansatz
 from .mps import einsum, matmul, pair_cores, pairing
 
-# %% ../nbs/pairs.ipynb #2383d674
+# %% ../nbs/pairs.ipynb #2d0bf33e
 def real_matrices(
     core: Array,    # (χ, χ', strings) complex
 ) -> Array:         # (strings, χ², χ'²) real
@@ -28,7 +28,7 @@ def real_matrices(
     crossed = b_c(im) * a_d(re) - b_c(re) * a_d(im)
     return (straight + crossed).reshape(len(re), core.shape[0]**2, core.shape[1]**2)
 
-# %% ../nbs/pairs.ipynb #5347e471
+# %% ../nbs/pairs.ipynb #a154e317
 def by_pairs(
     ansatz: Ansatz,     # any ansatz
     per_site: Array,    # (n_qubits, ...)
@@ -38,7 +38,7 @@ def by_pairs(
     ends = [(first, (len(per_site) + first) % 2)] + [(0, 0)] * (per_site.ndim - 1)
     return jnp.pad(per_site, ends, constant_values=1).reshape(-1, 2, *per_site.shape[1:])
 
-# %% ../nbs/pairs.ipynb #8e2f0622
+# %% ../nbs/pairs.ipynb #50c3f40b
 def contract_pairs(
     matrices,          # function of one slice of `steps` -> (strings, d, d) real
     steps,             # arrays with a leading axis of pairs
@@ -60,7 +60,7 @@ def contract_pairs(
     (x, exponent), _ = jax.lax.scan(pair, (first, exponents), (steps, factors))
     return jnp.ldexp(x[:, 0, 0], exponent)
 
-# %% ../nbs/pairs.ipynb #b469a1c6
+# %% ../nbs/pairs.ipynb #abf7e510
 def sweep_pair_product(
     ansatz: Ansatz,    # pairs on neighbouring wires only
     params: Array,     # angles in radians, shape `ansatz.param_shape`
@@ -72,7 +72,7 @@ def sweep_pair_product(
     f = einsum("pmbd,pmce->pmbcde", f[:, 0], f[:, 1]).reshape(len(pairs), -1, 4, 4)
     return contract_pairs(real_matrices, pairs, f)
 
-# %% ../nbs/pairs.ipynb #4953cdcb
+# %% ../nbs/pairs.ipynb #49d8162c
 def table_pair_product(
     q: Array,          # (2**n,) probabilities
     factors: Array,    # (m, n, 2, 2) real
@@ -84,7 +84,7 @@ def table_pair_product(
         return q @ state.reshape(-1)
     return jax.vmap(one)(factors.astype(q.dtype))
 
-# %% ../nbs/pairs.ipynb #e47c50d7
+# %% ../nbs/pairs.ipynb #edaf76d2
 _WALSH = np.kron([[1, 1], [1, -1]], [[1, 1], [1, -1]])    # rows: sets {}, {second}, {first}, both
 
 def _walsh_matrices(core):
@@ -108,7 +108,7 @@ def _difference_matrices(step):
     last = jnp.concatenate([e, means[:, None]], 1)[:, None]
     return jnp.concatenate([jnp.pad(d, ((0, 0), (0, 0), (0, 1))), last], 1)
 
-# %% ../nbs/pairs.ipynb #9999aac2
+# %% ../nbs/pairs.ipynb #a5ebc70a
 def sweep_mmd2(
     ansatz: Ansatz,       # pairs on neighbouring wires only
     params: Array,        # angles in radians, shape `ansatz.param_shape`
@@ -125,7 +125,7 @@ def sweep_mmd2(
     steps = (pairs, of_sets, *_left_environments(pairs))
     return contract_pairs(_difference_matrices, steps, factors, start=-1).mean()
 
-# %% ../nbs/pairs.ipynb #93de4562
+# %% ../nbs/pairs.ipynb #ea20cc91
 def table_mmd2(
     q: Array,             # (2**n,) probabilities
     means: Array,         # (n,) E[w_j] of the product distribution

@@ -293,7 +293,7 @@ class JobSampler(Samples, Shiftable, Remote):
         "One for each weight."
         return self.ansatz.n_qubits
     @property
-    def param_shape(self) -> tuple[int, int]:
+    def param_shape(self) -> tuple[int]:
         "Rows of angles, qubits."
         return self.ansatz.param_shape
     @property

@@ -9,7 +9,7 @@ __all__ = ['gradient_variance', 'planted_costs', 'GradientStudy', 'gradient_stud
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-import jax, jax.numpy as jnp
+import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from tqdm import tqdm
 from .ansatz import staircase
@@ -23,7 +23,7 @@ from .mmd import MMD
 # %% ../nbs/trainability.ipynb #f1c50275
 @partial(jax.jit, static_argnums=(0, 1))
 def _gradients(machine, objectives, costs, keys):
-    "(starts, objectives, rows, n) of all objectives at each start."
+    "(starts, objectives, angles) of all objectives at each start."
     def slope(objective, q):
         def loss(q): return objective.from_probs(q, costs, BernoulliPrior()).loss
         return jax.grad(loss)(q)
@@ -36,10 +36,9 @@ def _gradients(machine, objectives, costs, keys):
 # %% ../nbs/trainability.ipynb #4a2752c3
 def _variances(machine, objectives, costs, keys):
     "Variance for each objective, averaged over the angles that can be seen."
-    unseen = machine.ansatz.unseen_rows
-    rows = [row for row in range(machine.param_shape[0]) if row not in unseen]
-    gradients = _gradients(machine, objectives, costs, keys)[:, :, rows]
-    return gradients.var(0, ddof=1).mean((1, 2)).tolist()
+    seen = np.array([bool(f) for f in machine.frequencies])
+    gradients = _gradients(machine, objectives, costs, keys)[:, :, seen]
+    return gradients.var(0, ddof=1).mean(1).tolist()
 
 # %% ../nbs/trainability.ipynb #c7039467
 def gradient_variance(

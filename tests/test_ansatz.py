@@ -17,8 +17,7 @@ KEY = jax.random.key(0)
 
 def queued(ansatz):
     "What `circuit` queues, as (gate, row of the angle or None, wires): angles are numbered, so that a swapped one shows."
-    rows, n = ansatz.param_shape
-    params = np.arange(rows * n, dtype=float).reshape(rows, n)
+    params = np.arange(ansatz.n_params, dtype=float)
     operations = qml.tape.make_qscript(ansatz.circuit)(params).operations
     return [(op.name, tuple(op.parameters), tuple(op.wires)) for op in operations]
 
@@ -47,7 +46,7 @@ def test_brickwork_is_the_circuit_of_the_design(n, n_layers):
         moments += [("CNOT", pairs), "RY", "RZ"]
     assert queued(brickwork(n, n_layers)) == expected(n, moments)
     assert queued(brickwork(n, n_layers, final_rz=False)) == expected(n, moments[:-1])
-    assert brickwork(n, n_layers).param_shape == (2 * n_layers, n)
+    assert brickwork(n, n_layers).param_shape == (2 * n_layers * n,)
 
 
 @sizes
@@ -56,7 +55,7 @@ def test_staircase_is_the_circuit_of_the_design(n, n_layers):
     moments = ["RY", "RZ"] + [("CNOT", [(j, j + 1) for j in range(n - 1)]), "RY", "RZ"] * n_layers
     assert queued(staircase(n, n_layers)) == expected(n, moments)
     assert queued(staircase(n, n_layers, final_rz=False)) == expected(n, moments[:-1])
-    assert staircase(n, n_layers).param_shape == (2 * n_layers + 2, n)
+    assert staircase(n, n_layers).param_shape == ((2 * n_layers + 2) * n,)
 
 
 @sizes
@@ -65,7 +64,7 @@ def test_hardware_efficient_has_both_rows_of_bricks_in_a_layer(n, n_layers):
     bricks = [(j, j + 1) for j in range(0, n - 1, 2)] + [(j, j + 1) for j in range(1, n - 1, 2)]
     moments = ["RY", "RZ"] + [("CNOT", bricks), "RY", "RZ"] * n_layers
     assert queued(hardware_efficient(n, n_layers)) == expected(n, moments[:-1])
-    assert hardware_efficient(n, n_layers).param_shape == (2 * n_layers + 1, n)
+    assert hardware_efficient(n, n_layers).param_shape == ((2 * n_layers + 1) * n,)
 
 
 def test_without_layers_the_ladders_are_products():
@@ -80,10 +79,11 @@ def test_any_moments_mean_the_same_to_pennylane_and_to_plain_numpy(circuit):
 
 
 @given(circuits())
-def test_rotations_name_the_rows_and_equal_circuits_are_one_key(circuit):
+def test_every_rotation_has_an_angle_and_equal_circuits_are_one_key(circuit):
     ansatz, _ = circuit
     gates = [m.gate for m in ansatz.moments if isinstance(m, Rotation)]
-    assert list(ansatz.rotations) == gates and ansatz.param_shape == (len(gates), ansatz.n_qubits)
+    assert ansatz.param_shape == (len(gates) * ansatz.n_qubits,)
+    assert [name.split()[0] for name in ansatz.view(np.zeros(ansatz.param_shape))] == gates
     copy = Ansatz(ansatz.n_qubits, [Rotation(m.gate) if isinstance(m, Rotation) else Entangler(m.gate, list(m.pairs)) for m in ansatz.moments])
     assert copy == ansatz and hash(copy) == hash(ansatz)
 
@@ -91,7 +91,7 @@ def test_rotations_name_the_rows_and_equal_circuits_are_one_key(circuit):
 def test_uniform_angles_cover_a_turn_and_repeat_with_the_key():
     ansatz = staircase(40, 40)
     angles = np.asarray(ansatz.init(KEY))
-    assert angles.shape == (82, 40) and angles.min() >= -math.pi and angles.max() < math.pi
+    assert angles.shape == (82 * 40,) and angles.min() >= -math.pi and angles.max() < math.pi
     counts = np.histogram(angles, 8, (-math.pi, math.pi))[0]
     expected_count = angles.size / 8
     assert ((counts - expected_count)**2 / expected_count).sum() < 30    # χ² of 7 degrees of freedom: one in 10,000
@@ -120,8 +120,12 @@ def test_angles_are_single_precision_where_x64_is_off():
 
 
 REFUSED = {
-    "rotation": (lambda: Rotation("RW"), "gate must be one of ('RX', 'RY', 'RZ'), got gate='RW'"),
-    "entangler": (lambda: Entangler("SWAP", ()), "gate must be one of ('CNOT', 'CZ'), got gate='SWAP'"),
+    "rotation": (lambda: Rotation("RW"), "gate must be one of ('RX', 'RY', 'RZ'), got gate='RW'; register adds one"),
+    "entangler": (lambda: Entangler("CY", ()), "'CRX', 'CRY', 'CRZ'), got gate='CY'; register adds one"),
+    "rotation of two wires": (lambda: Rotation("RZZ"), "gate must be one of ('RX', 'RY', 'RZ'), got gate='RZZ'"),
+    "one wire twice": (lambda: Rotation("RX", (1, 1)), "wires must be different, got (1, 1)"),
+    "half a wire": (lambda: Rotation("RX", (0.5,)), "wires must be a sequence of integers, such as (0, 1), or None for all, got (0.5,)"),
+    "a wire off the register": (lambda: Ansatz(3, (Rotation("RX", (0, 3)),)), "wires must lie between 0 and 2, got wire 3 with n_qubits=3"),
     "both ends on one wire": (lambda: Entangler("CZ", ((0, 1), (2, 2))), "pairs must join two different wires, got the pair (2, 2)"),
     "beyond the last wire": (lambda: Ansatz(3, (Entangler("CNOT", ((2, 3),)),)), "pairs must stay on wires 0 to 2, got the pair (2, 3) with n_qubits=3"),
     "before the first wire": (lambda: Ansatz(3, (Entangler("CNOT", ((-1, 0),)),)), "pairs must stay on wires 0 to 2, got the pair (-1, 0) with n_qubits=3"),
@@ -137,10 +141,10 @@ REFUSED = {
     "noise not a number": (lambda: product(3).init(KEY, noise=math.nan), "noise must be at least 0 radians and finite, got noise=nan"),
     "negative layers, staircase": (lambda: staircase(3, -1), "n_layers must be an integer of at least 0, got n_layers=-1"),
     "negative layers, hardware_efficient": (lambda: hardware_efficient(3, -1), "n_layers must be an integer of at least 0, got n_layers=-1"),
-    "too few rows": (lambda: brickwork(3, 2).circuit(np.zeros((3, 3))), "params must have shape (4, 3) (rotation moments, qubits), got shape (3, 3)"),
-    "transposed": (lambda: product(3).circuit(np.zeros((3, 1))), "params must have shape (1, 3) (rotation moments, qubits), got shape (3, 1)"),
+    "too few rows": (lambda: brickwork(3, 2).circuit(np.zeros(9)), "params must have shape (12,) (angles), got shape (9,)"),
+    "rows": (lambda: product(3).circuit(np.zeros((1, 3))), "params must have shape (3,) (angles), got shape (1, 3)"),
     "negative noise": (lambda: product(3).init(KEY, noise=-0.1), "noise must be at least 0 radians and finite, got noise=-0.1"),
-    "no RY to start from": (lambda: Ansatz(2, (Rotation("RX"),)).init(KEY, noise=0.1), "which needs an RY moment, got rows ('RX',); use noise=None"),
+    "no RY to start from": (lambda: Ansatz(2, (Rotation("RX"),)).init(KEY, noise=0.1), "which needs an RY moment on every wire, got rotations ('RX',); use noise=None"),
 }
 
 

@@ -152,9 +152,9 @@ def test_a_mesh_that_does_not_divide_the_amplitudes_is_refused():
         messages = []
         for size, n in ((3, 6), (8, 5)):
             with jax.set_mesh(mesh(size)):
-                try: Dense(brickwork(n, 2)).probs(np.zeros((4, n)))
+                try: Dense(brickwork(n, 2)).probs(np.zeros(4 * n))
                 except ValueError as error: messages.append(str(error))
-                assert MPS(brickwork(n, 2)).probs(np.zeros((4, n)))[0] == 1    # the cores need no mesh
+                assert MPS(brickwork(n, 2)).probs(np.zeros(4 * n))[0] == 1    # the cores need no mesh
         print(" | ".join(messages))
     """)
     assert messages == ("the mesh axis 'amplitudes' must hold a power of two of devices, at most 2**3 for n_qubits=6, got 3; use a mesh of fewer devices | "

@@ -45,7 +45,7 @@ from qhn.journal import read_journal
 from qhn.mmd import MMD
 
 ONES = np.array([0.05, 0.25, 0.45, 0.65, 0.9])                     # a different P(1) on every wire
-ANGLES = 2 * np.arcsin(np.sqrt(ONES))[None]                        # of product(5)
+ANGLES = 2 * np.arcsin(np.sqrt(ONES))                        # of product(5)
 
 
 def frequencies(weights): return (np.asarray(weights) < 0).mean(-2)
@@ -88,7 +88,7 @@ def test_a_hundred_qubits():
     "Pairs of wires in equal states: each pair's two bits agree, whatever simulates them."
     ansatz = Ansatz(100, (Rotation("RY"), Entangler("CNOT", tuple((j, j + 1) for j in range(0, 100, 2))), Rotation("RZ")))
     params = np.zeros(ansatz.param_shape)
-    params[0, ::2] = np.pi / 2
+    params[:100:2] = np.pi / 2
     with HardwareSampler(ansatz, "aer") as sampler: weights = sampler.sample_batch([params], 40)[0]
     np.testing.assert_array_equal(weights[:, ::2], weights[:, 1::2])
     assert np.abs(weights.mean()) < 4 / np.sqrt(50 * 40)
@@ -181,7 +181,7 @@ def test_the_compiler_may_leave_no_angle_and_the_service_still_gets_every_circui
     "An RZ at the end is no angle for a bit; IBM's sampler is handed one circuit for each setting."
     compiled = compile_circuit(Ansatz(2, (Rotation("RZ"),)), manila.target)
     assert compiled.columns.dtype.kind == "i" and not len(compiled.columns)
-    pubs = compiled.pubs({"circuit": "ansatz", "params": np.zeros((3, 1, 2))})
+    pubs = compiled.pubs({"circuit": "ansatz", "params": np.zeros((3, 2))})
     assert [len(pub) for pub in pubs] == [1] * 3
     assert qhn_sampler._read_bits(qhn_sampler._ibm_sampler(manila, None).run(pubs, shots=20).result()).shape == (3, 20, 2)
 
@@ -361,12 +361,12 @@ def test_too_few_qubits():
     noisy = NoiseModel.from_backend(open_backend("fake:manila", 5))
     for simulator in (AerSimulator(method="density_matrix"), AerSimulator.from_backend(open_backend("fake:manila", 5)), AerSimulator(noise_model=noisy, method="matrix_product_state")):
         with pytest.raises(ValueError, match="has 70 weights and needs as many qubits, but aer_simulator.* has"): HardwareSampler(product(70), simulator)
-    with HardwareSampler(product(70), AerSimulator(method="matrix_product_state")) as sampler: assert sampler.sample_batch(np.zeros((1, 1, 70)), 20).shape == (1, 20, 70)
+    with HardwareSampler(product(70), AerSimulator(method="matrix_product_state")) as sampler: assert sampler.sample_batch(np.zeros((1, 70)), 20).shape == (1, 20, 70)
     with pytest.raises(ValueError, match="must have wires=6, numbered from 0"): HardwareSampler(product(6), qml.device("default.qubit", wires=5))
     with pytest.raises(ValueError, match="must have wires=2, numbered from 0"): HardwareSampler(product(2), qml.device("default.qubit", wires=[1, 0]))
 
 
-@pytest.mark.parametrize("params, message", [(ANGLES, r"shape \(B, 1, 5\)"), (np.zeros((0, 1, 5)), "one set of angles"), (ANGLES[None] * np.nan, "finite angles")])
+@pytest.mark.parametrize("params, message", [(ANGLES, r"shape \(B, 5\)"), (np.zeros((0, 5)), "one set of angles"), (ANGLES[None] * np.nan, "finite angles")])
 def test_bad_angles(params, message):
     with HardwareSampler(product(5), "aer") as sampler:
         with pytest.raises(ValueError, match=message): sampler.sample_batch(params)

@@ -40,7 +40,7 @@ def test_gradient_of_the_free_energy_by_central_differences(circuit):
     machine, costs = Mixture(BornMachine(circuit), 3), np.random.default_rng(1).normal(size=32)
     value, p, h = lambda p: KL().from_probs(machine.probs(p), costs, BernoulliPrior()).loss, machine.init(jax.random.key(1)), 1e-5
     gradient = np.asarray(jax.grad(value)(p))
-    for at in [(0, 0, 0), (1, 0, 3), (2, 0, 4)]:
+    for at in [(0, 0), (1, 3), (2, 4)]:
         step = jnp.zeros_like(p).at[at].set(h)
         assert (value(p + step) - value(p - step)) / (2 * h) == pytest.approx(gradient[at], abs=1e-7)
 
@@ -48,7 +48,7 @@ def test_gradient_of_the_free_energy_by_central_differences(circuit):
 def test_samples_come_from_the_mixture_and_are_independent():
     "Two far parts: neighbouring draws agree on the part half of the time, not more and not less."
     machine = Mixture(BornMachine(product(6)), 2)
-    p = jnp.stack([jnp.full((1, 6), 0.3), jnp.full((1, 6), jnp.pi - 0.3)])
+    p = jnp.stack([jnp.full(6, 0.3), jnp.full(6, jnp.pi - 0.3)])
     drawn = machine.sample(p, jax.random.key(2), 20_000)
     q = np.asarray(machine.probs(p))
     counts = np.bincount(np.asarray(index_from_weights(drawn)), minlength=64) / 20_000
@@ -100,7 +100,7 @@ def test_wrong_numbers_and_keys_are_refused():
     with pytest.raises(ValueError, match="key must be a jax.random.key"): machine.init(0)
     p = machine.init(jax.random.key(0))
     for call in (machine.probs, machine.means, lambda p: machine.log_prob(p, jnp.ones(2)), lambda p: machine.sample(p, jax.random.key(0), 5)):
-        with pytest.raises(ValueError, match=r"params must have shape \(3, 1, 2\) \(circuits, rotation moments, qubits\)"): call(p[:2])
+        with pytest.raises(ValueError, match=r"params must have shape \(3, 2\) \(circuits, angles\)"): call(p[:2])
         with pytest.raises(ValueError, match="params must be real angles"): call(p + 1j)
     np.testing.assert_array_equal(machine.means(p.tolist()), machine.means(p))
     with pytest.raises(ValueError, match="n_samples must be an integer of at least 1"): machine.sample(p, jax.random.key(0), 0)
@@ -121,5 +121,5 @@ def test_every_estimator_trains_it(estimator):
 
 def test_rare_networks_have_their_probability_in_single_precision():
     machine = Mixture(BornMachine(product(2)), 2)
-    p = jnp.full((2, 1, 2), 4e-4, jnp.float32)
+    p = jnp.full((2, 2), 4e-4, jnp.float32)
     np.testing.assert_allclose(machine.probs(p)[1], 4e-8, rtol=1e-3)

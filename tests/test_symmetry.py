@@ -53,7 +53,7 @@ def test_its_gradient_by_central_differences():
     costs, p = np.random.default_rng(1).normal(size=512), machine.init(jax.random.key(0))
     value = lambda p: KL().from_probs(machine.probs(p), costs, BernoulliPrior()).loss
     gradient, h = np.asarray(jax.grad(value)(p)), 1e-5
-    for at in [(0, 0), (1, 4), (2, 8)]:
+    for at in [0, 13, 26]:
         step = jnp.zeros_like(p).at[at].set(h)
         assert (value(p + step) - value(p - step)) / (2 * h) == pytest.approx(gradient[at], abs=1e-7)
 

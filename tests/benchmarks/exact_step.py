@@ -26,7 +26,7 @@ import pennylane as qml
 from scipy.sparse import csr_matrix
 
 from qhn.born import BornMachine
-from qhn.ansatz import Rotation, brickwork
+from qhn.ansatz import brickwork
 from qhn.network import BiNN
 from qhn.costs import log_likelihood_table
 from qhn.datasets import load_dataset
@@ -59,13 +59,10 @@ def tensorcircuit_ng(ansatz, costs):
     tc.set_dtype("complex128")
 
     def probabilities(params):
-        circuit, rows = tc.Circuit(ansatz.n_qubits), iter(params)
-        for moment in ansatz.moments:
-            gate = getattr(circuit, moment.gate.lower())
-            if isinstance(moment, Rotation):
-                for wire, angle in enumerate(next(rows)): gate(wire, theta=angle)
-            else:
-                for control, target in moment.pairs: gate(control, target)
+        circuit = tc.Circuit(ansatz.n_qubits)
+        for op in ansatz.operations:
+            angle = {} if op.angle is None else {"theta": params[op.angle]}
+            getattr(circuit, op.gate.lower())(*op.wires, **angle)
         state = circuit.state()
         return tc.backend.real(state) ** 2 + tc.backend.imag(state) ** 2  # twice as fast here as its own abs(state)**2
 

@@ -9,7 +9,6 @@ __all__ = ['Problem', 'Estimate', 'Estimator', 'shard', 'Exact', 'ScoreFunction'
 import math
 import jax
 import jax.numpy as jnp
-import numpy as np
 from dataclasses import dataclass, field, replace
 from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh

@@ -55,7 +55,7 @@ class Distribution(ABC):
     @property
     def capabilities(self) -> "frozenset[type[Distribution]]":
         "What it can tell: the capabilities that it declares, and that its source has if it is made from another one."
-        return frozenset(c for c in (Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable, Remote) if isinstance(self, c))
+        return frozenset(c for c in type(self).__mro__ if vars(c).get("tells"))
 
     def can(
         self,

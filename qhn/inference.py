@@ -26,8 +26,8 @@ from .ansatz import check_key
 from .base import Distribution, Remote
 from .bits import check_integer, check_memory, check_weights
 from .elbo import KL, Divergence, at_step
-from .gradients import (Estimator, Exact, ParameterShift, Problem, ScoreFunction, SPSA,
-                           choose_estimator, exact_bytes, shard)
+from .gradients import Estimator, Exact, ParameterShift, Problem, ScoreFunction, SPSA, exact_bytes, shard
+from .choice import choose_estimator
 from .costs import Model, as_target
 from .mesh import check_alike, checked_mesh, memories_of, placed
 from .prior import BernoulliPrior, Prior
@@ -327,6 +327,7 @@ def fit(
     if state is None: state = init(distribution, optimizer, checked_key(key), n_seeds, params, noise)
     return _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh)
 
+# %% ../nbs/07_inference.ipynb #b051d354
 def _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh):
     "Train what is checked, on one device or on a mesh."
     together = mesh is not None and mesh.is_multi_process

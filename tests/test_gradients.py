@@ -23,7 +23,8 @@ from qhn.variational import Bernoulli, Ensemble
 from qhn.divergences import Renyi, Stein
 from qhn.elbo import KL, Divergence, NoDivergence
 from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction, choose_estimator, exact_bytes
+from qhn.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction, exact_bytes
+from qhn.choice import choose_estimator
 from qhn.costs import as_target, tabulate
 from qhn.inference import fit, init, step
 from qhn.mixtures import Mixture

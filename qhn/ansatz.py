@@ -62,7 +62,7 @@ class Entangler:
         _check_gate_name(self.gate, 2)
         object.__setattr__(self, "pairs", _as_pairs(self.pairs))
 
-# %% ../nbs/02_ansatz.ipynb #140f463b
+# %% ../nbs/02_ansatz.ipynb #56aef7ec
 class Operation(NamedTuple):
     "One gate of a circuit."
     gate: str
@@ -70,6 +70,95 @@ class Operation(NamedTuple):
     angle: int | None    # number of its angle in the parameters, None if it has none
     moment: int          # number of the moment that it belongs to
 
+def _wires(n_qubits, moment):
+    "What each gate of a moment acts on."
+    if isinstance(moment, Entangler): return moment.pairs
+    return [(wire,) for wire in (range(n_qubits) if moment.wires is None else moment.wires)]
+
+def _operations(n_qubits, moments):
+    n_angles = 0
+    for number, moment in enumerate(moments):
+        has_angle = GATES[moment.gate].has_angle
+        for wires in _wires(n_qubits, moment):
+            yield Operation(moment.gate, tuple(wires), n_angles if has_angle else None, number)
+            n_angles += has_angle
+
+# %% ../nbs/02_ansatz.ipynb #8fcbb962
+def _acts(n_qubits, operations):
+    turned = [False] * n_qubits
+    for op in operations:
+        acts, after = reach(GATES[op.gate], tuple(turned[wire] for wire in op.wires))
+        for wire, moved in zip(op.wires, after): turned[wire] = moved
+        yield acts
+
+def _seen(n_qubits, operations):
+    visible, seen = [False] * n_qubits, []    # whether a phase of the wire can still reach a bit
+    for op in reversed(operations):
+        gate, any_visible = GATES[op.gate], any(visible[wire] for wire in op.wires)
+        diagonal = is_diagonal(gate)
+        seen.append(any_visible or not diagonal)
+        if diagonal or is_monomial(gate) and not any_visible: continue
+        for wire in op.wires: visible[wire] = True
+    return reversed(seen)
+
+# %% ../nbs/02_ansatz.ipynb #f2ce2ad8
+def _parts(n_qubits, moments):
+    "Name, first angle and number of angles of each moment that has any."
+    parts, start, count = {}, 0, {}
+    for moment in moments:
+        size = len(_wires(n_qubits, moment))
+        if not GATES[moment.gate].has_angle: continue
+        count[moment.gate] = count.get(moment.gate, 0) + 1
+        parts[f"{moment.gate} {count[moment.gate]}"] = start, size
+        start += size
+    return parts
+
+def _joined(parts, sizes):
+    if not isinstance(parts, dict): parts = dict(zip(sizes if len(parts) == len(sizes) else range(len(parts)), parts))
+    got = {name: jnp.shape(part)[-1] for name, part in parts.items()}
+    if got != sizes: raise ValueError(f"parts must have the sizes {sizes}, got {got}")
+    return jnp.concatenate([jnp.asarray(parts[name]) for name in sizes], -1) if sizes else jnp.zeros(0)
+
+# %% ../nbs/02_ansatz.ipynb #a16d0ff6
+def _check_register(n_qubits, moments):
+    for m in moments:
+        if not isinstance(m, (Rotation, Entangler)): raise TypeError(f"moments must hold Rotation and Entangler only, got {m!r}")
+        for wires in m.pairs if isinstance(m, Entangler) else [(wire,) for wire in m.wires or ()]:
+            if 0 <= min(wires) and max(wires) < n_qubits: continue
+            what = f"pairs must stay on wires 0 to {n_qubits - 1}, got the pair {wires}" if len(wires) == 2 else f"wires must lie between 0 and {n_qubits - 1}, got wire {wires[0]}"
+            raise ValueError(f"{what} with {n_qubits=}")
+
+def check_key(key, otherwise="make one with jax.random.key(seed)"):
+    "`key`; a `ValueError` unless it is a single `jax.random.key`."
+    if isinstance(key, Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and not key.ndim: return key
+    raise ValueError(f"key must be a jax.random.key, got {key=}; {otherwise}")
+
+def check_params(machine, params):
+    "`params`, lists as an array; a `ValueError` unless they are real and have the shape that the circuit, or the distribution, needs."
+    if isinstance(params, (list, tuple)): params = jnp.asarray(params)
+    if jnp.shape(params) != machine.param_shape:
+        axes = ", ".join(("circuits", "angles")[-len(machine.param_shape):])
+        raise ValueError(f"params must have shape {machine.param_shape} ({axes}), got shape {jnp.shape(params)}")
+    if jnp.iscomplexobj(params): raise ValueError(f"params must be real angles in radians, got dtype {params.dtype}")
+    return params
+
+# %% ../nbs/02_ansatz.ipynb #e1f03aeb
+def _uniform_angles(ansatz, key):
+    return jax.random.uniform(key, ansatz.param_shape, minval=-math.pi, maxval=math.pi)
+
+def _near_superposition(ansatz, key, noise):
+    if not 0 <= noise < math.inf: raise ValueError(f"noise must be at least 0 radians and finite, got {noise=}")
+    first = {}    # RY of each wire
+    for op in ansatz.operations:
+        if op.gate == "RY": first.setdefault(op.wires, op.angle)
+    if len(first) < ansatz.n_qubits:
+        gates = tuple(m.gate for m in ansatz.moments if isinstance(m, Rotation))
+        raise ValueError("noise asks for a start near the uniform superposition, which needs an RY moment on every wire, "
+                         f"got rotations {gates}; use noise=None")
+    start = jnp.zeros(ansatz.param_shape).at[np.array(list(first.values()))].set(math.pi / 2)
+    return start + noise * jax.random.normal(key, ansatz.param_shape)
+
+# %% ../nbs/02_ansatz.ipynb #140f463b
 @dataclass(frozen=True)
 class Ansatz:
     "A circuit on `n_qubits` wires from |0…0⟩: moments in order, angles left open. `ValueError`: a pair off the register."
@@ -88,7 +177,7 @@ class Ansatz:
     @cached_property
     def operations(self) -> tuple[Operation, ...]:
         "All gates, first to last."
-        return tuple(_operations(self))
+        return tuple(_operations(self.n_qubits, self.moments))
 
     @cached_property
     def n_params(self) -> int:
@@ -103,12 +192,12 @@ class Ansatz:
     @cached_property
     def acts(self) -> tuple[bool, ...]:    # one entry for each operation
         "Whether a gate does anything: not if what it needs is still |0⟩."
-        return tuple(_acts(self))
+        return tuple(_acts(self.n_qubits, self.operations))
 
     @cached_property
     def seen(self) -> tuple[bool, ...]:    # one entry for each operation
         "Whether the measured bits can depend on a gate: not if it changes phases only, and no later gate turns these into bits."
-        return tuple(_seen(self))
+        return tuple(_seen(self.n_qubits, self.operations))
 
     @cached_property
     def frequencies(self) -> tuple[tuple[float, ...], ...]:    # one entry for each parameter
@@ -130,108 +219,20 @@ class Ansatz:
         "The angles of each moment by name. `ValueError`: another number of angles."
         if jnp.shape(params)[-1:] != self.param_shape:
             raise ValueError(f"params must have shape (..., {self.n_params}), got shape {jnp.shape(params)}")
-        return {name: params[..., start:start + size] for name, (start, size) in _parts(self).items()}
+        return {name: params[..., start:start + size] for name, (start, size) in _parts(self.n_qubits, self.moments).items()}
 
     def flatten(self,
         parts: dict | list,    # what `view` gives, or its arrays in order
     ) -> Array:                # (..., n_params) angles
         "The parameters whose `view` this is. `ValueError`: parts of other names or sizes."
-        return _joined(self, parts)
+        sizes = {name: size for name, (_, size) in _parts(self.n_qubits, self.moments).items()}
+        return _joined(parts, sizes)
 
     def circuit(self,
         params: Array,    # angles in radians, shape `param_shape`
     ) -> None:            # queues PennyLane operations
         "Queue the circuit as PennyLane operations, inside any QNode. `ValueError`: `params` of another shape, or complex."
         _queue(self, params)
-
-# %% ../nbs/02_ansatz.ipynb #d0dcd451
-def _check_register(n_qubits, moments):
-    for m in moments:
-        if not isinstance(m, (Rotation, Entangler)): raise TypeError(f"moments must hold Rotation and Entangler only, got {m!r}")
-        for wires in m.pairs if isinstance(m, Entangler) else [(wire,) for wire in m.wires or ()]:
-            if 0 <= min(wires) and max(wires) < n_qubits: continue
-            what = f"pairs must stay on wires 0 to {n_qubits - 1}, got the pair {wires}" if len(wires) == 2 else f"wires must lie between 0 and {n_qubits - 1}, got wire {wires[0]}"
-            raise ValueError(f"{what} with {n_qubits=}")
-
-def _wires(ansatz, moment):
-    "What each gate of a moment acts on."
-    if isinstance(moment, Entangler): return moment.pairs
-    return [(wire,) for wire in (range(ansatz.n_qubits) if moment.wires is None else moment.wires)]
-
-def check_key(key, otherwise="make one with jax.random.key(seed)"):
-    "`key`; a `ValueError` unless it is a single `jax.random.key`."
-    if isinstance(key, Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and not key.ndim: return key
-    raise ValueError(f"key must be a jax.random.key, got {key=}; {otherwise}")
-
-def check_params(machine, params):
-    "`params`, lists as an array; a `ValueError` unless they are real and have the shape that the circuit, or the distribution, needs."
-    if isinstance(params, (list, tuple)): params = jnp.asarray(params)
-    if jnp.shape(params) != machine.param_shape:
-        axes = ", ".join(("circuits", "angles")[-len(machine.param_shape):])
-        raise ValueError(f"params must have shape {machine.param_shape} ({axes}), got shape {jnp.shape(params)}")
-    if jnp.iscomplexobj(params): raise ValueError(f"params must be real angles in radians, got dtype {params.dtype}")
-    return params
-
-# %% ../nbs/02_ansatz.ipynb #414445c5
-def _operations(ansatz):
-    n_angles = 0
-    for number, moment in enumerate(ansatz.moments):
-        has_angle = GATES[moment.gate].has_angle
-        for wires in _wires(ansatz, moment):
-            yield Operation(moment.gate, tuple(wires), n_angles if has_angle else None, number)
-            n_angles += has_angle
-
-def _parts(ansatz):
-    "Name, first angle and number of angles of each moment that has any."
-    parts, start, count = {}, 0, {}
-    for moment in ansatz.moments:
-        size = len(_wires(ansatz, moment))
-        if not GATES[moment.gate].has_angle: continue
-        count[moment.gate] = count.get(moment.gate, 0) + 1
-        parts[f"{moment.gate} {count[moment.gate]}"] = start, size
-        start += size
-    return parts
-
-def _joined(ansatz, parts):
-    sizes = {name: size for name, (_, size) in _parts(ansatz).items()}
-    if not isinstance(parts, dict): parts = dict(zip(sizes, parts, strict=True)) if len(parts) == len(sizes) else dict(enumerate(parts))
-    got = {name: jnp.shape(part)[-1] for name, part in parts.items()}
-    if got != sizes: raise ValueError(f"parts must have the sizes {sizes}, got {got}")
-    return jnp.concatenate([jnp.asarray(parts[name]) for name in sizes], -1) if sizes else jnp.zeros(0)
-
-# %% ../nbs/02_ansatz.ipynb #2eb0e75b
-def _acts(ansatz):
-    turned = [False] * ansatz.n_qubits
-    for op in ansatz.operations:
-        acts, after = reach(GATES[op.gate], tuple(turned[wire] for wire in op.wires))
-        for wire, moved in zip(op.wires, after): turned[wire] = moved
-        yield acts
-
-def _seen(ansatz):
-    visible, seen = [False] * ansatz.n_qubits, []    # whether a phase of the wire can still reach a bit
-    for op in reversed(ansatz.operations):
-        gate, any_visible = GATES[op.gate], any(visible[wire] for wire in op.wires)
-        diagonal = is_diagonal(gate)
-        seen.append(any_visible or not diagonal)
-        if diagonal or is_monomial(gate) and not any_visible: continue
-        for wire in op.wires: visible[wire] = True
-    return reversed(seen)
-
-# %% ../nbs/02_ansatz.ipynb #32f32a64
-def _uniform_angles(ansatz, key):
-    return jax.random.uniform(key, ansatz.param_shape, minval=-math.pi, maxval=math.pi)
-
-def _near_superposition(ansatz, key, noise):
-    if not 0 <= noise < math.inf: raise ValueError(f"noise must be at least 0 radians and finite, got {noise=}")
-    first = {}    # RY of each wire
-    for op in ansatz.operations:
-        if op.gate == "RY": first.setdefault(op.wires, op.angle)
-    if len(first) < ansatz.n_qubits:
-        gates = tuple(m.gate for m in ansatz.moments if isinstance(m, Rotation))
-        raise ValueError("noise asks for a start near the uniform superposition, which needs an RY moment on every wire, "
-                         f"got rotations {gates}; use noise=None")
-    start = jnp.zeros(ansatz.param_shape).at[np.array(list(first.values()))].set(math.pi / 2)
-    return start + noise * jax.random.normal(key, ansatz.param_shape)
 
 # %% ../nbs/02_ansatz.ipynb #4298dec2
 def _queue(ansatz, params):

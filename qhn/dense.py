@@ -16,7 +16,7 @@ from jax import Array
 from .bits import index_from_weights, weights_from_index
 from .gates import GATES, bit_map, is_diagonal, is_sign
 from .ansatz import Ansatz, Rotation
-from .mps import angles_at, einsum, matmul, rotation_matrices, safe_log, uniform
+from .mps import angles_at, einsum, rotation_matrices, safe_log, uniform
 
 # %% ../nbs/dense.ipynb #db9e306c
 def _groups(mats):
@@ -306,6 +306,10 @@ def _unapply_pairs(psi, bar, mats):
     return psi, bar, jnp.stack(overlaps)
 
 # %% ../nbs/dense.ipynb #40e47ab8
+def _matrix_bars(overlaps, mats):
+    "O conj(G) of each matrix; as a sum, which needs no array of its own."
+    return (overlaps[..., :, :, None] * mats.conj()[..., None, :, :]).sum(-2)
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _reversible(ansatz, mats, pairs): return _forward(ansatz, mats, pairs)
 
@@ -328,7 +332,7 @@ def _reversible_bwd(ansatz, saved, bar):
         return jax.lax.psum(overlaps, "amplitudes") if split else overlaps
     of_mats, of_pairs = _on_devices(unwind, split, (*saved, bar), (False, False, True, True, False))
     mats, pairs, _ = saved
-    return matmul(of_mats, mats.conj()), matmul(of_pairs, pairs.conj())
+    return _matrix_bars(of_mats, mats), _matrix_bars(of_pairs, pairs)
 
 _reversible.defvjp(_reversible_fwd, _reversible_bwd)
 

@@ -294,5 +294,6 @@ def hardware_fetch(
     plan, params = stored_plan(folder), _read(Path(folder) / "simulated.json", None)
     if params is None: return []    # nothing was submitted before it was trained in simulation
     # the data are not asked for: they may be gone
-    ansatz = brickwork(np.shape(params)[-1], plan.layers, final_rz=False)
+    n_wires = len(params) // brickwork(1, plan.layers, final_rz=False).n_params
+    ansatz = brickwork(n_wires, plan.layers, final_rz=False)
     with _open_device(plan, ansatz, Path(folder)) as device: return fetch(device.service, device.journal)

@@ -133,7 +133,7 @@ def test_ctrl_c_keeps_finished_runs(monkeypatch, tmp_path):
     interrupt_at(monkeypatch, 1, KeyboardInterrupt)
     status, text = qhn_compare(*SMALL, "--out", tmp_path)
     assert status == 130 and {r["run"] for r in rows_of(tmp_path)} == {"MLE"}
-    assert np.load(tmp_path / "angles.npz")["MLE"].shape == (3, 4, 5)
+    assert np.load(tmp_path / "angles.npz")["MLE"].shape == (3, 20)
     assert not list(tmp_path.glob(".*"))
 
 

@@ -191,7 +191,7 @@ def test_each_seed_trains_as_if_alone(estimator):
 
 
 def test_starting_angles_one_set_or_one_for_each_seed():
-    angles = np.random.default_rng(0).uniform(-3, 3, (3, 4, 3))
+    angles = np.random.default_rng(0).uniform(-3, 3, (3, 12))
     each, shared = init(MACHINE, ADAM, KEY, 3, params=angles), init(MACHINE, ADAM, KEY, 3, params=angles[0])
     np.testing.assert_array_equal(each.params, angles)
     np.testing.assert_array_equal(shared.params, angles[[0, 0, 0]])
@@ -590,7 +590,7 @@ ERRORS = [
     (dict(key=0), ValueError, "key must be a jax.random.key, got key=0"),
     (dict(params=np.zeros((2, 3))), ValueError, "params must have shape (12,) or, with the seeds first, (3, 12), got shape (2, 3)"),
     (dict(params=np.zeros((2, 12))), ValueError, "got shape (2, 12)"),
-    (dict(params=np.full((4, 3), np.nan)), ValueError, "params must be finite angles in radians, got NaN or infinity"),
+    (dict(params=np.full(12, np.nan)), ValueError, "params must be finite angles in radians, got NaN or infinity"),
     (dict(noise=-1.0), ValueError, "noise must be at least 0 radians"),
     (dict(objective="elbo"), TypeError, "objective must be NoDivergence(), KL(), MMD() or alike, got 'elbo'"),
     (dict(objective=KL), TypeError, "objective must be NoDivergence(), KL(), MMD() or alike, got <class"),

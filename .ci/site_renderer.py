@@ -4,6 +4,7 @@ nbdev would print live objects: addresses of functions, JAX's inner names, the `
 (`renderer`, `procs`), and the command that stages the site puts this folder on PYTHONPATH. The package does not ship it.
 """
 import ast
+import dataclasses
 import inspect
 import re
 from copy import deepcopy
@@ -60,6 +61,7 @@ def signature(cls) -> str:
     made = [(part, lines) for node, lines, _ in parents(cls) for part in node.body if getattr(part, "name", "") == "__init__"]
     if made: return re.sub(r"^def __init__\(\s*self,? ?", f"class {cls.__name__}(", heading(*made[0])).rstrip(":")
     held = dict(field for node, lines, _ in reversed(parents(cls)) for field in fields(node, lines))
+    if dataclasses.is_dataclass(cls): held = {field.name: held[field.name] for field in dataclasses.fields(cls)}  # a base may declare more
     return "\n".join([f"class {cls.__name__}(", *held.values(), ")"]) if held else f"class {cls.__name__}()"
 
 

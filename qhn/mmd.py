@@ -94,10 +94,10 @@ def mmd2(
 ) -> Array:                    # ≥ 0
     "Exact MMD²(q, other) = Σ_S κ(S) (E_q[w_S] - E_other[w_S])² by one fast Walsh–Hadamard transform. `ValueError`: shapes that differ."
     q = as_float(q, "q")
-    n = len(q).bit_length() - 1
+    parities, n = walsh_hadamard(q), len(q).bit_length() - 1
     if isinstance(other, Prior): other_parities = prior_parities(other, n).astype(q.dtype)
     else: other_parities = walsh_hadamard(_checked_table(other, n))
-    return spectrum(word_weights, n, q.dtype) @ (walsh_hadamard(q) - other_parities)**2
+    return spectrum(word_weights, n, q.dtype) @ (parities - other_parities)**2
 
 def _checked_table(other, n):
     if jnp.shape(other) == (2**n,): return other

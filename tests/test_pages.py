@@ -104,7 +104,7 @@ def test_public_methods_are_listed(staged, path):
     for name, text in entries(page(staged, path)):
         symbol = exported(path, name)
         if not inspect.isclass(symbol): continue
-        members = {key: value for base in ours(symbol) for key, value in vars(base).items() if key[0] != "_" or key == "__call__"}
+        members = {key: value for base in reversed(ours(symbol)) for key, value in vars(base).items() if key[0] != "_" or key == "__call__"}
         public = {key for key, value in members.items() if isinstance(value, property) or hasattr(value, "func") or getattr(value, "__name__", "") == key}
         listed = re.findall(r"^- \[`[^`]*`\]\{#[^}]*\.(\w+)\}", text, re.M)
         assert sorted(listed) == sorted(public - set(getattr(symbol, "_fields", ()))), name

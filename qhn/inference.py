@@ -111,6 +111,8 @@ def _told_optimizer(problem, estimator, estimate, step):
     def value(params): return estimator.loss(problem, params, step).loss
     return {"value": estimate.loss.loss, "grad": estimate.gradient, "value_fn": value}
 
+def _next_key(key): return jax.random.split(key)    # to carry on, and for this step
+
 # %% ../nbs/07_inference.ipynb #dc7cacc8
 def angles_to_sample(
     problem: Problem,
@@ -120,8 +122,6 @@ def angles_to_sample(
     "Where the next step wants samples."
     def of_seed(params, key): return estimator.settings(problem.distribution, params, _next_key(key)[1], state.step)
     return jax.vmap(of_seed)(state.params, state.key)
-
-def _next_key(key): return jax.random.split(key)    # to carry on, and for this step
 
 # %% ../nbs/07_inference.ipynb #9d918601
 LONGEST_CHUNK = 256

@@ -114,7 +114,9 @@ def _parts(n_qubits, moments):
     return parts
 
 def _joined(parts, sizes):
-    if not isinstance(parts, dict): parts = dict(zip(sizes if len(parts) == len(sizes) else range(len(parts)), parts))
+    if not isinstance(parts, dict):
+        names = sizes if len(parts) == len(sizes) else range(len(parts))
+        parts = dict(zip(names, parts))
     got = {name: jnp.shape(part)[-1] for name, part in parts.items()}
     if got != sizes: raise ValueError(f"parts must have the sizes {sizes}, got {got}")
     return jnp.concatenate([jnp.asarray(parts[name]) for name in sizes], -1) if sizes else jnp.zeros(0)
@@ -130,7 +132,8 @@ def _check_register(n_qubits, moments):
 
 def check_key(key, otherwise="make one with jax.random.key(seed)"):
     "`key`; a `ValueError` unless it is a single `jax.random.key`."
-    if isinstance(key, Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and not key.ndim: return key
+    is_key = isinstance(key, Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if is_key and not key.ndim: return key
     raise ValueError(f"key must be a jax.random.key, got {key=}; {otherwise}")
 
 def check_params(machine, params):
@@ -172,7 +175,9 @@ class Ansatz:
         object.__setattr__(self, "_hash", hash((self.n_qubits, self.moments)))    # asked for at every call
 
     def __hash__(self): return self._hash
-    def __reduce__(self): return type(self), (self.n_qubits, self.moments)    # hashes of strings differ from process to process
+
+    # hashes of strings differ from process to process
+    def __reduce__(self): return type(self), (self.n_qubits, self.moments)
 
     @cached_property
     def operations(self) -> tuple[Operation, ...]:
@@ -202,12 +207,13 @@ class Ansatz:
     @cached_property
     def frequencies(self) -> tuple[tuple[float, ...], ...]:    # one entry for each parameter
         "Frequencies at which q depends on each angle: 1 for a Pauli rotation, none for an angle that cannot be seen."
-        matters = zip(self.operations, self.acts, self.seen)
-        return tuple(GATES[op.gate].frequencies if acts and seen else () for op, acts, seen in matters if op.angle is not None)
+        def of(op, matters): return GATES[op.gate].frequencies if matters else ()
+        matters = map(min, self.acts, self.seen)
+        return tuple(of(op, m) for op, m in zip(self.operations, matters) if op.angle is not None)
 
     def init(self,
         key: Array,                    # `jax.random.key`
-        noise: float | None = None,    # None: uniform angles; else standard deviation in radians around the uniform superposition
+        noise: float | None = None,    # None: uniform; else radians of noise around the uniform superposition
     ) -> Array:                        # angles in radians, shape `param_shape`
         "Starting angles: uniform in [-π, π), or near the uniform superposition of all bit strings. `ValueError`: no key, or `noise` not finite and at least 0."
         check_key(key)
@@ -215,11 +221,12 @@ class Ansatz:
 
     def view(self,
         params: Array,          # (..., n_params) angles
-    ) -> dict[str, Array]:      # "RY 1", "RZ 1", "RY 2", ...: (..., wires or pairs) of each moment with angles
+    ) -> dict[str, Array]:      # "RY 1", "RZ 1", "RY 2", ...: (..., wires or pairs) of each moment
         "The angles of each moment by name. `ValueError`: another number of angles."
         if jnp.shape(params)[-1:] != self.param_shape:
             raise ValueError(f"params must have shape (..., {self.n_params}), got shape {jnp.shape(params)}")
-        return {name: params[..., start:start + size] for name, (start, size) in _parts(self.n_qubits, self.moments).items()}
+        parts = _parts(self.n_qubits, self.moments)
+        return {name: params[..., start:start + size] for name, (start, size) in parts.items()}
 
     def flatten(self,
         parts: dict | list,    # what `view` gives, or its arrays in order
@@ -368,7 +375,7 @@ def _ladder_heads(ansatz, end):
 
 # %% ../nbs/02_ansatz.ipynb #db07e056
 def symmetric_start(
-    ansatz: Ansatz,    # ends in RY, RZ, ladders of CNOTs, RY, such as `confined(staircase(n, n_layers), groups)`
+    ansatz: Ansatz,    # ends in RY, RZ, ladders of CNOTs, RY, as `confined(staircase(n, n_layers), groups)`
     angles: Array,     # (..., n) RY angles of a product circuit, radians
 ) -> Array:            # (..., *param_shape) angles in radians
     "Angles that average the product over the flips of the last ladders. `ValueError`: an ansatz without them, `angles` as in `from_product`."

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from .ansatz import Ansatz
 from .base import ClosedMMD, Independent, LogProb, Samples, Shiftable, Table, Words
 from .engines import Dense, Engine, choose
-from .mps import bond_dim, cores
+from .cores import bond_dim, cores
 
 # %% ../nbs/born.ipynb #3066eb27
 @dataclass(frozen=True)

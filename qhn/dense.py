@@ -16,7 +16,8 @@ from jax import Array
 from .bits import index_from_weights, weights_from_index
 from .gates import GATES, bit_map, is_diagonal, is_sign
 from .ansatz import Ansatz, Rotation
-from .mps import angles_at, einsum, rotation_matrices, safe_log, uniform
+from .cores import angles_at, einsum, rotation_matrices
+from .mps import safe_log, uniform
 
 # %% ../nbs/dense.ipynb #db9e306c
 def _groups(mats):
@@ -94,7 +95,7 @@ def _local_maps(m, split):
     later = [j for j in chosen if j >= split]
     missing = [j for j in range(split) if j not in chosen]
     last, middle = eye.copy(), eye.copy()
-    last[later, missing] = 1                                    # L3 adds a later column to each of the first that is none of a basis
+    last[later, missing] = 1                                    # L3 adds later columns to missing ones
     middle[split:2*split] = m[:split] @ last @ swap % 2         # rows k to 2k of L2 are the first of M L3 S
     first = m @ last @ swap @ _inverse_mod2(middle) @ swap % 2  # L1 = M L3 S L2⁻¹ S
     return [first, middle, last]
@@ -192,14 +193,17 @@ def _plan(ansatz, split):
     forward = np.array([[here @ m for m in step] for step in maps], np.uint32)
     backward = np.array([[here @ _inverse_mod2(m) for m in step[::-1]] for step in maps], np.uint32)
     signs = np.array([value @ step.signs for step in steps], np.uint32)
-    if not any((step.bits != np.eye(n)).any() for step in steps): forward, backward = forward[:, :0], backward[:, :0]
+    moments = tuple(step.moment for step in steps)
+    if all((step.bits == np.eye(n)).all() for step in steps):
+        forward, backward = forward[:, :0], backward[:, :0]
     if not signs.any(): signs = signs[:, :0]
-    return _Plan(tuple(step.moment for step in steps), forward, backward, signs, *_pair_plan(steps, (n - split) // 2))
+    return _Plan(moments, forward, backward, signs, *_pair_plan(steps, (n - split) // 2))
 
 def _pair_plan(steps, n_pairs):
     if not any(step.layer for step in steps): n_pairs = 0
-    angles, none = np.full((len(steps), n_pairs), -1), np.stack([np.eye(4), np.zeros((4, 4)), np.zeros((4, 4))])
-    pairs = np.tile(none.astype(complex)[:, None, None], (1, len(steps), n_pairs, 1, 1))
+    angles = np.full((len(steps), n_pairs), -1)
+    pairs = np.zeros((3, len(steps), n_pairs, 4, 4), complex)
+    pairs[0] = np.eye(4)
     for k, step in enumerate(steps):
         for slot, op in enumerate(step.layer):
             pairs[:, k, slot] = GATES[op.gate].coefficients
@@ -207,7 +211,8 @@ def _pair_plan(steps, n_pairs):
     return angles, pairs
 
 def _check_pairs_fit(ansatz, split):
-    if ansatz.n_qubits - split > 1 or all(len(op.wires) == 1 or _by_bits(GATES[op.gate]) for op in ansatz.operations): return
+    if ansatz.n_qubits - split > 1: return
+    if all(len(op.wires) == 1 or _by_bits(GATES[op.gate]) for op in ansatz.operations): return
     raise ValueError(f"a gate on two wires that is no map of bits needs two qubits on every device, got n_qubits={ansatz.n_qubits} "
                      f"on {2**split} devices; use a mesh of fewer devices")
 
@@ -248,7 +253,8 @@ def _step_matrices(ansatz, params):
     "Matrices (steps, n, 2, 2) of all rotations and (steps, pairs, 4, 4) of all layers."
     plan = _plan(ansatz, split_wires(ansatz.n_qubits))
     mats = rotation_matrices(ansatz, params, plan.moments)
-    half = angles_at(jnp.asarray(params), plan.angles)[..., None, None] / 2 if plan.angles.size else jnp.zeros((*plan.angles.shape, 1, 1))
+    angles = angles_at(jnp.asarray(params), plan.angles) if plan.angles.size else jnp.zeros(plan.angles.shape)
+    half = angles[..., None, None] / 2
     u, v, w = plan.pairs
     pairs = u + jnp.cos(half) * v - 1j * jnp.sin(half) * w
     return mats, pairs.astype(mats.dtype)

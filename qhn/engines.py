@@ -6,6 +6,7 @@
 __all__ = ['QUESTIONS', 'Engine', 'MPS', 'Dense', 'choose', 'sample_from_probs']
 
 # %% ../nbs/engines.ipynb #29d3ba54
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache, partial
 import jax
@@ -15,11 +16,12 @@ from jax import Array
 from .bits import check_integer, check_memory, check_weights, is_traced
 from .gates import GATES
 from .ansatz import Ansatz, Rotation, check_key, check_params
-from .mps import (bond_dim, bond_dims, live_gates, mps_entropy, mps_expect_product, mps_log_prob, mps_means, mps_pair_means,
-                     mps_probs, mps_sample, mps_statevector, pairing, site_plan)
+from .cores import bond_dim, bond_dims, live_gates, site_plan
+from .mps import (mps_entropy, mps_expect_product, mps_log_prob, mps_means, mps_pair_means, mps_probs,
+                     mps_sample, mps_statevector, pairing)
 from .pairs import sweep_mmd2, sweep_pair_product, table_mmd2, table_pair_product
-from .dense import (dense_probs, dense_statevector, memories, split_wires, table_expect_product, table_log_prob,
-                       table_means, table_pair_means, table_sample)
+from .dense import (dense_probs, dense_statevector, memories, split_wires, table_expect_product,
+                       table_log_prob, table_means, table_pair_means, table_sample)
 
 # %% ../nbs/engines.ipynb #bb0cb2b1
 def _check_draws(n_samples, n, dtype, chi=0, keep=False):
@@ -49,7 +51,7 @@ def _check_sets(sets, n):
     raise ValueError(f"sets must have shape (..., {n}), one entry per wire, got shape {sets.shape}")
 
 # %% ../nbs/engines.ipynb #7ae8bfa9
-class Engine:
+class Engine(ABC):
     "A circuit and a way to simulate it. `params` are angles in radians, of shape `ansatz.param_shape`; a `ValueError` names whatever has another shape or does not fit in memory."
     ansatz: Ansatz
 
@@ -113,7 +115,8 @@ class Engine:
     def pair_means(self, params):
         "(n, n) E_q[w_i w_j] of every pair, 1 on the diagonal. `ValueError`: as `means`, and tables that do not fit."
         n, params = self.ansatz.n_qubits, check_params(self.ansatz, params)
-        numbers = 3*n*n + 8*n * self._bond**2    # the result, its lower half and its transpose; environments of all sites before one
+        # the result, its lower half and its transpose; environments of all sites before one
+        numbers = 3*n*n + 8*n * self._bond**2
         check_memory(numbers * params.dtype.itemsize, f"the means of all pairs of {n} weights", "expect_product for the pairs that are wanted")
         lower = self._pair_means(params)
         return lower + lower.T + jnp.eye(n, dtype=lower.dtype)
@@ -133,6 +136,12 @@ class Engine:
         pis = tuple(np.asarray(word_probs, float).ravel().tolist())
         self._check_pairs(len(pis))
         return self._mmd2(params, means, pis)
+
+    @abstractmethod
+    def cost(self, question: str) -> int: "Operations of an answer to one of `QUESTIONS`."
+
+    @abstractmethod
+    def bytes(self, question: str) -> int: "Memory of an answer and its gradient."
 
     def _check_state(self, params, parts):
         n, real = self.ansatz.n_qubits, jnp.result_type(params, jnp.float32).itemsize
@@ -170,7 +179,9 @@ def _product_cost(ansatz):
     middle = min(dims[max(0, n//2 - 2):n//2 + 1], default=1)
     return 8 * middle * 2**n + 32 * chi**3 * 2**((n + 1) // 2) + _core_cost(ansatz)
 
-def _sweep_cost(ansatz, n_kernels): return _core_cost(ansatz) + 8 * ansatz.n_qubits * n_kernels * pairing(ansatz)[1]**6
+def _sweep_cost(ansatz, n_kernels):
+    chi = pairing(ansatz)[1]
+    return _core_cost(ansatz) + 8 * ansatz.n_qubits * n_kernels * chi**6
 
 # %% ../nbs/engines.ipynb #cdf3d385
 @lru_cache
@@ -205,7 +216,7 @@ class MPS(Engine):
     @property
     def _bond(self): return bond_dim(self.ansatz)
     def _numbers(self, parts): return 2**self.ansatz.n_qubits * parts
-    def _check_cores(self): site_plan(self.ansatz)    # refuses too many entanglers, where fewer samples would not help
+    def _check_cores(self): site_plan(self.ansatz)    # refuses what fewer samples would not help
     def _statevector(self, params): return mps_statevector(self.ansatz, params)
     def _probs(self, params): return mps_probs(self.ansatz, params)
     @partial(jax.jit, static_argnums=0)
@@ -221,7 +232,8 @@ class MPS(Engine):
     def _means(self, params): return mps_means(self.ansatz, params)
     def _pair_means(self, params): return mps_pair_means(self.ansatz, params)
 
-    def _table_cost(self, n_kernels): return _product_cost(self.ansatz) + _table_pairs_cost(self.ansatz.n_qubits, n_kernels)
+    def _table_cost(self, n_kernels):
+        return _product_cost(self.ansatz) + _table_pairs_cost(self.ansatz.n_qubits, n_kernels)
     def _sweeps(self, n_kernels): return _sweep_cost(self.ansatz, n_kernels) <= self._table_cost(n_kernels)
     def _environments(self, n_kernels):
         "Numbers in an environment per pair of sites, and in the work of one step."
@@ -259,7 +271,7 @@ class Dense(Engine):
 
     _bond = 0
     _way_out = "an ansatz of neighbouring pairs and few layers with log_prob and sample, which need no state,"
-    def _numbers(self, parts):    # the gradient holds four complex states at once, split over the memories of a mesh
+    def _numbers(self, parts):    # four complex states at once, split over the memories of a mesh
         return 2**self.ansatz.n_qubits * 8 // memories(2**split_wires(self.ansatz.n_qubits))
     def _check_cores(self): pass
     def _check_pairs(self, n_kernels): pass

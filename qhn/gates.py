@@ -12,7 +12,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 # %% ../nbs/gates.ipynb #588316a3
-IDENTITY, X, Y, Z = (np.array(m) for m in ([[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]))
+IDENTITY, X = np.array([[1, 0], [0, 1]]), np.array([[0, 1], [1, 0]])
+Y, Z = np.array([[0, -1j], [1j, 0]]), np.array([[1, 0], [0, -1]])
 _UNITS = np.eye(4, dtype=int).reshape(2, 2, 2, 2)    # [a, b] is |a⟩⟨b|
 _NONE = np.zeros((2, 2), int)
 
@@ -27,7 +28,7 @@ class Gate:
     "A gate on one or two wires. `ValueError`: terms that make no unitary matrix, or a rotation that turns at angle 0."
     name: str
     right: tuple                    # (U, V, W) of every term, on the second wire, or on the only one
-    left: tuple | None = None       # constant matrix of every term on the first wire; None for a gate on one wire
+    left: tuple | None = None       # constant matrix of every term on the first wire; None: one wire
     qiskit: str = ""                # name of the method of a Qiskit circuit
     pennylane: str = ""             # PennyLane's name; empty if it is the same
     frequencies: tuple[float, ...] = ()    # of its angle; none known: an empty tuple
@@ -76,9 +77,12 @@ def _check_gate(gate):
 _P0, _P1 = _UNITS[0, 0], _UNITS[1, 1]
 _SWAPPED = _UNITS.swapaxes(0, 1).reshape(4, 2, 2)
 
-def _controlled(name, parts, qiskit, **more): return Gate(name, (fixed(IDENTITY), parts), (_P0, _P1), qiskit, **more)
+def _controlled(name, parts, qiskit, **more):
+    return Gate(name, (fixed(IDENTITY), parts), (_P0, _P1), qiskit, **more)
+
 def _ising(axis, pauli):
-    return Gate(f"R{axis}{axis}", (cosine(IDENTITY), sine(pauli)), (IDENTITY, pauli), f"r{axis}{axis}".lower(), f"Ising{axis}{axis}", (1.,))
+    name, right = f"R{axis}{axis}", (cosine(IDENTITY), sine(pauli))
+    return Gate(name, right, (IDENTITY, pauli), name.lower(), f"Ising{axis}{axis}", (1.,))
 
 _ROWS = (
     Gate("RX", (turn(X),), qiskit="rx", frequencies=(1.,)),
@@ -143,8 +147,8 @@ def is_diagonal(
     gate: Gate,
 ) -> bool:
     "Whether its matrix is diagonal at every angle."
-    pattern = abs(gate.coefficients).any(0)
-    return not pattern[~np.eye(len(pattern), dtype=bool)].any()
+    beside = ~np.eye(2**gate.n_wires, dtype=bool)
+    return not gate.coefficients[:, beside].any()
 
 @lru_cache
 def is_monomial(

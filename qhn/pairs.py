@@ -12,7 +12,8 @@ import numpy as np
 from jax import Array
 from .bits import outer_product, walsh_hadamard
 from .ansatz import Ansatz
-from .mps import einsum, matmul, pair_cores, pairing
+from .cores import einsum, matmul
+from .mps import pair_cores, pairing
 
 # %% ../nbs/pairs.ipynb #2d0bf33e
 def real_matrices(

@@ -13,7 +13,7 @@ from scipy.stats import chi2
 
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
 from qhn.engines import MPS, Dense, choose, sample_from_probs
-from qhn.mps import bond_dims
+from qhn.cores import bond_dims
 from qhn.base import LogProb, SampleOnly, Samples
 from qhn.born import BornMachine
 

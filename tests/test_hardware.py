@@ -65,7 +65,7 @@ def manila(): return open_backend("fake:manila", 5)
                                              ("pennylane:lightning.qubit", None), pytest.param("pennylane:qiskit.aer", None, marks=pytest.mark.plugin)])
 def test_column_is_wire(backend, layout):
     with HardwareSampler(product(5), backend, layout=layout) as sampler:
-        weights = sampler.sample_batch(np.stack([ANGLES, ANGLES[:, ::-1]]), 1500)
+        weights = sampler.sample_batch(np.stack([ANGLES, ANGLES[::-1]]), 1500)
         wrong = sampler.calibrate(1500)
     assert weights.shape == (2, 1500, 5) and set(np.unique(weights)) == {-1, 1}
     if layout is not None: assert sampler.layout == layout

@@ -40,7 +40,7 @@ import optax
 from qhn.born import BornMachine
 from qhn.dense import plain_statevector
 from qhn.engines import Dense, choose
-from qhn.mps import bond_dims
+from qhn.cores import bond_dims
 from qhn.ansatz import brickwork, hardware_efficient, product, staircase
 from qhn.network import BiNN
 from qhn.datasets import moons

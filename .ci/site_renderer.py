@@ -61,7 +61,7 @@ def signature(cls) -> str:
     made = [(part, lines) for node, lines, _ in parents(cls) for part in node.body if getattr(part, "name", "") == "__init__"]
     if made: return re.sub(r"^def __init__\(\s*self,? ?", f"class {cls.__name__}(", heading(*made[0])).rstrip(":")
     held = dict(field for node, lines, _ in reversed(parents(cls)) for field in fields(node, lines))
-    if dataclasses.is_dataclass(cls): held = {field.name: held[field.name] for field in dataclasses.fields(cls)}  # a base may declare more
+    if dataclasses.is_dataclass(cls): held = {name: held[name] for name in inspect.signature(cls).parameters}  # a base may declare more
     return "\n".join([f"class {cls.__name__}(", *held.values(), ")"]) if held else f"class {cls.__name__}()"
 
 

@@ -117,7 +117,7 @@ def _joined(parts, sizes):
     if not isinstance(parts, dict):
         names = sizes if len(parts) == len(sizes) else range(len(parts))
         parts = dict(zip(names, parts))
-    got = {name: jnp.shape(part)[-1] for name, part in parts.items()}
+    got = {name: np.shape(part)[-1] for name, part in parts.items()}
     if got != sizes: raise ValueError(f"parts must have the sizes {sizes}, got {got}")
     return jnp.concatenate([jnp.asarray(parts[name]) for name in sizes], -1) if sizes else jnp.zeros(0)
 

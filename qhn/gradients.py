@@ -9,7 +9,8 @@ __all__ = ['Problem', 'Estimate', 'Estimator', 'shard', 'Exact', 'ScoreFunction'
 import math
 import jax
 import jax.numpy as jnp
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh
 from typing import Any, NamedTuple
@@ -27,14 +28,14 @@ def check_differentiable(model, instead):
     if isinstance(model, CostTable): raise TypeError(f"model must be differentiable in real weights, as a BiNN is, got a table of costs; use {instead}")
 
 # %% ../nbs/06_gradients.ipynb #81cf724e
-@jax.tree_util.register_dataclass
+@partial(jax.tree_util.register_dataclass, data_fields=("target", "prior"), meta_fields=("distribution", "objective"))
 @dataclass(frozen=True)
 class Problem:
     "What an estimator is asked about."
-    distribution: Distribution = field(metadata={"static": True})    # q_θ
-    target: Target                                                   # weights to costs
-    prior: Prior                                                     # p(w)
-    objective: Divergence = field(metadata={"static": True})         # what is minimised
+    distribution: Distribution    # q_θ
+    target: Target                # weights to costs
+    prior: Prior                  # p(w)
+    objective: Divergence         # what is minimised
 
 # %% ../nbs/06_gradients.ipynb #1ea5c2d8
 class Estimate(NamedTuple):

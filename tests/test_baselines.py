@@ -152,14 +152,14 @@ def test_relaxed_natural_gradient_has_the_mean_of_its_formula(temperature):
     pull = s / (1 + np.exp(s * (w[..., :1] * x[:, 0] + w[..., 1:])))
     raw = -np.stack([pull @ x[:, 0], pull.sum(-1)], -1)
     expected = (raw * (1 - w**2) / temperature / (1 - np.tanh(lam)**2)).mean((0, 1)) + lam
-    one = lambda key: NaturalGradient(1000, temperature)(KL(), Bernoulli(2), as_target(BiNN((1, 1)), (x, y)), BernoulliPrior(), jnp.asarray(lam)[None], key).gradient[0]
+    one = lambda key: NaturalGradient(1000, temperature)(Problem(Bernoulli(2), as_target(BiNN((1, 1)), (x, y)), BernoulliPrior(), KL()), jnp.asarray(lam)[None], key).gradient[0]
     found = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(KEY, 100)))
     assert (abs(found.mean(0) - expected) < 4 * found.std(0, ddof=1) / 10).all()
 
 
 def test_saturated_weights_keep_a_finite_gradient():
     lam = jnp.array([[40., -40., 0.1]])
-    estimate = jax.jit(lambda lam: NaturalGradient(64, 0.5)(KL(), Bernoulli(3), as_target(NET, (X, Y)), BernoulliPrior(), lam, KEY))(lam)
+    estimate = jax.jit(lambda lam: NaturalGradient(64, 0.5)(Problem(Bernoulli(3), as_target(NET, (X, Y)), BernoulliPrior(), KL()), lam, KEY))(lam)
     assert np.isfinite(estimate.gradient).all() and estimate.gradient[0, 0] > 0 > estimate.gradient[0, 1]    # they decay
 
 
@@ -178,7 +178,7 @@ def test_straight_through_is_the_loop_by_hand():
 
 def test_minibatch_gradients_are_unbiased_and_know_their_error():
     params = jnp.array([[0.3, -0.1, 0.2]])
-    one = lambda key: StraightThrough(batch_size=2)(KL(), Ensemble(3), as_target(NET, (X, Y)), PRIOR, params, key)
+    one = lambda key: StraightThrough(batch_size=2)(Problem(Ensemble(3), as_target(NET, (X, Y)), PRIOR, KL()), params, key)
     estimates = jax.jit(jax.vmap(one))(jax.random.split(KEY, 4000))
     w = np.array([1., -1., 1.])
     exact = slope(w) - np.log(PRIOR.prob_plus / (1 - PRIOR.prob_plus)) / 2

@@ -11,6 +11,7 @@ import pytest
 from circuits import bits, directional_derivative, numpy_state, quick_jit
 from scipy.stats import chi2, entropy
 
+from qhn import choice as choice_room
 from qhn import gradients
 from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
 from qhn.network import BiNN
@@ -270,7 +271,7 @@ def test_the_estimator_is_chosen_by_what_there_is_and_what_it_costs(monkeypatch)
     assert choice(SampleOnly(BornMachine(staircase(5, 1)))) == (ParameterShift(), {"reason": "the distribution gives samples only"})
     near = BornMachine(staircase(10, 1))
     assert choice(near)[0] == Exact()
-    monkeypatch.setattr(gradients, "physical_memory", lambda: 2**10 * 8 * 11)    # a table, two seeds of five
+    monkeypatch.setattr(choice_room, "physical_memory", lambda: 2**10 * 8 * 11)    # a table, two seeds of five
     assert choice(near, n_seeds=2)[0] == Exact()
     estimator, info = choice(near, n_seeds=3)
     assert estimator == ScoreFunction() and info["reason"] == "all probabilities would not fit in memory"

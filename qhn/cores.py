@@ -54,7 +54,8 @@ def angles_at(
 ) -> Array:                # the shape of `places`
     "The angles that stand at these places, 0 where there is none."
     if np.array_equal(places.ravel(), np.arange(len(params))): return params.reshape(places.shape)
-    return jnp.append(params, 0)[places]
+    last = np.where(places < 0, len(params), places).astype(np.int32)    # of either precision
+    return jnp.append(params, 0)[last]
 
 @lru_cache
 def _rotation_plan(ansatz, moments):

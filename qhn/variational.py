@@ -118,7 +118,7 @@ def mean_field(
     n_seeds: int = 1,                    # independent starts, trained side by side
     progress: bool | str = True,
     **options,                           # more of `fit`: objective, estimator, params, noise, state, mesh
-) -> FitResult:                     # params (n_seeds, 1, n), angles of a product circuit
+) -> FitResult:                     # params (n_seeds, n), angles of a product circuit
     "Variational inference with independent weights. Errors are those of `fit`."
     machine = BornMachine(product(model_of(model).n_weights))
     return fit(machine, model, data, prior, optimizer=optimizer, n_steps=n_steps, key=key,

@@ -117,7 +117,7 @@ class LogProb(Distribution):
         key: Array,         # `jax.random.key`
         n_samples: int,     # ≥ 1, static
     ) -> tuple[Array, Array]:    # (n_samples, n) entries in {-1, +1}, and (n_samples,) nats
-        "The weights of `sample` with their log q, differentiable at the weights drawn. Errors: as `sample`."
+        "The weights of `sample` with their log q, differentiable at the weights drawn. `TypeError`, `ValueError`: as `sample`."
         self.require(Samples)
         self.require(LogProb)
         n_samples = check_integer("n_samples", n_samples, 1)
@@ -191,7 +191,7 @@ class Words(Distribution):
         self,
         params: Array,    # real, shape `param_shape`
     ) -> Array:           # (n,) between -1 and 1
-        "E_q[w_j] of every weight, differentiable in `params`."
+        "E_q[w_j] of every weight, differentiable in `params`. `TypeError`: words are not told."
         self.require(Words)
         return self._means(check_params(self, params))
 
@@ -199,7 +199,7 @@ class Words(Distribution):
         self,
         params: Array,    # real, shape `param_shape`
     ) -> Array:           # (n, n) symmetric, 1 on the diagonal
-        "E_q[w_i w_j] of every pair, differentiable in `params`."
+        "E_q[w_i w_j] of every pair, differentiable in `params`. `TypeError`: words are not told."
         self.require(Words)
         return self._pair_means(check_params(self, params))
 
@@ -226,7 +226,7 @@ class Independent(Distribution):
         self,
         params: Array,    # real, shape `param_shape`
     ) -> Array:           # (n, 2) of sum one
-        "q(w_j = +1) and q(w_j = -1) of every weight, each to its own last digit."
+        "q(w_j = +1) and q(w_j = -1) of every weight, each to its own last digit. `TypeError`: the weights are not independent."
         self.require(Independent)
         return self._coins(check_params(self, params))
 

@@ -112,7 +112,7 @@ class Divergence:
         costs: Array,      # (2ⁿ,) nats, for divergences from the posterior
         step: int = 0,     # of training, for schedules
     ) -> Array:
-        "The divergence, of all probabilities."
+        "The divergence, of all probabilities. `NotImplementedError`: it is not written."
         raise NotImplementedError
 
     def of_samples(
@@ -122,7 +122,7 @@ class Divergence:
         prior: Prior,
         step: int = 0,
     ) -> Array:
-        "An estimate of the divergence, from samples."
+        "An estimate of the divergence, from samples. `NotImplementedError`: it is not written."
         raise NotImplementedError
 
     def witness(
@@ -133,7 +133,7 @@ class Divergence:
         step: int = 0,
         reference: Array | None = None,    # (R, n) samples at the parameters where the variation is taken
     ) -> Array:                   # (S,)
-        "The first variation at each sample, up to a constant."
+        "The first variation at each sample, up to a constant. `NotImplementedError`: it is not written."
         raise NotImplementedError
 
     def closed(
@@ -142,7 +142,7 @@ class Divergence:
         params: Array,            # of shape `distribution.param_shape`
         prior: Prior,
     ) -> Array:
-        "The share of the divergence that the distribution tells without samples."
+        "The share of the divergence that the distribution tells without samples. `NotImplementedError`: it is not written."
         raise NotImplementedError
 
     def rest(self) -> "Divergence":

@@ -17,10 +17,21 @@ Y, Z = np.array([[0, -1j], [1j, 0]]), np.array([[1, 0], [0, -1]])
 _UNITS = np.eye(4, dtype=int).reshape(2, 2, 2, 2)    # [a, b] is |a⟩⟨b|
 _NONE = np.zeros((2, 2), int)
 
-def fixed(matrix) -> tuple: return matrix, _NONE, _NONE          # U, V, W of a constant
-def cosine(matrix) -> tuple: return _NONE, matrix, _NONE         # of cos θ/2 times a matrix
-def sine(matrix) -> tuple: return _NONE, _NONE, matrix           # of -i sin θ/2 times a matrix
-def turn(pauli) -> tuple: return _NONE, IDENTITY, pauli          # of a rotation about a Pauli matrix
+def fixed(matrix) -> tuple:
+    "U, V, W of a constant."
+    return matrix, _NONE, _NONE
+
+def cosine(matrix) -> tuple:
+    "U, V, W of cos θ/2 times a matrix."
+    return _NONE, matrix, _NONE
+
+def sine(matrix) -> tuple:
+    "U, V, W of -i sin θ/2 times a matrix."
+    return _NONE, _NONE, matrix
+
+def turn(pauli) -> tuple:
+    "U, V, W of a rotation about a Pauli matrix."
+    return _NONE, IDENTITY, pauli
 
 # %% ../nbs/gates.ipynb #b98a9a83
 @dataclass(frozen=True, eq=False)

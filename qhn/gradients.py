@@ -25,6 +25,7 @@ from .shifts import shift_rule, shifted
 
 # %% ../nbs/06_gradients.ipynb #8182546d
 def check_differentiable(model, instead):
+    "Raise a `TypeError` unless a model may be read at real weights."
     if isinstance(model, CostTable): raise TypeError(f"model must be differentiable in real weights, as a BiNN is, got a table of costs; use {instead}")
 
 # %% ../nbs/06_gradients.ipynb #81cf724e
@@ -199,7 +200,7 @@ class ScoreFunction(Estimator):
             raise TypeError(f"slope=True needs a distribution with means, got {name}; use slope=False")
 
     def prepare(self, problem):
-        "The same problem; refused where there is nothing to batch or no slope."
+        "The same problem. `ValueError`: nothing to batch; `TypeError`: no slope."
         if self.batch_size is not None: check_batch(problem.target.data, self.batch_size)
         if self.slope: check_differentiable(problem.target.model, "slope=False")
         return problem
@@ -276,6 +277,7 @@ def _add_closed(loss, gradient, problem, params, step):
 
 # %% ../nbs/06_gradients.ipynb #bd32a44c
 def check_batch(data, batch_size):
+    "Raise a `ValueError` unless the data have a row a point, and enough of them."
     n_points = len(data[0]) if data and jnp.ndim(data[0]) else 0
     if not n_points or any(jnp.shape(a)[:1] != (n_points,) for a in data):
         shapes = [jnp.shape(a) for a in data]

@@ -313,7 +313,7 @@ def fit(
     progress: bool | str = True,         # show a bar with the mean loss; a string is its label
     mesh: Mesh | None = None,            # devices to share the work, along axes named "seeds", "samples", "data" or "amplitudes"
 ) -> FitResult:
-    "Train a distribution over networks. Other data of the same shapes with the same optimiser object compile nothing."
+    "Train a distribution over networks; other data of the same shapes with the same optimiser object compile nothing. `TypeError`, `ValueError`: what cannot be, before anything is computed. `TrainingDiverged`: a loss that is not finite."
     _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps)
     problem = Problem(distribution, checked_target(distribution, model, data), prior, objective)
     if state is None: check_integer("n_seeds", n_seeds, 1)
@@ -352,7 +352,7 @@ def check_trainable(distribution):
                     "one of your own is a subclass of Samples, LogProb or other capabilities")
 
 def check_settings(prior, optimizer, n_steps):
-    "Raise unless prior, optimiser and number of steps are what they should be."
+    "Raise a `TypeError` or `ValueError` unless prior, optimiser and number of steps are what they should be."
     if not isinstance(prior, Prior): raise TypeError(f"prior must be a BernoulliPrior, got {prior!r}; one of your own is a subclass of Prior")
     if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(f"optimizer must be an optax optimiser such as optax.adam(0.05), got {optimizer!r}")
@@ -385,7 +385,7 @@ def _checked_state(state, distribution, optimizer, nothing_else):
     return len(state.params)
 
 def checked_target(distribution, model, data):
-    "Model and data as one, if the model has a weight for each qubit."
+    "Model and data as one. `ValueError`: the model has not a weight for each qubit; `TypeError`: data that are no tuple."
     if data is not None and not isinstance(data, tuple | list):
         raise TypeError(f"data must be a tuple (x, y), got a {type(data).__name__}; use its train or test")
     if not isinstance(model, Model): model = as_target(model).model    # a bare table of costs

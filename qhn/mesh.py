@@ -21,7 +21,7 @@ from .costs import Target
 AXES = ("seeds", "samples", "data", "amplitudes")
 
 def checked_mesh(mesh, distribution, estimator, n_seeds, data, outside):
-    "The mesh with every axis left to the compiler, if it divides the work."
+    "The mesh with every axis left to the compiler. `TypeError`: no mesh; `ValueError`: one that does not divide the work."
     if mesh is None: return None
     if not isinstance(mesh, Mesh):
         raise TypeError(f"mesh must be a jax.sharding.Mesh such as jax.make_mesh((8,), ('samples',)), got {mesh!r}")
@@ -73,7 +73,7 @@ def _check_divides(mesh, axis, sizes):
 
 # %% ../nbs/mesh.ipynb #5a29d8fb
 def check_alike(mesh, problem, state, n_steps, program):
-    "Raise in every process unless all want the same; `program` is the text of the compiled step."
+    "Raise a `ValueError` in every process unless all want the same; `program` is the text of the compiled step."
     devices = (mesh.axis_names, mesh.devices.shape, [d.id for d in mesh.devices.flat])
     fixed = "distribution, model, objective, estimator, optimizer, n_seeds or shape of the data"
     parts = {"n_steps": np.int64(n_steps).tobytes(), "mesh": repr(devices).encode(), "data": _bytes(problem.target),
@@ -113,7 +113,7 @@ def join_processes(
     patience: int = 20,                # seconds until a silent process counts as dead, and the others end with a message
     **options,                         # more of `jax.distributed.initialize`, as shutdown_timeout_seconds=40
 ) -> None:
-    "Call first in a script that runs once on each machine, before anything is computed."
+    "Call first in a script that runs once on each machine, before anything is computed. `ValueError`: an address without a port, no patience."
     if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
         raise ValueError(f"coordinator must be 'host:port' of process 0, such as '10.0.0.1:1234', got {coordinator=}")
     if patience < 1: raise ValueError(f"patience must be at least 1 second, got {patience=}")

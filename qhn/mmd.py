@@ -33,6 +33,7 @@ def word_probs(
     return np.array(kept) / n
 
 def as_word_weights(word_weights):
+    "A tuple of word weights; a `ValueError` unless they are positive and finite."
     values = tuple(np.atleast_1d(word_weights).tolist())
     if not values or not all(0 < w < math.inf for w in values): raise ValueError(f"word_weights must be positive and finite, got word_weights={values}")
     return values
@@ -41,7 +42,7 @@ def bandwidth(
     word_weight: float,    # mean parity size nπ, in (0, n/2)
     n: int,                # number of weights
 ) -> float:                # σ, in units of sqrt(bits)
-    "σ of the Gaussian Hamming kernel exp(-d/2σ²) with this mean word weight."
+    "σ of the Gaussian Hamming kernel exp(-d/2σ²) with this mean word weight. `ValueError`: none below n/2."
     if not 0 < word_weight < n / 2: raise ValueError(f"word_weight must lie between 0 and n/2 = {n / 2}, got {word_weight=}")
     return 1 / math.sqrt(-2 * math.log1p(-2 * word_weight / n))
 

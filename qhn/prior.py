@@ -39,7 +39,7 @@ class Prior:
         self,
         weights: Array,    # (..., n) entries in {-1, +1}
     ) -> Array:            # (...) nats, of sum one over all networks
-        "log p(w)."
+        "log p(w). `TypeError`: the density is not known."
         raise TypeError(f"{type(self).__name__} does not know its density; write log_prob, or use MMD(), for which samples suffice")
 
     def sample(
@@ -48,7 +48,7 @@ class Prior:
         n_samples: int,    # static
         n: int,            # number of weights
     ) -> Array:            # (n_samples, n) entries in {-1, +1}
-        "Independent draws."
+        "Independent draws. `TypeError`: it cannot be sampled."
         raise TypeError(f"{type(self).__name__} cannot be sampled; write sample(key, n_samples, n)")
 
     def draws(

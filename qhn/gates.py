@@ -17,6 +17,7 @@ Y, Z = np.array([[0, -1j], [1j, 0]]), np.array([[1, 0], [0, -1]])
 _UNITS = np.eye(4, dtype=int).reshape(2, 2, 2, 2)    # [a, b] is |a⟩⟨b|
 _NONE = np.zeros((2, 2), int)
 
+# %% ../nbs/gates.ipynb #09dc9e33
 def fixed(matrix) -> tuple:
     "U, V, W of a constant."
     return matrix, _NONE, _NONE

@@ -30,6 +30,7 @@ from qhn.costs import as_target, tabulate
 from qhn.inference import fit, init, step
 from qhn.mixtures import Mixture
 from qhn.mmd import MMD
+from qhn.shifts import shift_rule
 from qhn.symmetrised import Symmetrised
 
 KEY = jax.random.key(0)
@@ -555,6 +556,19 @@ def test_parameter_shift_is_the_gradient_of_mixtures_and_symmetrised_circuits():
         exact = np.asarray(quick_jit(jax.grad(value))(params)).ravel()
         np.testing.assert_allclose((forward - backward) / 2, exact[seen], atol=1e-12)
         np.testing.assert_allclose(exact[~seen], 0, atol=1e-12)
+
+
+def test_the_shift_rule_follows_the_frequencies_of_each_gate():
+    "Two circuits for RY, RX and RZZ, four for controlled rotations: the weighted sum of exact means is autodiff's gradient."
+    moments = (Rotation("RY"), Entangler("CRY", ((0, 1), (1, 2))), Entangler("RZZ", ((1, 2),)), Rotation("RX"), Entangler("CRX", ((2, 1),)), Rotation("RY"))
+    distribution, costs = BornMachine(Ansatz(3, moments)), jnp.asarray(np.random.default_rng(0).normal(size=8))
+    params, rule = distribution.init(KEY), shift_rule(distribution)
+    value = lambda p: distribution.probs(p) @ costs
+    terms = rule.coefficient * np.asarray(quick_jit(jax.vmap(value))(ParameterShift().settings(distribution, params, KEY)[1:]))
+    found = np.zeros(params.size)
+    np.add.at(found, rule.angle, terms)
+    np.testing.assert_allclose(found, quick_jit(jax.grad(value))(params), atol=1e-12)
+    assert {len(f): sum(rule.angle == k) for k, f in enumerate(distribution.frequencies)} == {1: 2, 2: 4}
 
 
 def test_an_objective_of_tables_at_a_width_without_tables_has_a_way_out():

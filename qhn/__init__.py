@@ -10,31 +10,32 @@ import inspect, linecache, re, sys, textwrap
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 # %% ../nbs/face.ipynb #0cba688c
 _NAMES = {
     "plots": "sorted_posterior",
-    "bits": "all_weights walsh_hadamard entropy",
-    "datasets": "load_dataset",
-    "likelihood": "Categorical Gaussian",
-    "network": "BiNN",
-    "costs": "CostTable log_likelihood_table",
-    "ansatz": "Ansatz Rotation Entangler product staircase brickwork hardware_efficient",
-    "base": "SampleOnly Distribution Samples LogProb Table Words Remote Shiftable",
-    "prior": "BernoulliPrior Prior",
-    "born": "BornMachine",
-    "elbo": "log_evidence exact_posterior free_energy NoDivergence KL Divergence",
-    "mmd": "MMD mmd2 mmd2_from_samples kernel",
-    "gradients": "Exact ScoreFunction ParameterShift SPSA",
-    "inference": "fit",
-    "symmetrised": "Symmetrised",
-    "divergences": "Renyi Stein",
-    "mixtures": "Mixture",
-    "predictive": "posterior_predictive predictive_uncertainty",
-    "calibration": "log_loss accuracy expected_calibration_error",
-    "sampler": "HardwareSampler",
-    "variational": "Bernoulli",
+    "problem.bits": "all_weights walsh_hadamard entropy",
+    "problem.datasets": "load_dataset",
+    "problem.likelihood": "Categorical Gaussian",
+    "problem.network": "BiNN",
+    "problem.costs": "CostTable log_likelihood_table",
+    "problem.prior": "BernoulliPrior Prior",
+    "circuits.ansatz": "Ansatz Rotation Entangler product staircase brickwork hardware_efficient",
+    "distributions.base": "SampleOnly Distribution Samples LogProb Table Words Remote Shiftable",
+    "distributions.born": "BornMachine",
+    "distributions.symmetrised": "Symmetrised",
+    "distributions.mixtures": "Mixture",
+    "objectives.elbo": "log_evidence exact_posterior free_energy NoDivergence KL Divergence",
+    "objectives.mmd": "MMD mmd2 mmd2_from_samples kernel",
+    "objectives.divergences": "Renyi Stein",
+    "inference.gradients": "Exact ScoreFunction ParameterShift SPSA",
+    "inference.fit": "fit",
+    "posterior.predictive": "posterior_predictive predictive_uncertainty",
+    "posterior.calibration": "log_loss accuracy expected_calibration_error",
+    "baselines.variational": "Bernoulli",
+    "hardware.sampler": "HardwareSampler",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = list(_HOMES)
@@ -42,37 +43,39 @@ __all__ = list(_HOMES)
 # %% ../nbs/face.ipynb #e41c9dce
 if TYPE_CHECKING:
     from qhn.plots import sorted_posterior as sorted_posterior
-    from qhn.bits import (all_weights as all_weights, walsh_hadamard as walsh_hadamard,
-                          entropy as entropy)
-    from qhn.datasets import load_dataset as load_dataset
-    from qhn.likelihood import Categorical as Categorical, Gaussian as Gaussian
-    from qhn.network import BiNN as BiNN
-    from qhn.costs import CostTable as CostTable, log_likelihood_table as log_likelihood_table
-    from qhn.ansatz import (Ansatz as Ansatz, Rotation as Rotation, Entangler as Entangler,
-                            product as product, staircase as staircase, brickwork as brickwork,
-                            hardware_efficient as hardware_efficient)
-    from qhn.base import (SampleOnly as SampleOnly, Distribution as Distribution, Samples as Samples,
-                          LogProb as LogProb, Table as Table, Words as Words, Remote as Remote,
-                          Shiftable as Shiftable)
-    from qhn.prior import BernoulliPrior as BernoulliPrior, Prior as Prior
-    from qhn.born import BornMachine as BornMachine
-    from qhn.elbo import (log_evidence as log_evidence, exact_posterior as exact_posterior,
-                          free_energy as free_energy, NoDivergence as NoDivergence, KL as KL,
-                          Divergence as Divergence)
-    from qhn.mmd import (MMD as MMD, mmd2 as mmd2, mmd2_from_samples as mmd2_from_samples,
-                         kernel as kernel)
-    from qhn.gradients import (Exact as Exact, ScoreFunction as ScoreFunction,
-                               ParameterShift as ParameterShift, SPSA as SPSA)
-    from qhn.inference import fit as fit
-    from qhn.symmetrised import Symmetrised as Symmetrised
-    from qhn.divergences import Renyi as Renyi, Stein as Stein
-    from qhn.mixtures import Mixture as Mixture
-    from qhn.predictive import (posterior_predictive as posterior_predictive,
-                                predictive_uncertainty as predictive_uncertainty)
-    from qhn.calibration import (log_loss as log_loss, accuracy as accuracy,
-                                 expected_calibration_error as expected_calibration_error)
-    from qhn.sampler import HardwareSampler as HardwareSampler
-    from qhn.variational import Bernoulli as Bernoulli
+    from qhn.problem.bits import (all_weights as all_weights, walsh_hadamard as walsh_hadamard,
+                                  entropy as entropy)
+    from qhn.problem.datasets import load_dataset as load_dataset
+    from qhn.problem.likelihood import Categorical as Categorical, Gaussian as Gaussian
+    from qhn.problem.network import BiNN as BiNN
+    from qhn.problem.costs import CostTable as CostTable, log_likelihood_table as log_likelihood_table
+    from qhn.problem.prior import BernoulliPrior as BernoulliPrior, Prior as Prior
+    from qhn.circuits.ansatz import (Ansatz as Ansatz, Rotation as Rotation, Entangler as Entangler,
+                                     product as product, staircase as staircase,
+                                     brickwork as brickwork,
+                                     hardware_efficient as hardware_efficient)
+    from qhn.distributions.base import (SampleOnly as SampleOnly, Distribution as Distribution,
+                                        Samples as Samples, LogProb as LogProb, Table as Table,
+                                        Words as Words, Remote as Remote, Shiftable as Shiftable)
+    from qhn.distributions.born import BornMachine as BornMachine
+    from qhn.distributions.symmetrised import Symmetrised as Symmetrised
+    from qhn.distributions.mixtures import Mixture as Mixture
+    from qhn.objectives.elbo import (log_evidence as log_evidence,
+                                     exact_posterior as exact_posterior, free_energy as free_energy,
+                                     NoDivergence as NoDivergence, KL as KL,
+                                     Divergence as Divergence)
+    from qhn.objectives.mmd import (MMD as MMD, mmd2 as mmd2, mmd2_from_samples as mmd2_from_samples,
+                                    kernel as kernel)
+    from qhn.objectives.divergences import Renyi as Renyi, Stein as Stein
+    from qhn.inference.gradients import (Exact as Exact, ScoreFunction as ScoreFunction,
+                                         ParameterShift as ParameterShift, SPSA as SPSA)
+    from qhn.inference.fit import fit as fit
+    from qhn.posterior.predictive import (posterior_predictive as posterior_predictive,
+                                          predictive_uncertainty as predictive_uncertainty)
+    from qhn.posterior.calibration import (log_loss as log_loss, accuracy as accuracy,
+                                           expected_calibration_error as expected_calibration_error)
+    from qhn.baselines.variational import Bernoulli as Bernoulli
+    from qhn.hardware.sampler import HardwareSampler as HardwareSampler
 
 # %% ../nbs/face.ipynb #37039dbf
 __version__ = "0.0.1"
@@ -144,9 +147,17 @@ def _described(obj):
     return obj
 
 # %% ../nbs/face.ipynb #71e358e7
+def _module(name):
+    "The dotted name of a module or a part, by its last word; `None` where there is none."
+    root = Path(find_spec("qhn").origin).parent
+    places = (root / f"{name}.py", *root.glob(f"[a-z]*/{name}.py"), root / name / "__init__.py")
+    found = next((place for place in places if place.is_file()), None)
+    if found: return ".".join(("qhn", *found.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+
 def _unknown(name):
     "What to say of a name that is none of ours."
-    if name.isidentifier() and find_spec(f"qhn.{name}"): return f"qhn.{name} is a module: import it by `import qhn.{name}`"
+    module = _module(name) if name.isidentifier() else None
+    if module: return f"{module} is a module: import it by `import {module}`"
     folded = {known.lower(): known for known in _HOMES}
     nearest = [folded[found] for found in get_close_matches(name.lower(), folded, cutoff=0.5)]
     return f"module 'qhn' has no attribute {name!r}; " + (f"nearest: {', '.join(nearest)}" if nearest else "dir(qhn) lists what it has")

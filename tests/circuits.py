@@ -7,8 +7,8 @@ import numpy as np
 import pennylane as qml
 from hypothesis import strategies as st
 
-from qhn.ansatz import Ansatz, Entangler, Rotation
-from qhn.gates import GATES
+from qhn.circuits.ansatz import Ansatz, Entangler, Rotation
+from qhn.circuits.gates import GATES
 
 TWO_WIRES = [name for name, gate in GATES.items() if gate.n_wires == 2]
 

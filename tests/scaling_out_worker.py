@@ -9,17 +9,17 @@ import jax
 import numpy as np
 import optax
 
-from qhn.ansatz import staircase
-from qhn.network import BiNN
-from qhn.born import BornMachine
-from qhn.engines import Dense
-from qhn.datasets import moons
-from qhn.elbo import KL
-from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction
-from qhn.costs import as_target
-from qhn.inference import fit, init, step
-from qhn.mesh import join_processes, placed
+from qhn.circuits.ansatz import staircase
+from qhn.problem.network import BiNN
+from qhn.distributions.born import BornMachine
+from qhn.engine.interface import Dense
+from qhn.problem.datasets import moons
+from qhn.objectives.elbo import KL
+from qhn.problem.prior import BernoulliPrior
+from qhn.inference.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction
+from qhn.problem.costs import as_target
+from qhn.inference.fit import fit, init, step
+from qhn.inference.mesh import join_processes, placed
 
 DATA = moons(n_train=48, seed=0)
 MACHINE, MODEL, ADAM = BornMachine(staircase(5, 1)), BiNN((2, 1, 1)), optax.adam(0.05)

@@ -10,7 +10,8 @@ from circuits import circuits, numpy_state, pennylane_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
+from qhn.circuits.ansatz import (Ansatz, Entangler, Rotation, brickwork, hardware_efficient,
+                                 product, staircase)
 
 KEY = jax.random.key(0)
 

@@ -8,21 +8,22 @@ import numpy as np
 import optax
 import pytest
 
-from qhn import chains
-from qhn.ansatz import product
-from qhn.variational import (Bernoulli, Ensemble, NaturalGradient, StraightThrough, bayes_binn, clipped,
-                             mean_field, straight_through)
-from qhn.chains import (LocallyBalanced, Sweep, balanced_proposal, exhaustive_search, gibbs, heat_bath,
-                        locally_balanced, metropolis, simulated_annealing)
-from qhn.network import BiNN
-from qhn.costs import CostTable
-from qhn.base import Independent, LogProb, Samples, Table, Words
-from qhn.born import BornMachine
-from qhn.elbo import KL, exact_posterior
-from qhn.prior import BernoulliPrior
-from qhn.gradients import Problem
-from qhn.costs import as_target
-from qhn.inference import FitResult, TrainingDiverged, fit
+from qhn.baselines import chains
+from qhn.circuits.ansatz import product
+from qhn.baselines.variational import (Bernoulli, Ensemble, NaturalGradient, StraightThrough,
+                                       bayes_binn, clipped, mean_field, straight_through)
+from qhn.baselines.chains import (LocallyBalanced, Sweep, balanced_proposal, exhaustive_search,
+                                  gibbs, heat_bath, locally_balanced, metropolis,
+                                  simulated_annealing)
+from qhn.problem.network import BiNN
+from qhn.problem.costs import CostTable
+from qhn.distributions.base import Independent, LogProb, Samples, Table, Words
+from qhn.distributions.born import BornMachine
+from qhn.objectives.elbo import KL, exact_posterior
+from qhn.problem.prior import BernoulliPrior
+from qhn.inference.gradients import Problem
+from qhn.problem.costs import as_target
+from qhn.inference.fit import FitResult, TrainingDiverged, fit
 
 METHODS = [mean_field, bayes_binn, straight_through, simulated_annealing, exhaustive_search, gibbs, locally_balanced]
 methods = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.__name__)

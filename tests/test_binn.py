@@ -16,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from qhn.bits import all_weights, batch_size, check_memory, check_weights, index_from_weights, weights_from_index
-from qhn import bits, costs
-from qhn.network import BiNN
-from qhn.costs import CostTable, log_likelihood_table
-from qhn.symmetry import flip_unit, swap_units, unit_wires
-from qhn.costs import as_target
+from qhn.problem.bits import (all_weights, batch_size, check_memory, check_weights,
+                              index_from_weights, weights_from_index)
+from qhn.problem import bits
+from qhn.problem import costs
+from qhn.problem.network import BiNN
+from qhn.problem.costs import CostTable, log_likelihood_table
+from qhn.problem.symmetry import flip_unit, swap_units, unit_wires
+from qhn.problem.costs import as_target
 
 SIZES = [(3, 1), (2, 3), (2, 2, 1), (2, 1, 2, 2)]
 sizes = pytest.mark.parametrize("layer_sizes", SIZES, ids=str)

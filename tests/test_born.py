@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
-from qhn.engines import MPS, Dense, choose, sample_from_probs
-from qhn.cores import bond_dims
-from qhn.base import LogProb, SampleOnly, Samples
-from qhn.born import BornMachine
+from qhn.circuits.ansatz import (Ansatz, Entangler, Rotation, brickwork, hardware_efficient,
+                                 product, staircase)
+from qhn.engine.interface import MPS, Dense, choose, sample_from_probs
+from qhn.engine.cores import bond_dims
+from qhn.distributions.base import LogProb, SampleOnly, Samples
+from qhn.distributions.born import BornMachine
 
 KEY = jax.random.key(0)
 ENGINES = (MPS, Dense)
@@ -458,7 +459,7 @@ def test_two_thousand_qubits_answer_all_the_same():
 
 
 def test_refusal_follows_the_memory_of_the_machine(monkeypatch):
-    monkeypatch.setattr("qhn.bits.physical_memory", lambda: 2**20)
+    monkeypatch.setattr("qhn.problem.bits.physical_memory", lambda: 2**20)
     for engine, state_too, least in ((MPS, False, 18), (MPS, True, 17), (Dense, False, 15)):
         for n in (least - 1, least):
             ansatz = Ansatz(n, (Rotation("RX"), Rotation("RZ"), Rotation("RX")))    # of this test alone: a compiled circuit is not checked again

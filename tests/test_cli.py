@@ -16,13 +16,13 @@ import pytest
 from typer.testing import CliRunner
 
 import qhn.cli
-import qhn.compare
-from qhn.ansatz import staircase
-from qhn.born import BornMachine
-from qhn.datasets import load_dataset
-from qhn.elbo import KL, NoDivergence
-from qhn.inference import TrainingDiverged
-from qhn.mmd import MMD
+import qhn.studies.compare
+from qhn.circuits.ansatz import staircase
+from qhn.distributions.born import BornMachine
+from qhn.problem.datasets import load_dataset
+from qhn.objectives.elbo import KL, NoDivergence
+from qhn.inference.fit import TrainingDiverged
+from qhn.objectives.mmd import MMD
 
 SMALL = ["--dataset", "moons", "--n-train", "40", "--hidden", "1", "--ansatz", "staircase", "--layers", "1", "--seeds", "3", "--steps", "20"]
 
@@ -58,7 +58,7 @@ def test_measures_by_hand(finished):
     settings = json.loads(str(angles["settings"]))
     assert settings["seed"] == 0 and settings["steps"] == 20
     data = load_dataset("moons", n_train=40, seed=0)
-    binn = qhn.compare.network_for(data, (1,))
+    binn = qhn.studies.compare.network_for(data, (1,))
     every = 1 - 2 * np.array(list(np.ndindex(*[2] * 5)))
     costs = -np.array([float(binn.log_likelihood(jnp.asarray(w, float), data.x_train, data.y_train)) for w in every])
     q = np.asarray(BornMachine(staircase(5, 1)).probs(jnp.asarray(angles["SELBO"][1])))
@@ -105,14 +105,14 @@ def test_own_csv(tmp_path, monkeypatch):
     (["--logit-scale", "0"], "logit_scale"), (["--n-train", "100000"], "n_train"), (["--dataset", "absent.csv"], "absent.csv"),
 ])
 def test_refused_in_one_line_before_training(monkeypatch, tmp_path, arguments, message):
-    monkeypatch.setattr(qhn.compare, "fit", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr(qhn.studies.compare, "fit", lambda *a, **k: pytest.fail("training began"))
     status, text = qhn_compare("--out", tmp_path, *arguments)
     assert status == 2 and text.startswith("qhn: ") and message in text
     assert "Traceback" not in text and list(tmp_path.iterdir()) == []
 
 
 def test_unwritable_folder_before_training(monkeypatch, tmp_path):
-    monkeypatch.setattr(qhn.compare, "fit", lambda *a, **k: pytest.fail("training began"))
+    monkeypatch.setattr(qhn.studies.compare, "fit", lambda *a, **k: pytest.fail("training began"))
     (tmp_path / "file").write_text("")
     status, text = qhn_compare("--out", tmp_path / "file")
     assert status == 2 and "out must be a folder" in text and str(tmp_path / "file") in text
@@ -120,13 +120,13 @@ def test_unwritable_folder_before_training(monkeypatch, tmp_path):
 
 def interrupt_at(monkeypatch, run, error):
     "Let the run number `run` (from 0) of a comparison be hit by `error`."
-    real, calls = qhn.compare.fit, []
+    real, calls = qhn.studies.compare.fit, []
 
     def hit(*arguments, **options):
         calls.append(options)
         if len(calls) <= run: return real(*arguments, **options)
         raise error
-    monkeypatch.setattr(qhn.compare, "fit", hit)
+    monkeypatch.setattr(qhn.studies.compare, "fit", hit)
 
 
 def test_ctrl_c_keeps_finished_runs(monkeypatch, tmp_path):
@@ -175,7 +175,7 @@ def test_help_loads_no_library(arguments): assert loaded(COMMAND.format(argument
 
 def test_import_loads_no_library():
     assert loaded("import qhn") == loaded("import qhn.cli") == set()
-    assert loaded("import qhn.study, qhn.restarts, qhn.compare") <= HEAVY - {"matplotlib", "sklearn", "pandas", "pennylane", "qiskit"}
+    assert loaded("import qhn.studies.study, qhn.studies.restarts, qhn.studies.compare") <= HEAVY - {"matplotlib", "sklearn", "pandas", "pennylane", "qiskit"}
 
 
 def qhn_script(*arguments, **environment):
@@ -237,7 +237,7 @@ def test_a_process_in_an_ascii_terminal():
 
 def measures_of(gap, log_loss=None):
     gap = np.array(gap)
-    return qhn.compare.Measures(gap, gap, -gap, gap, gap, gap, gap if log_loss is None else np.array(log_loss))
+    return qhn.studies.compare.Measures(gap, gap, -gap, gap, gap, gap, gap if log_loss is None else np.array(log_loss))
 
 
 def test_table_has_median_and_best_start():
@@ -245,7 +245,7 @@ def test_table_has_median_and_best_start():
     from rich.console import Console
     gap = np.r_[np.full(18, 0.006), 22.6, 22.8]
     console = Console(width=80, file=io.StringIO())
-    qhn.compare.show_table({"mean field": measures_of(gap), "one": measures_of([0.25])}, {"mean field": 3}, "title", console)
+    qhn.studies.compare.show_table({"mean field": measures_of(gap), "one": measures_of([0.25])}, {"mean field": 3}, "title", console)
     lines = [line.split() for line in console.file.getvalue().splitlines()]
     at = {words[-8]: words[-4] for words in lines if len(words) >= 8 and words[-8] in ("mean", "error", "median", "best")}
     assert at == {"mean": "2.28", "error": f"{gap.std(ddof=1) / np.sqrt(20):.2f}", "median": "0.01", "best": "0.01"}
@@ -257,7 +257,7 @@ def test_table_has_median_and_best_start():
 def test_the_sentence_below_the_table(gaps, stuck):
     "Order by the median gap, ties and single starts included; what is said of stuck starts can be counted."
     measures = {label: measures_of(gap) for label, gap in gaps.items()} | {"exact posterior": measures_of([-1e-7], [0.5])}
-    text = qhn.compare.conclusion(measures)
+    text = qhn.studies.compare.conclusion(measures)
     order = sorted(gaps, key=lambda label: np.median(gaps[label]))
     assert "nearest first: " + ", ".join(f"{label} {np.median(gaps[label]):.2f}" for label in order) + " nats" in text
     assert f"above the least gap of their run: {stuck};" in text and f"log loss: {order[0]} " in text and "posterior 0.500." in text
@@ -268,7 +268,7 @@ def test_only_the_elbo_stands_beside_the_evidence():
     loss = lambda level: SimpleNamespace(history={"loss": np.linspace(level + 5, level, 30) + np.zeros((3, 1))})
     objectives = {"MLE": NoDivergence(), "ELBO": KL(), "tempered": KL(0.5), "SELBO": MMD(), "mean field": KL()}
     measures = {label: measures_of([0.1, 0.2, 0.3]) for label in objectives} | {"exact posterior": measures_of([0.])}
-    figure = qhn.compare.comparison_figure({label: loss(30.) for label in objectives}, objectives, measures, -28., "title")
+    figure = qhn.studies.compare.comparison_figure({label: loss(30.) for label in objectives}, objectives, measures, -28., "title")
     found = [[text.get_text() for text in ax.get_legend().get_texts()] for ax in figure.axes if ax.get_legend()]
     assert found == [["MLE"], ["ELBO", "mean field", "−log evidence"], ["tempered"], ["SELBO"], ["exact posterior"]]
     low, high = figure.axes[1].get_ylim()

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qhn.bits import all_weights, batch_size, of_all_networks
-from qhn.costs import CostTable, Model, Target, as_target, carried, log_likelihood_table, tabulate
-from qhn.network import BiNN
+from qhn.problem.bits import all_weights, batch_size, of_all_networks
+from qhn.problem.costs import (CostTable, Model, Target, as_target, carried,
+                               log_likelihood_table, tabulate)
+from qhn.problem.network import BiNN
 
 
 @dataclass(frozen=True)

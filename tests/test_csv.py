@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 
-from qhn import tables
-from qhn.datasets import from_csv, load_dataset
+from qhn.problem import tables
+from qhn.problem.datasets import from_csv, load_dataset
 
 
 @pytest.fixture

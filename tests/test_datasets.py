@@ -1,4 +1,4 @@
-"qhn.datasets against scikit-learn's own arrays, closed-form moments, and files with one thing wrong."
+"qhn.problem.datasets against scikit-learn's own arrays, closed-form moments, and files with one thing wrong."
 import dataclasses
 import subprocess
 import sys
@@ -12,10 +12,10 @@ import scipy.sparse
 from jax.experimental.sparse import BCOO
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_moons
 
-from qhn.bits import as_float
-from qhn.datasets import (DATASETS, Dataset, breast_cancer, circles, diabetes, digits, from_csv,
-                          gaussian_mixture, load_dataset, moons, xor)
-from qhn.points import check_data, check_targets
+from qhn.problem.bits import as_float
+from qhn.problem.datasets import (DATASETS, Dataset, breast_cancer, circles, diabetes, digits,
+                                  from_csv, gaussian_mixture, load_dataset, moons, xor)
+from qhn.problem.points import check_data, check_targets
 
 NAMES = [*DATASETS, "digits-01", "digits-38", "digits-147"]
 
@@ -292,7 +292,7 @@ def test_data_sets_store_floats_whatever_they_are_given():
 
 
 def test_heavy_libraries_are_loaded_where_they_are_used():
-    code = "import sys, qhn.network, qhn.datasets; print(sorted({name.split('.')[0] for name in sys.modules} & {'pandas', 'sklearn', 'joblib', 'matplotlib'}))"
+    code = "import sys, qhn.problem.network, qhn.problem.datasets; print(sorted({name.split('.')[0] for name in sys.modules} & {'pandas', 'sklearn', 'joblib', 'matplotlib'}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

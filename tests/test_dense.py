@@ -12,10 +12,11 @@ from circuits import circuits, directional_derivative, numpy_state, pennylane_st
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, staircase
-from qhn import dense
-from qhn.dense import plain_statevector
-from qhn.engines import Dense
+from qhn.circuits.ansatz import (Ansatz, Entangler, Rotation, brickwork, hardware_efficient,
+                                 staircase)
+from qhn.engine import dense
+from qhn.engine.dense import plain_statevector
+from qhn.engine.interface import Dense
 
 far = Ansatz(6, (Rotation("RY"), Entangler("CNOT", ((5, 0), (1, 3), (0, 4))), Rotation("RX"), Entangler("CZ", ((0, 4), (2, 0), (5, 3))),
                  Rotation("RZ"), Entangler("CNOT", ((2, 5), (5, 1))), Rotation("RX")))
@@ -86,8 +87,8 @@ def on_eight_devices(script):
         import sys; sys.path.insert(0, "tests")
         import jax, jax.numpy as jnp, numpy as np
         jax.config.update("jax_enable_x64", True)
-        from qhn.ansatz import *
-        from qhn.engines import MPS, Dense
+        from qhn.circuits.ansatz import *
+        from qhn.engine.interface import MPS, Dense
         from jax.sharding import AxisType
         def mesh(size, kind=AxisType.Auto): return jax.make_mesh((size,), ("amplitudes",), axis_types=(kind,), devices=jax.devices()[:size])
     """

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qhn.ansatz import staircase
-from qhn.costs import CostTable
-from qhn.born import BornMachine
-from qhn.divergences import Renyi, Stein, glauber_flows
-from qhn.elbo import KL
-from qhn.prior import BernoulliPrior
-from qhn.gradients import ScoreFunction
-from qhn.inference import fit
+from qhn.circuits.ansatz import staircase
+from qhn.problem.costs import CostTable
+from qhn.distributions.born import BornMachine
+from qhn.objectives.divergences import Renyi, Stein, glauber_flows
+from qhn.objectives.elbo import KL
+from qhn.problem.prior import BernoulliPrior
+from qhn.inference.gradients import ScoreFunction
+from qhn.inference.fit import fit
 
 PRIORS = [BernoulliPrior(), BernoulliPrior(0.3)]
 

@@ -13,16 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy as relative_entropy    # of one distribution: its entropy
 
-from qhn.bits import all_weights, index_from_weights
-from qhn import symmetry
-from qhn.network import BiNN
-from qhn.costs import log_likelihood_table
-from qhn.symmetry import flip_unit, swap_units
-from qhn.elbo import (KL, NoDivergence, at_step, exact_posterior, free_energy, kl_divergence,
-                      log_evidence, posterior_divergence, prior_divergence)
-from qhn.prior import BernoulliPrior
-from qhn.bits import effective_number, entropy, total_variation, weight_moments
-from qhn.symmetry import Symmetry, function_labels, function_probs, symmetry_summary
+from qhn.problem.bits import all_weights, index_from_weights
+from qhn.problem import symmetry
+from qhn.problem.network import BiNN
+from qhn.problem.costs import log_likelihood_table
+from qhn.problem.symmetry import flip_unit, swap_units
+from qhn.objectives.elbo import (KL, NoDivergence, at_step, exact_posterior, free_energy,
+                                 kl_divergence, log_evidence, posterior_divergence,
+                                 prior_divergence)
+from qhn.problem.prior import BernoulliPrior
+from qhn.problem.bits import effective_number, entropy, total_variation, weight_moments
+from qhn.problem.symmetry import Symmetry, function_labels, function_probs, symmetry_summary
 
 evidence_and_posterior = quick_jit(lambda log_l, prior: (log_evidence(log_l, prior), exact_posterior(log_l, prior)))
 compiled_free_energy = quick_jit(free_energy)

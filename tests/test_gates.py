@@ -8,11 +8,12 @@ from circuits import circuits, directional_derivative, pennylane_state, quick_ji
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qhn.ansatz import Ansatz, Entangler, Rotation
-from qhn.backends import qiskit_circuit
-from qhn.engines import MPS, Dense
-from qhn.gates import GATES, Gate, bit_map, fixed, is_diagonal, is_monomial, is_sign, reach, register
-from qhn.cores import bond_dims, live_gates
+from qhn.circuits.ansatz import Ansatz, Entangler, Rotation
+from qhn.hardware.backends import qiskit_circuit
+from qhn.engine.interface import MPS, Dense
+from qhn.circuits.gates import (GATES, Gate, bit_map, fixed, is_diagonal, is_monomial, is_sign,
+                                reach, register)
+from qhn.engine.cores import bond_dims, live_gates
 
 RICH = Ansatz(5, (Rotation("RX", (0, 2, 3)), Entangler("RXX", ((0, 1), (2, 1))), Entangler("SWAP", ((3, 4),)), Rotation("RY"), Entangler("CRX", ((1, 0), (1, 2), (3, 2))),
                   Entangler("CZ", ((2, 3),)), Entangler("RZZ", ((3, 4), (1, 2))), Entangler("RYY", ((1, 2),)), Entangler("CRY", ((4, 3),)), Rotation("RX"), Entangler("CRZ", ((0, 1),))))

@@ -11,27 +11,27 @@ import pytest
 from circuits import bits, directional_derivative, numpy_state, quick_jit
 from scipy.stats import chi2, entropy
 
-from qhn import choice as choice_room
-from qhn import gradients
-from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.network import BiNN
-from qhn.costs import CostTable
-from qhn.base import LogProb, Remote, Samples, Shiftable, Table, Words
-from qhn.born import BornMachine
-from qhn.engines import MPS, Dense
-from qhn.base import SampleOnly
-from qhn.variational import Bernoulli, Ensemble
-from qhn.divergences import Renyi, Stein
-from qhn.elbo import KL, Divergence, NoDivergence
-from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction, exact_bytes
-from qhn.choice import choose_estimator
-from qhn.costs import as_target, tabulate
-from qhn.inference import fit, init, step
-from qhn.mixtures import Mixture
-from qhn.mmd import MMD
-from qhn.shifts import shift_rule
-from qhn.symmetrised import Symmetrised
+from qhn.inference.fit import choice as choice_room
+from qhn.inference.fit import gradients
+from qhn.circuits.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
+from qhn.problem.network import BiNN
+from qhn.problem.costs import CostTable
+from qhn.distributions.base import LogProb, Remote, Samples, Shiftable, Table, Words
+from qhn.distributions.born import BornMachine
+from qhn.engine.interface import MPS, Dense
+from qhn.distributions.base import SampleOnly
+from qhn.baselines.variational import Bernoulli, Ensemble
+from qhn.objectives.divergences import Renyi, Stein
+from qhn.objectives.elbo import KL, Divergence, NoDivergence
+from qhn.problem.prior import BernoulliPrior
+from qhn.inference.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction, exact_bytes
+from qhn.inference.choice import choose_estimator
+from qhn.problem.costs import as_target, tabulate
+from qhn.inference.fit import fit, init, step
+from qhn.distributions.mixtures import Mixture
+from qhn.objectives.mmd import MMD
+from qhn.inference.shifts import shift_rule
+from qhn.distributions.symmetrised import Symmetrised
 
 KEY = jax.random.key(0)
 SAMPLED = (ScoreFunction(4), ParameterShift(4), SPSA(4))

@@ -26,23 +26,25 @@ from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError, IBMRuntimeError
 
 from packaging.requirements import Requirement
 
-from qhn.bits import all_weights, index_from_weights
-import qhn.run as qhn_run
-import qhn.sampler as qhn_sampler
-from qhn import backends, readout
-from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
-from qhn.network import BiNN
-from qhn.born import BornMachine
-from qhn.elbo import KL, NoDivergence
-from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, Problem
-from qhn.costs import as_target
-from qhn.sampler import HardwareSampler, RuntimeService, qpu_seconds
-from qhn.backends import compile_circuit, noise_model, open_backend, qiskit_circuit, used_part
-from qhn.inference import StopTraining, fit
-from qhn.jobs import JobCancelled, JobError, JobFailed, JobTimeout, QueueTooLong, Status
-from qhn.journal import read_journal
-from qhn.mmd import MMD
+from qhn.problem.bits import all_weights, index_from_weights
+import qhn.hardware.run as qhn_run
+import qhn.hardware.sampler as qhn_sampler
+from qhn.hardware import backends
+from qhn.hardware import readout
+from qhn.circuits.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
+from qhn.problem.network import BiNN
+from qhn.distributions.born import BornMachine
+from qhn.objectives.elbo import KL, NoDivergence
+from qhn.problem.prior import BernoulliPrior
+from qhn.inference.gradients import SPSA, Exact, ParameterShift, Problem
+from qhn.problem.costs import as_target
+from qhn.hardware.sampler import HardwareSampler, RuntimeService, qpu_seconds
+from qhn.hardware.backends import (compile_circuit, noise_model, open_backend, qiskit_circuit,
+                                   used_part)
+from qhn.inference.fit import StopTraining, fit
+from qhn.hardware.jobs import JobCancelled, JobError, JobFailed, JobTimeout, QueueTooLong, Status
+from qhn.hardware.journal import read_journal
+from qhn.objectives.mmd import MMD
 
 ONES = np.array([0.05, 0.25, 0.45, 0.65, 0.9])                     # a different P(1) on every wire
 ANGLES = 2 * np.arcsin(np.sqrt(ONES))                        # of product(5)
@@ -825,10 +827,10 @@ def test_a_vote_that_shares_below_zero_have_spoilt_costs_no_more_than_the_worst_
     assert np.isfinite(found).all() and 0 < found.value <= -np.log(own.min(0)).mean()
 
 
-@pytest.mark.parametrize("module", ["qhn.backends", "qhn.sampler", "qhn.readout", "qhn.run", "qhn.calibration", "qhn.predictive", "qhn.jobs", "qhn.variational", "qhn.chains"])
+@pytest.mark.parametrize("module", ["qhn.hardware.backends", "qhn.hardware.sampler", "qhn.hardware.readout", "qhn.hardware.run", "qhn.posterior.calibration", "qhn.posterior.predictive", "qhn.hardware.jobs", "qhn.baselines.variational", "qhn.baselines.chains"])
 def test_heavy_libraries_are_imported_where_they_are_used(module):
     heavy = "sklearn", "qiskit", "qiskit_aer", "qiskit_ibm_runtime", "pennylane", "arviz_base", "arviz_stats", "matplotlib", "pandas", "mthree"
-    code = f"import sys, qhn.inference; before = set(sys.modules); import {module}; print(sorted(set({heavy}) & sys.modules.keys() - before))"
+    code = f"import sys, qhn.inference.fit; before = set(sys.modules); import {module}; print(sorted(set({heavy}) & sys.modules.keys() - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
 

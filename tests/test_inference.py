@@ -10,21 +10,21 @@ import optax
 import pytest
 
 from circuits import bits, directional_derivative, numpy_state, quick_jit
-from qhn import inference
-from qhn.ansatz import product, staircase
-from qhn.network import BiNN
-from qhn.costs import CostTable
-from qhn.base import Remote, Samples, Shiftable, Table
-from qhn.born import BornMachine
-from qhn.base import SampleOnly
-from qhn.datasets import moons
-from qhn.divergences import Renyi
-from qhn.elbo import KL, NoDivergence
-from qhn.prior import BernoulliPrior
-from qhn.gradients import Problem, SPSA, Exact, ParameterShift, ScoreFunction
-from qhn.costs import as_target
-from qhn.inference import FitResult, StopTraining, TrainingDiverged, TrainState, fit, init, step
-from qhn.mmd import MMD
+from qhn.inference.fit import fit as inference
+from qhn.circuits.ansatz import product, staircase
+from qhn.problem.network import BiNN
+from qhn.problem.costs import CostTable
+from qhn.distributions.base import Remote, Samples, Shiftable, Table
+from qhn.distributions.born import BornMachine
+from qhn.distributions.base import SampleOnly
+from qhn.problem.datasets import moons
+from qhn.objectives.divergences import Renyi
+from qhn.objectives.elbo import KL, NoDivergence
+from qhn.problem.prior import BernoulliPrior
+from qhn.inference.gradients import Problem, SPSA, Exact, ParameterShift, ScoreFunction
+from qhn.problem.costs import as_target
+from qhn.inference.fit import FitResult, StopTraining, TrainingDiverged, TrainState, fit, init, step
+from qhn.objectives.mmd import MMD
 
 MACHINE = BornMachine(staircase(3, 1))    # 12 angles
 COSTS = np.array([3.0, 1.0, 0.5, 2.5, 4.0, 0.0, 1.5, 2.0])
@@ -520,7 +520,7 @@ def test_what_a_device_cannot_do_is_refused():
     (SampleOnly(BornMachine(product(21))), BiNN((20, 1)), (np.zeros((100, 20)), np.zeros(100, int)), ParameterShift(100_000))],    # kernels
     ids=["logits", "kernels"])
 def test_a_step_that_will_not_fit_is_refused_before_it_is_tried(distribution, model, data, estimator, monkeypatch):
-    monkeypatch.setattr("qhn.bits.physical_memory", lambda: 2**30)
+    monkeypatch.setattr("qhn.problem.bits.physical_memory", lambda: 2**30)
     with pytest.raises(ValueError, match=r"the largest array of a step with .* and n_seeds=1 would take .* GiB, more than the 1 GiB .* use a smaller n_samples or ScoreFunction with a batch_size instead"):
         train(1, distribution=distribution, model=model, data=data, prior=BernoulliPrior(), objective=MMD(), estimator=estimator, n_seeds=1)
 

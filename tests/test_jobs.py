@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qhn.jobs import (Budget, BudgetSpent, JobCancelled, JobFailed, JobTimeout, QueueTooLong, Status,
-                      fetch, run_job)
-from qhn.journal import Journal, fingerprint, read_journal, whole_file
+from qhn.hardware.jobs import (Budget, BudgetSpent, JobCancelled, JobFailed, JobTimeout,
+                               QueueTooLong, Status, fetch, run_job)
+from qhn.hardware.journal import Journal, fingerprint, read_journal, whole_file
 
 RUN = {"circuit": "product", "shots": 7}
 
@@ -416,8 +416,8 @@ WORKER = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from qhn.jobs import Budget, Status, run_job
-from qhn.journal import Journal
+from qhn.hardware.jobs import Budget, Status, run_job
+from qhn.hardware.journal import Journal
 
 folder, last, store, points = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), 0
 store.touch()
@@ -468,7 +468,7 @@ def test_killed_processes_resume(tmp_path):
 
 
 def test_a_second_opener_is_refused_until_the_first_has_ended(tmp_path):
-    code = "import sys; from qhn.journal import Journal; journal = Journal(sys.argv[1], {'run': 1}); print('open', flush=True); sys.stdin.read()"
+    code = "import sys; from qhn.hardware.journal import Journal; journal = Journal(sys.argv[1], {'run': 1}); print('open', flush=True); sys.stdin.read()"
     first = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert first.stdout.readline() == "open\n"
@@ -627,7 +627,7 @@ def test_fingerprints_see_what_an_array_holds():
 
 def test_a_fingerprint_is_the_same_in_another_process():
     given = "{'b': [1, 2.5, None, 'é'], 'a': np.arange(4), 'c': b'xyz', 'd': (np.float32(1), np.int64(2))}"
-    code = f"import numpy as np; from qhn.journal import fingerprint; print(fingerprint({given}))"
+    code = f"import numpy as np; from qhn.hardware.journal import fingerprint; print(fingerprint({given}))"
     for seed in "01":
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed})
         assert done.stdout.strip() == fingerprint(eval(given, {"np": np}))
@@ -639,7 +639,7 @@ def test_only_plain_data_has_a_fingerprint(value):
 
 
 def test_the_module_needs_neither_jax_nor_qiskit():
-    code = "import sys, qhn.jobs; sys.exit(bool({'jax', 'qiskit', 'pennylane'} & sys.modules.keys()))"
+    code = "import sys, qhn.hardware.jobs; sys.exit(bool({'jax', 'qiskit', 'pennylane'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

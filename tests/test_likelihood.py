@@ -8,16 +8,16 @@ import pytest
 from scipy import stats
 from sklearn.metrics import log_loss
 
-from qhn.ansatz import product
-from qhn.bits import all_weights
-from qhn.born import BornMachine
-from qhn.costs import log_likelihood_table
-from qhn.datasets import Dataset
-from qhn.points import check_targets
-from qhn.inference import fit
-from qhn.likelihood import Categorical, Gaussian, Likelihood
-from qhn.network import BiNN
-from qhn.symmetry import function_labels
+from qhn.circuits.ansatz import product
+from qhn.problem.bits import all_weights
+from qhn.distributions.born import BornMachine
+from qhn.problem.costs import log_likelihood_table
+from qhn.problem.datasets import Dataset
+from qhn.problem.points import check_targets
+from qhn.inference.fit import fit
+from qhn.problem.likelihood import Categorical, Gaussian, Likelihood
+from qhn.problem.network import BiNN
+from qhn.problem.symmetry import function_labels
 
 RNG = np.random.default_rng(0)
 

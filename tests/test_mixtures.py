@@ -4,19 +4,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qhn.bits import all_weights, index_from_weights
-from qhn.ansatz import Ansatz, Rotation, brickwork, product, staircase
-from qhn.network import BiNN
-from qhn.costs import CostTable
-from qhn.base import Independent, ClosedMMD
-from qhn.born import BornMachine
-from qhn.elbo import KL, free_energy
-from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA, Exact, ParameterShift, ScoreFunction
-from qhn.inference import fit
-from qhn.mixtures import Mixture
-from qhn.mmd import MMD
-from qhn.symmetrised import Symmetrised
+from qhn.problem.bits import all_weights, index_from_weights
+from qhn.circuits.ansatz import Ansatz, Rotation, brickwork, product, staircase
+from qhn.problem.network import BiNN
+from qhn.problem.costs import CostTable
+from qhn.distributions.base import Independent, ClosedMMD
+from qhn.distributions.born import BornMachine
+from qhn.objectives.elbo import KL, free_energy
+from qhn.problem.prior import BernoulliPrior
+from qhn.inference.gradients import SPSA, Exact, ParameterShift, ScoreFunction
+from qhn.inference.fit import fit
+from qhn.distributions.mixtures import Mixture
+from qhn.objectives.mmd import MMD
+from qhn.distributions.symmetrised import Symmetrised
 
 CIRCUITS = {"product": product(5), "one wire": product(1), "all turns": Ansatz(5, (Rotation("RX"), Rotation("RZ"), Rotation("RY"))),
             "staircase": staircase(5, 2), "bricks": brickwork(5, 2)}

@@ -11,11 +11,12 @@ from circuits import bits, quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qhn.bits import walsh_hadamard
-from qhn.engines import sample_from_probs
-from qhn.prior import BernoulliPrior
-from qhn.elbo import mean_credits
-from qhn.mmd import MMD, bandwidth, kernel, matched_weight, mmd2, mmd2_factorised, mmd2_from_samples, prior_kernel, word_probs
+from qhn.problem.bits import walsh_hadamard
+from qhn.engine.interface import sample_from_probs
+from qhn.problem.prior import BernoulliPrior
+from qhn.objectives.elbo import mean_credits
+from qhn.objectives.mmd import (MMD, bandwidth, kernel, matched_weight, mmd2, mmd2_factorised,
+                                mmd2_from_samples, prior_kernel, word_probs)
 
 KEY = jax.random.key(0)
 
@@ -283,7 +284,7 @@ def test_the_gradient_in_the_samples_is_the_same_however_many_there_are(monkeypa
     weights, others = (jnp.asarray(strings(5)[rng.integers(32, size=m)]) for m in (60, 40))
     def slopes(): return [np.asarray(jax.grad(f)(weights)) for f in (lambda w: mmd2_from_samples(w, others), lambda w: mmd2_from_samples(w, prior))]
     at_once = slopes()
-    monkeypatch.setattr("qhn.mmd._BLOCK", 100)    # 60 times 40 pairs: counted, and in blocks
+    monkeypatch.setattr("qhn.objectives.mmd._BLOCK", 100)    # 60 times 40 pairs: counted, and in blocks
     for few, many in zip(at_once, slopes(), strict=True):
         assert np.abs(few).max() > 1e-3
         np.testing.assert_allclose(many, few, rtol=1e-9, atol=1e-12)
@@ -291,7 +292,7 @@ def test_the_gradient_in_the_samples_is_the_same_however_many_there_are(monkeypa
 
 def test_a_kernel_that_does_not_fit_is_refused_and_the_statistic_is_not(monkeypatch):
     "60,000 rows made matrices of 14 GiB each."
-    monkeypatch.setattr("qhn.bits.physical_memory", lambda: 24 * 2**30)
+    monkeypatch.setattr("qhn.problem.bits.physical_memory", lambda: 24 * 2**30)
     rows = np.tile(strings(3), (7500, 1))
     with pytest.raises(ValueError, match=r"the kernel of 60000 with 60000 networks would take 10\d GiB, more than the 24 GiB.*use mmd2_from_samples"): kernel(rows, rows)
     np.testing.assert_allclose(mmd2_from_samples(rows, BernoulliPrior(), unbiased=False), 0, atol=1e-9)    # each string equally often

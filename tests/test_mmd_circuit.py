@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from circuits import bits, quick_jit
 
-from qhn.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, product, staircase
-from qhn.engines import MPS, Dense, choose
-from qhn.mps import pair_cores
-from qhn.pairs import contract_pairs, real_matrices, sweep_mmd2, sweep_pair_product
-from qhn.prior import BernoulliPrior
-from qhn.mmd import mmd2, mmd2_circuit, mmd2_factorised, mmd2_from_samples, word_probs
+from qhn.circuits.ansatz import (Ansatz, Entangler, Rotation, brickwork, hardware_efficient,
+                                 product, staircase)
+from qhn.engine.interface import MPS, Dense, choose
+from qhn.engine.mps import pair_cores
+from qhn.engine.pairs import contract_pairs, real_matrices, sweep_mmd2, sweep_pair_product
+from qhn.problem.prior import BernoulliPrior
+from qhn.objectives.mmd import mmd2, mmd2_circuit, mmd2_factorised, mmd2_from_samples, word_probs
 
 KEY = jax.random.key(0)
 BACKWARDS = Ansatz(7, (Rotation("RX"), Entangler("CNOT", ((2, 1), (4, 3), (6, 5))), Rotation("RY"), Entangler("CZ", ((1, 2), (5, 4))),

@@ -1,4 +1,4 @@
-"""Every notebook is a test: `pytest -k 04_elbo` runs one. Each gets a process of its own, as x64 set in one must not reach the next.
+"""Every notebook is a test: `pytest -k elbo` runs one. Each gets a process of its own, as x64 set in one must not reach the next.
 `IN_TEST`, which nbdev sets too, keeps them from submitting jobs to a paid device."""
 import atexit
 import multiprocessing

@@ -16,18 +16,20 @@ from scipy.special import logsumexp
 from scipy.stats import entropy, norm, poisson
 from sklearn.calibration import calibration_curve
 
-from qhn import predictive as module
-from qhn.network import BiNN
-from qhn.costs import CostTable
-from qhn.datasets import Dataset
-from qhn.prior import BernoulliPrior
-from qhn.likelihood import Gaussian, Likelihood
-from qhn.predictive import (SampledPredictive, log_predictive_density, log_predictive_density_from_samples,
-                            posterior_predictive, posterior_predictive_from_samples,
-                            predictive_uncertainty, predictive_uncertainty_from_samples)
-from qhn.calibration import (accuracy, brier_score, calibration_errors_by_chance,
-                             expected_calibration_error, log_loss, loo, out_of_distribution_auroc,
-                             reliability, risk_coverage, success_probability, to_arviz)
+from qhn.posterior import predictive as module
+from qhn.problem.network import BiNN
+from qhn.problem.costs import CostTable
+from qhn.problem.datasets import Dataset
+from qhn.problem.prior import BernoulliPrior
+from qhn.problem.likelihood import Gaussian, Likelihood
+from qhn.posterior.predictive import (SampledPredictive, log_predictive_density,
+                                      log_predictive_density_from_samples, posterior_predictive,
+                                      posterior_predictive_from_samples, predictive_uncertainty,
+                                      predictive_uncertainty_from_samples)
+from qhn.posterior.calibration import (accuracy, brier_score, calibration_errors_by_chance,
+                                       expected_calibration_error, log_loss, loo,
+                                       out_of_distribution_auroc, reliability, risk_coverage,
+                                       success_probability, to_arviz)
 
 RNG = np.random.default_rng(0)
 BINN = BiNN((2, 2, 1))    # 9 weights
@@ -722,9 +724,9 @@ def test_log_probabilities_of_a_mixture_are_numpys_in_double(sizes):
 
 
 def test_leave_one_out_is_refused_before_the_networks_are_made(monkeypatch):
-    monkeypatch.setattr("qhn.bits.physical_memory", lambda: 2**30)
+    monkeypatch.setattr("qhn.problem.bits.physical_memory", lambda: 2**30)
     made = []
-    monkeypatch.setattr("qhn.calibration.all_weights", made.append)
+    monkeypatch.setattr("qhn.posterior.calibration.all_weights", made.append)
     x, y = np.zeros((40, 19)), np.zeros(40, int)    # 2^20 networks at 40 points: 1.9 GiB
     with pytest.raises(ValueError, match="log-likelihoods of 1048576 networks at 40 points would take"): loo(BiNN((19, 1)), None, x, y)
     assert not made
@@ -755,7 +757,7 @@ def test_logarithms_from_samples_come_in_batches(n_samples, monkeypatch):
     w, x = np.random.default_rng(6).choice([-1.0, 1.0], (n_samples, 9)), X[:5] * n_samples
     p = answers(BINN, w, x)
     for budget in (1, 2**20):
-        monkeypatch.setattr("qhn.bits.BATCH_BYTES", budget)
+        monkeypatch.setattr("qhn.problem.bits.BATCH_BYTES", budget)
         jax.clear_caches()
         got = posterior_predictive_from_samples(BINN, w, x, log=True)
         np.testing.assert_allclose(got.probs, np.log(p.mean(0)), rtol=1e-11, atol=1e-13)

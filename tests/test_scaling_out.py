@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from qhn.ansatz import product, staircase
-from qhn.network import BiNN
-from qhn.born import BornMachine
-from qhn.gradients import Exact
-from qhn.inference import fit
-from qhn.mesh import join_processes
+from qhn.circuits.ansatz import product, staircase
+from qhn.problem.network import BiNN
+from qhn.distributions.born import BornMachine
+from qhn.inference.gradients import Exact
+from qhn.inference.fit import fit
+from qhn.inference.mesh import join_processes
 
 WORKER = Path(__file__).with_name("scaling_out_worker.py")
 KEY = jax.random.key(0)

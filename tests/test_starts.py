@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from circuits import numpy_state, random_ansatz
 
-from qhn.ansatz import (Ansatz, Entangler, Rotation, brickwork, confined, from_product, hardware_efficient, product, staircase,
-                        symmetric_start)
+from qhn.circuits.ansatz import (Ansatz, Entangler, Rotation, brickwork, confined, from_product,
+                                 hardware_efficient, product, staircase, symmetric_start)
 
 GROUPS = [(0, 1, 2), (3, 4)]     # wire 5 in none
 ANGLES = np.random.default_rng(0).uniform(-3, 3, (2, 6))

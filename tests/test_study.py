@@ -17,31 +17,35 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-import qhn.claims
+import qhn.experiments.claims
 import qhn.cli
-import qhn.compare
-import qhn.datasets
-import qhn.methods
-import qhn.protocol
-import qhn.study
-from qhn.ansatz import staircase
-from qhn.network import BiNN
-from qhn.costs import CostTable, log_likelihood_table
-from qhn.born import BornMachine
-from qhn.claims import METHODS, METHODS_THREE, METHODS_TWO, ROUNDS, ROUND_TWO, TASKS, study_claims
-from qhn.elbo import KL, NoDivergence
-from qhn.prior import BernoulliPrior
-from qhn.inference import fit
-from qhn.methods import Baseline, Enumerated, Outcome, Trained, best_networks, cooling, vanishing
-from qhn.mmd import MMD
-from qhn.predictive import posterior_predictive
-from qhn.protocol import RANGES, Protocol, Task, Trial, features_in_order, network, pool_of, split, trials
-from qhn.restarts import read_costs, restarts, shares
-from qhn.statistics import best_start, compare_methods, holm, paired, read_splits, split_means, write_splits
-from qhn.study import measure_runs, run_study, scaled_predictive, scaled_table
-from qhn.symmetrised import Symmetrised
-from qhn.trainability import GradientStudy, gradient_variance
-from qhn.workers import _shares, run_apart
+import qhn.studies.compare
+import qhn.problem.datasets
+import qhn.studies.methods
+import qhn.studies.protocol
+import qhn.studies.study
+from qhn.circuits.ansatz import staircase
+from qhn.problem.network import BiNN
+from qhn.problem.costs import CostTable, log_likelihood_table
+from qhn.distributions.born import BornMachine
+from qhn.experiments.claims import (METHODS, METHODS_THREE, METHODS_TWO, ROUNDS, ROUND_TWO,
+                                    TASKS, study_claims)
+from qhn.objectives.elbo import KL, NoDivergence
+from qhn.problem.prior import BernoulliPrior
+from qhn.inference.fit import fit
+from qhn.studies.methods import (Baseline, Enumerated, Outcome, Trained, best_networks, cooling,
+                                 vanishing)
+from qhn.objectives.mmd import MMD
+from qhn.posterior.predictive import posterior_predictive
+from qhn.studies.protocol import (RANGES, Protocol, Task, Trial, features_in_order, network,
+                                  pool_of, split, trials)
+from qhn.studies.restarts import read_costs, restarts, shares
+from qhn.studies.statistics import (best_start, compare_methods, holm, paired, read_splits,
+                                    split_means, write_splits)
+from qhn.studies.study import measure_runs, run_study, scaled_predictive, scaled_table
+from qhn.distributions.symmetrised import Symmetrised
+from qhn.studies.trainability import GradientStudy, gradient_variance
+from qhn.studies.workers import _shares, run_apart
 
 SMALL = Task("small", "moons", 20, (1,), (("label_noise", 0.1),))
 TINY = Protocol((SMALL,), METHODS[:1] + METHODS[3:5], n_splits=3, n_inits=2, n_steps=20, n_trials=2, n_tuning_splits=2)
@@ -147,7 +151,7 @@ def test_training_is_that_of_fit(label, objective):
     table = scaled_table(network(SMALL, data), TRIAL.logit_scale, *data.train)
     keys, machine = jax.random.split(jax.random.key(5), 2), BornMachine(staircase(5, 3, final_rz=False))
     ours = method.find(TRIAL, network(SMALL, data), jnp.tile(table, (2, 1)), keys, 40)
-    reference = fit(machine, CostTable(-table), objective=objective, optimizer=qhn.compare._adam(TRIAL.learning_rate), n_steps=40, key=jax.random.key(0),
+    reference = fit(machine, CostTable(-table), objective=objective, optimizer=qhn.studies.compare._adam(TRIAL.learning_rate), n_steps=40, key=jax.random.key(0),
                     n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
     np.testing.assert_allclose(ours.q, jnp.stack([machine.probs(p) for p in reference.params]), atol=1e-5)
 
@@ -166,7 +170,7 @@ def test_a_schedule_is_that_of_fit():
     table = log_likelihood_table(binn, *data.train)
     ours = method.find(replace(TRIAL, weight=1.), binn, jnp.tile(table, (2, 1)), keys, 40)
     machine = Symmetrised(BornMachine(staircase(5, 3, final_rz=False)), binn)
-    reference = fit(machine, CostTable(-table), objective=KL(lambda step: jnp.maximum(1., 4 - 6 * step / 40)), optimizer=qhn.compare._adam(TRIAL.learning_rate), n_steps=40,
+    reference = fit(machine, CostTable(-table), objective=KL(lambda step: jnp.maximum(1., 4 - 6 * step / 40)), optimizer=qhn.studies.compare._adam(TRIAL.learning_rate), n_steps=40,
                     key=jax.random.key(0), n_seeds=2, params=jnp.stack([machine.init(k) for k in keys]), progress=False)
     np.testing.assert_allclose(ours.q, jnp.stack([machine.probs(p) for p in reference.params]), atol=1e-5)
     np.testing.assert_allclose(ours.loss, [KL().from_probs(machine.probs(p), -table, BernoulliPrior()).loss for p in reference.params], atol=1e-4)
@@ -192,7 +196,7 @@ def test_features_in_order():
     rng = np.random.default_rng(0)
     a, b, c = rng.normal(size=(3, 40, 1))
     x = np.concatenate([a, b, c, a, b, c], 1)
-    data = qhn.datasets.Dataset(x[:20], np.arange(20) % 2, x[20:], np.arange(20) % 2, "x", tuple("abcABC"), ("0", "1"))
+    data = qhn.problem.datasets.Dataset(x[:20], np.arange(20) % 2, x[20:], np.arange(20) % 2, "x", tuple("abcABC"), ("0", "1"))
     ordered, names = features_in_order(data).x_train, features_in_order(data).feature_names
     assert [n.lower() for n in names[::2]] == [n.lower() for n in names[1::2]]
     assert all((ordered[:, k] == ordered[:, k + 1]).all() for k in (0, 2, 4))
@@ -207,10 +211,10 @@ def test_rounds_share_no_test_split():
     assert all(m.tuned_as is None or m.tuned_as in {o.label for o in p.methods} for p in ROUNDS for m in p.methods)
     seen = []
     tiny = replace(TINY, first_split=7, methods=TINY.methods[1:2])
-    real = qhn.study.split
+    real = qhn.studies.study.split
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(qhn.study, "split", lambda task, number, tuning=False: (seen.append((number, tuning)), real(task, number, tuning))[1])
-        qhn.study.run_unit(tiny, SMALL, tiny.methods[0])
+        patch.setattr(qhn.studies.study, "split", lambda task, number, tuning=False: (seen.append((number, tuning)), real(task, number, tuning))[1])
+        qhn.studies.study.run_unit(tiny, SMALL, tiny.methods[0])
     assert {n for n, tuning in seen if not tuning} == {7, 8, 9}
 
 
@@ -278,8 +282,8 @@ _SLEEPERS = """
 import os, signal, sys, time
 from functools import partial
 from pathlib import Path
-from qhn.protocol import Protocol
-from qhn.workers import run_apart
+from qhn.studies.protocol import Protocol
+from qhn.studies.workers import run_apart
 def sleep(path):
     path.write_text(str(os.getpid()))
     time.sleep(3600)
@@ -341,7 +345,7 @@ def test_measures_by_hand():
 def test_steps_to_success_by_hand():
     outcome = Outcome(jnp.full((2, 8), 1 / 8), jnp.zeros(2), jnp.zeros((2, 20)).at[0, 4:].set(0.9))
     table = -jnp.arange(1., 9)
-    assert np.asarray(qhn.study._in_sample(outcome, table, table, 1.)["time_to_success"]).tolist() == [5 / 20, 1]
+    assert np.asarray(qhn.studies.study._in_sample(outcome, table, table, 1.)["time_to_success"]).tolist() == [5 / 20, 1]
 
 
 def test_ties_share():
@@ -350,20 +354,20 @@ def test_ties_share():
 
 def test_a_killed_study_goes_on(tmp_path, monkeypatch):
     "Identical bits, and nothing finished is computed again."
-    straight, real, calls = run_study(TINY, tmp_path / "straight", progress=False), qhn.study.run_unit, []
+    straight, real, calls = run_study(TINY, tmp_path / "straight", progress=False), qhn.studies.study.run_unit, []
 
     def dies_at_second(protocol, task, method, *rest, **options):
         calls.append(method.label)
         if len(calls) == 2: raise KeyboardInterrupt
         return real(protocol, task, method, *rest, **options)
-    monkeypatch.setattr(qhn.study, "run_unit", dies_at_second)
+    monkeypatch.setattr(qhn.studies.study, "run_unit", dies_at_second)
     with pytest.raises(KeyboardInterrupt): run_study(TINY, tmp_path / "killed", progress=False)
     resumed = run_study(TINY, tmp_path / "killed", progress=False)
     assert calls == ["MLE", "exact posterior", "exact posterior", "best networks"]
     for pair, unit in straight.items():
         for name in unit: np.testing.assert_array_equal(unit[name], resumed[pair][name])
     assert not list((tmp_path / "killed").glob(".*"))
-    monkeypatch.setattr(qhn.study, "run_unit", lambda *a, **k: pytest.fail("computed again"))
+    monkeypatch.setattr(qhn.studies.study, "run_unit", lambda *a, **k: pytest.fail("computed again"))
     run_study(TINY, tmp_path / "killed", progress=False)
     with pytest.raises(ValueError, match="another protocol"): run_study(replace(TINY, n_steps=40), tmp_path / "killed", progress=False)
 
@@ -387,7 +391,7 @@ _OWN = """
 import jax, jax.numpy as jnp, optax
 from dataclasses import dataclass
 from functools import partial
-import qhn.elbo
+import qhn.objectives.elbo
 POWER = 1.
 POWERS = jnp.ones(3)
 def helper(table): return POWER * table
@@ -410,7 +414,7 @@ class Better(Called): pass
 inherited = Better()
 def optimizer(rate): return optax.adam(rate, b1=0.9)
 @dataclass(frozen=True)
-class Objective(qhn.elbo.KL):
+class Objective(qhn.objectives.elbo.KL):
     def from_probs(self, q, costs, prior, step=0): return super().from_probs(q, 1. * costs, prior, step)
 def falling(done): return 1. + done
 """
@@ -428,7 +432,7 @@ def test_a_method_is_known_by_its_content(own_module, old, new, changed):
         module = own_module(text)
         methods = {name: Enumerated("own", getattr(module, name)) for name in _ENUMERATED}
         methods |= {"optimizer": Trained("own", KL, optimizer=module.optimizer), "objective": Trained("own", module.Objective), "schedule": Trained("own", KL, schedule=module.falling)}
-        return {name: qhn.study._fingerprint(TINY, SMALL, method) for name, method in methods.items()}
+        return {name: qhn.studies.study._fingerprint(TINY, SMALL, method) for name, method in methods.items()}
     assert old in _OWN
     before, after = marks(_OWN), marks(_OWN.replace(old, new))
     assert {name for name in before if before[name] != after[name]} == changed
@@ -439,10 +443,10 @@ _ELSEWHERE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import jax, own_module
-from qhn.claims import *
-from qhn.methods import *
-from qhn.protocol import *
-from qhn.study import _fingerprint
+from qhn.experiments.claims import *
+from qhn.studies.methods import *
+from qhn.studies.protocol import *
+from qhn.studies.study import _fingerprint
 jax.config.update("jax_enable_x64", True)
 """
 _MARKS = """
@@ -454,7 +458,7 @@ marks = json.dumps([_fingerprint(ROUND_ONE, TASKS[k], method) for method in meth
 def test_another_process_knows_the_same_content(own_module, tmp_path):
     "Texts are hashed differently in every process, and sets come in another order."
     module = own_module(_OWN + 'def among(table, weight): return table if weight in {"one", "two", "three", "four", "five"} else -table')
-    here = vars(qhn.claims) | vars(qhn.methods) | vars(qhn.protocol) | vars(qhn.study) | {"own_module": module}
+    here = vars(qhn.experiments.claims) | vars(qhn.studies.methods) | vars(qhn.studies.protocol) | vars(qhn.studies.study) | {"own_module": module}
     exec(_MARKS, here)
     command = [sys.executable, "-c", _ELSEWHERE + _MARKS + "print(marks)", tmp_path / "mine"]
     there = subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": "1"}, capture_output=True, text=True, check=True).stdout
@@ -488,9 +492,9 @@ def test_data_are_known_by_their_points(tmp_path, pool):
 
 def test_a_circuit_is_known_by_its_content(tmp_path, monkeypatch):
     protocol = replace(TINY, methods=(Trained("own", KL, "mine"), *METHODS[3:4]))
-    monkeypatch.setitem(qhn.methods.CIRCUITS, "mine", partial(staircase, n_layers=1))
+    monkeypatch.setitem(qhn.studies.methods.CIRCUITS, "mine", partial(staircase, n_layers=1))
     run_study(protocol, tmp_path, progress=False)
-    monkeypatch.setitem(qhn.methods.CIRCUITS, "mine", partial(staircase, n_layers=2))
+    monkeypatch.setitem(qhn.studies.methods.CIRCUITS, "mine", partial(staircase, n_layers=2))
     with pytest.raises(ValueError, match=r"small--own.npz .* \(not the same: circuits\)"): run_study(protocol, tmp_path, progress=False)
 
 
@@ -506,14 +510,14 @@ def test_a_borrowed_trial_is_known(tmp_path):
 
 def test_test_points_do_not_choose(monkeypatch):
     "With other test points the same trial is chosen."
-    real = qhn.study.split
+    real = qhn.studies.study.split
 
     def spoiled(task, number, tuning=False):
         data = real(task, number, tuning)
         return data if tuning else replace(data, y_test=1 - data.y_test)
-    before = qhn.study.run_unit(TINY, SMALL, METHODS[0])
-    monkeypatch.setattr(qhn.study, "split", spoiled)
-    after = qhn.study.run_unit(TINY, SMALL, METHODS[0])
+    before = qhn.studies.study.run_unit(TINY, SMALL, METHODS[0])
+    monkeypatch.setattr(qhn.studies.study, "split", spoiled)
+    after = qhn.studies.study.run_unit(TINY, SMALL, METHODS[0])
     assert before["chosen"] == after["chosen"] and not np.allclose(before["log_loss"], after["log_loss"])
     np.testing.assert_array_equal(before["success"], after["success"])
 
@@ -522,14 +526,14 @@ def test_nothing_compiles_again():
     "Another trial, another split: the same program."
     run = lambda trial, number: measure_runs(METHODS[0], trial, SMALL, split(SMALL, number), jax.random.split(jax.random.key(0), 2), 20)
     run(trials(3)[0], 0)
-    programs = qhn.methods._train, qhn.study._scaled_table, qhn.study._scaled_predictive
+    programs = qhn.studies.methods._train, qhn.studies.study._scaled_table, qhn.studies.study._scaled_predictive
     before = [program._cache_size() for program in programs]
     run(trials(3)[1], 1)
     assert before == [program._cache_size() for program in programs]
 
 
 def test_means_over_starts_and_the_best_start(tmp_path):
-    unit = {name: np.array([[1., 5.], [4., 2.]]) for name in qhn.protocol.MEASURES} | {"loss": np.array([[2., 1.], [0., 3.]])}
+    unit = {name: np.array([[1., 5.], [4., 2.]]) for name in qhn.studies.protocol.MEASURES} | {"loss": np.array([[2., 1.], [0., 3.]])}
     assert best_start(unit)["log_loss"].tolist() == [[5.], [4.]]
     means = split_means({("task", "MLE"): unit})
     assert means["task", "MLE"]["log_loss"].tolist() == [3., 3.] and means["task", "MLE, best start"]["log_loss"].tolist() == [5., 4.]
@@ -578,7 +582,7 @@ def test_commands(tmp_path, monkeypatch):
     done = CliRunner().invoke(qhn.cli.app, ["study", "restarts", str(tmp_path / "costs.txt"), "--restarts", "3", "--layers", "2"])
     assert done.exit_code == 0 and "within 1e-06 of the minimum: 100.0% of 3 runs" in done.output
     two = replace(TINY, methods=METHODS_TWO[:3], first_split=5, starts=(None, 0.1))
-    monkeypatch.setattr(qhn.claims, "QUICK_ROUNDS", (replace(TINY, methods=METHODS[:3]), two, replace(two, methods=METHODS_THREE[:2], first_split=9)))
+    monkeypatch.setattr(qhn.experiments.claims, "QUICK_ROUNDS", (replace(TINY, methods=METHODS[:3]), two, replace(two, methods=METHODS_THREE[:2], first_split=9)))
     out = tmp_path / "study"
     done = CliRunner().invoke(qhn.cli.app, ["study", "claims", "--quick", "--out", str(out)], env={"COLUMNS": "200"})
     assert done.exit_code == 0 and "SELBO" in done.output and "success" in done.output

@@ -6,20 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qhn.bits import all_weights, index_from_weights
-from qhn.ansatz import product, staircase
-from qhn.network import BiNN
-from qhn.costs import CostTable, log_likelihood_table
-from qhn.symmetry import unit_wires
-from qhn.base import ClosedMMD, Remote, Samples, Shiftable
-from qhn.born import BornMachine
-from qhn.base import SampleOnly
-from qhn.elbo import KL, NoDivergence, free_energy
-from qhn.prior import BernoulliPrior
-from qhn.gradients import SPSA
-from qhn.inference import fit
-from qhn.symmetrised import Symmetrised
-from qhn.symmetry import Symmetry
+from qhn.problem.bits import all_weights, index_from_weights
+from qhn.circuits.ansatz import product, staircase
+from qhn.problem.network import BiNN
+from qhn.problem.costs import CostTable, log_likelihood_table
+from qhn.problem.symmetry import unit_wires
+from qhn.distributions.base import ClosedMMD, Remote, Samples, Shiftable
+from qhn.distributions.born import BornMachine
+from qhn.distributions.base import SampleOnly
+from qhn.objectives.elbo import KL, NoDivergence, free_energy
+from qhn.problem.prior import BernoulliPrior
+from qhn.inference.gradients import SPSA
+from qhn.inference.fit import fit
+from qhn.distributions.symmetrised import Symmetrised
+from qhn.problem.symmetry import Symmetry
 
 NETWORKS = [BiNN((2, 2, 1)), BiNN((1, 3, 1)), BiNN((1, 2, 2, 1)), BiNN((2, 2, 1), activation=jax.nn.relu), BiNN((4, 1))]
 

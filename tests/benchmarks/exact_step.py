@@ -25,13 +25,13 @@ import numpy as np
 import pennylane as qml
 from scipy.sparse import csr_matrix
 
-from qhn.born import BornMachine
-from qhn.ansatz import brickwork
-from qhn.network import BiNN
-from qhn.costs import log_likelihood_table
-from qhn.datasets import load_dataset
-from qhn.elbo import KL
-from qhn.prior import BernoulliPrior
+from qhn.distributions.born import BornMachine
+from qhn.circuits.ansatz import brickwork
+from qhn.problem.network import BiNN
+from qhn.problem.costs import log_likelihood_table
+from qhn.problem.datasets import load_dataset
+from qhn.objectives.elbo import KL
+from qhn.problem.prior import BernoulliPrior
 
 TOLERANCE = 1e-8  # of values in nats and gradients in nats per radian
 BURST = 0.1  # seconds that one timing should last at least: many short steps are timed together, so that none is merely lucky

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 import pennylane as qml
 
-from qhn.ansatz import brickwork
-from qhn.sampler import HardwareSampler
-from qhn.backends import open_backend
+from qhn.circuits.ansatz import brickwork
+from qhn.hardware.sampler import HardwareSampler
+from qhn.hardware.backends import open_backend
 
 warnings.filterwarnings("ignore")
 TARGET = 12

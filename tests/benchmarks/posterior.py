@@ -31,11 +31,11 @@ def timed(function, repeats):
 
 def posterior(args):
     "Table, evidence and posterior, then the predictive at the same points."
-    from qhn.network import BiNN
-    from qhn.costs import log_likelihood_table
-    from qhn.prior import BernoulliPrior
-    from qhn.elbo import exact_posterior, log_evidence
-    from qhn.predictive import posterior_predictive
+    from qhn.problem.network import BiNN
+    from qhn.problem.costs import log_likelihood_table
+    from qhn.problem.prior import BernoulliPrior
+    from qhn.objectives.elbo import exact_posterior, log_evidence
+    from qhn.posterior.predictive import posterior_predictive
 
     binn, rng = network(BiNN, args.qubits), np.random.default_rng(0)
     x, prior = rng.normal(size=(args.points, binn.layer_sizes[0])), BernoulliPrior()
@@ -58,11 +58,11 @@ def network(BiNN, n_weights):
 
 def summary(args):
     "Copies, functions and correlations of the same posterior."
-    from qhn.network import BiNN
-    from qhn.costs import log_likelihood_table
-    from qhn.prior import BernoulliPrior
-    from qhn.elbo import exact_posterior
-    from qhn.symmetry import symmetry_summary
+    from qhn.problem.network import BiNN
+    from qhn.problem.costs import log_likelihood_table
+    from qhn.problem.prior import BernoulliPrior
+    from qhn.objectives.elbo import exact_posterior
+    from qhn.problem.symmetry import symmetry_summary
 
     binn, rng = BiNN((4, 3, 1)), np.random.default_rng(0)
     x = rng.normal(size=(args.points, 4))
@@ -75,8 +75,8 @@ def predictive(args):
     "Mean and standard error of 1,000 networks of 650 weights at 10,000 points."
     import jax.numpy as jnp
 
-    from qhn.network import BiNN
-    from qhn.predictive import posterior_predictive_from_samples
+    from qhn.problem.network import BiNN
+    from qhn.posterior.predictive import posterior_predictive_from_samples
 
     rng = np.random.default_rng(0)
     dtype = np.float64 if args.double else np.float32

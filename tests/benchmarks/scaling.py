@@ -37,19 +37,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from qhn.born import BornMachine
-from qhn.dense import plain_statevector
-from qhn.engines import Dense, choose
-from qhn.cores import bond_dims
-from qhn.ansatz import brickwork, hardware_efficient, product, staircase
-from qhn.network import BiNN
-from qhn.datasets import moons
-from qhn.elbo import KL
-from qhn.prior import BernoulliPrior
-from qhn.gradients import Exact, ScoreFunction
-from qhn.costs import as_target
-from qhn.inference import fit, init
-from qhn.mmd import mmd2_circuit
+from qhn.distributions.born import BornMachine
+from qhn.engine.dense import plain_statevector
+from qhn.engine.interface import Dense, choose
+from qhn.engine.cores import bond_dims
+from qhn.circuits.ansatz import brickwork, hardware_efficient, product, staircase
+from qhn.problem.network import BiNN
+from qhn.problem.datasets import moons
+from qhn.objectives.elbo import KL
+from qhn.problem.prior import BernoulliPrior
+from qhn.inference.gradients import Exact, ScoreFunction
+from qhn.problem.costs import as_target
+from qhn.inference.fit import fit, init
+from qhn.objectives.mmd import mmd2_circuit
 
 BURST = 0.05  # seconds that one timing should last at least: many short steps are timed together, so that none is merely lucky
 GIB = 2**30

@@ -30,7 +30,8 @@ _NAMES = {
     "objectives.elbo": "log_evidence exact_posterior free_energy NoDivergence KL Divergence",
     "objectives.mmd": "MMD mmd2 mmd2_from_samples kernel",
     "objectives.divergences": "Renyi Stein",
-    "inference.gradients": "Exact ScoreFunction ParameterShift SPSA",
+    "inference.gradients": "Exact ScoreFunction",
+    "inference.shots": "ParameterShift SPSA",
     "inference.fit": "fit",
     "posterior.predictive": "posterior_predictive predictive_uncertainty",
     "posterior.calibration": "log_loss accuracy expected_calibration_error",
@@ -67,8 +68,8 @@ if TYPE_CHECKING:
     from qhn.objectives.mmd import (MMD as MMD, mmd2 as mmd2, mmd2_from_samples as mmd2_from_samples,
                                     kernel as kernel)
     from qhn.objectives.divergences import Renyi as Renyi, Stein as Stein
-    from qhn.inference.gradients import (Exact as Exact, ScoreFunction as ScoreFunction,
-                                         ParameterShift as ParameterShift, SPSA as SPSA)
+    from qhn.inference.gradients import Exact as Exact, ScoreFunction as ScoreFunction
+    from qhn.inference.shots import ParameterShift as ParameterShift, SPSA as SPSA
     from qhn.inference.fit import fit as fit
     from qhn.posterior.predictive import (posterior_predictive as posterior_predictive,
                                           predictive_uncertainty as predictive_uncertainty)

@@ -16,7 +16,9 @@ from qhn.engine.interface import Dense
 from qhn.problem.datasets import moons
 from qhn.objectives.elbo import KL
 from qhn.problem.prior import BernoulliPrior
-from qhn.inference.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction
+from qhn.inference.shots import SPSA, ParameterShift
+from qhn.inference.gradients import Exact, ScoreFunction
+from qhn.inference.estimator import Problem
 from qhn.problem.costs import as_target
 from qhn.inference.fit import fit, init, step
 from qhn.inference.mesh import join_processes, placed

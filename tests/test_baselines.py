@@ -21,7 +21,7 @@ from qhn.distributions.base import Independent, LogProb, Samples, Table, Words
 from qhn.distributions.born import BornMachine
 from qhn.objectives.elbo import KL, exact_posterior
 from qhn.problem.prior import BernoulliPrior
-from qhn.inference.gradients import Problem
+from qhn.inference.estimator import Problem
 from qhn.problem.costs import as_target
 from qhn.inference.fit import FitResult, TrainingDiverged, fit
 

@@ -11,8 +11,8 @@ import pytest
 from circuits import bits, directional_derivative, numpy_state, quick_jit
 from scipy.stats import chi2, entropy
 
-from qhn.inference.fit import choice as choice_room
-from qhn.inference.fit import gradients
+import qhn
+from qhn.inference import choice as choice_room
 from qhn.circuits.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
 from qhn.problem.network import BiNN
 from qhn.problem.costs import CostTable
@@ -24,7 +24,9 @@ from qhn.baselines.variational import Bernoulli, Ensemble
 from qhn.objectives.divergences import Renyi, Stein
 from qhn.objectives.elbo import KL, Divergence, NoDivergence
 from qhn.problem.prior import BernoulliPrior
-from qhn.inference.gradients import SPSA, Exact, ParameterShift, Problem, ScoreFunction, exact_bytes
+from qhn.inference.shots import SPSA, ParameterShift
+from qhn.inference.gradients import Exact, ScoreFunction
+from qhn.inference.estimator import Problem, exact_bytes
 from qhn.inference.choice import choose_estimator
 from qhn.problem.costs import as_target, tabulate
 from qhn.inference.fit import fit, init, step
@@ -496,7 +498,7 @@ def assert_way_out(text, distribution, objective):
     "What a refusal advises exists and is accepted."
     advice = text.rpartition("use ")[2]
     if "=False" in advice: return
-    named = [getattr(gradients, name)() for name in ("Exact", "ScoreFunction", "ParameterShift", "SPSA", "KL", "MMD", "NoDivergence") if f"{name}()" in advice]
+    named = [getattr(qhn, name)() for name in ("Exact", "ScoreFunction", "ParameterShift", "SPSA", "KL", "MMD", "NoDivergence") if f"{name}()" in advice]
     assert named, text
     for way in named:
         if hasattr(way, "lacks"): assert not way.lacks(distribution, objective), text

@@ -36,7 +36,9 @@ from qhn.problem.network import BiNN
 from qhn.distributions.born import BornMachine
 from qhn.objectives.elbo import KL, NoDivergence
 from qhn.problem.prior import BernoulliPrior
-from qhn.inference.gradients import SPSA, Exact, ParameterShift, Problem
+from qhn.inference.shots import SPSA, ParameterShift
+from qhn.inference.gradients import Exact
+from qhn.inference.estimator import Problem
 from qhn.problem.costs import as_target
 from qhn.hardware.sampler import HardwareSampler, RuntimeService, qpu_seconds
 from qhn.hardware.backends import (compile_circuit, noise_model, open_backend, qiskit_circuit,

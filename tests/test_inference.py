@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from circuits import bits, directional_derivative, numpy_state, quick_jit
-from qhn.inference.fit import fit as inference
+from qhn.inference import fit as inference
 from qhn.circuits.ansatz import product, staircase
 from qhn.problem.network import BiNN
 from qhn.problem.costs import CostTable
@@ -21,7 +21,9 @@ from qhn.problem.datasets import moons
 from qhn.objectives.divergences import Renyi
 from qhn.objectives.elbo import KL, NoDivergence
 from qhn.problem.prior import BernoulliPrior
-from qhn.inference.gradients import Problem, SPSA, Exact, ParameterShift, ScoreFunction
+from qhn.inference.estimator import Problem
+from qhn.inference.shots import SPSA, ParameterShift
+from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.problem.costs import as_target
 from qhn.inference.fit import FitResult, StopTraining, TrainingDiverged, TrainState, fit, init, step
 from qhn.objectives.mmd import MMD

@@ -12,7 +12,8 @@ from qhn.distributions.base import Independent, ClosedMMD
 from qhn.distributions.born import BornMachine
 from qhn.objectives.elbo import KL, free_energy
 from qhn.problem.prior import BernoulliPrior
-from qhn.inference.gradients import SPSA, Exact, ParameterShift, ScoreFunction
+from qhn.inference.shots import SPSA, ParameterShift
+from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.inference.fit import fit
 from qhn.distributions.mixtures import Mixture
 from qhn.objectives.mmd import MMD

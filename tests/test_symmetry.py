@@ -16,7 +16,7 @@ from qhn.distributions.born import BornMachine
 from qhn.distributions.base import SampleOnly
 from qhn.objectives.elbo import KL, NoDivergence, free_energy
 from qhn.problem.prior import BernoulliPrior
-from qhn.inference.gradients import SPSA
+from qhn.inference.shots import SPSA
 from qhn.inference.fit import fit
 from qhn.distributions.symmetrised import Symmetrised
 from qhn.problem.symmetry import Symmetry

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..problem.bits import check_integer, check_memory, weights_from_index
 from ..problem.prior import BernoulliPrior
 from ..objectives.elbo import KL
-from ..inference.gradients import Problem, check_differentiable
+from ..inference.estimator import Problem, check_differentiable
 from ..inference.fit import (DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged,
                                check_settings, checked_key, checked_target, chunks, recorded)
 from .variational import Ensemble, check_positive, model_of, signs_of

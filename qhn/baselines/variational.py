@@ -20,8 +20,8 @@ from ..distributions.born import BornMachine
 from ..problem.prior import BernoulliPrior
 from ..objectives.elbo import KL, Loss, at_step
 from ..distributions.base import Distribution, Independent, LogProb, Samples, Table, Words
-from ..inference.gradients import (Estimate, Estimator, batch_costs, check_batch,
-                                     check_differentiable)
+from ..inference.estimator import Estimate, Estimator, check_differentiable
+from ..inference.gradients import batch_costs, check_batch
 from ..problem.costs import Target, as_target
 from ..inference.fit import DEFAULT_OPTIMIZER, FitResult, fit
 

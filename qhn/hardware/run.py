@@ -20,7 +20,7 @@ from ..problem.network import BiNN
 from ..distributions.born import BornMachine
 from ..problem.datasets import Dataset, load_dataset
 from ..objectives.elbo import NoDivergence
-from ..inference.gradients import SPSA
+from ..inference.shots import SPSA
 from ..inference.fit import StopTraining, fit
 from .jobs import fetch
 from .journal import read_journal, whole_file

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from ..distributions.base import Remote
 from ..problem.bits import physical_memory
-from .gradients import (SPSA, Estimator, Exact, ParameterShift, Problem,
-                                     ScoreFunction, check_objective, exact_bytes, fitting,
-                                     no_estimator)
+from .shots import SPSA, ParameterShift
+from .estimator import Estimator, Problem, check_objective, exact_bytes, fitting, no_estimator
+from .gradients import Exact, ScoreFunction
 
 # %% ../../nbs/inference/choice.ipynb #25a3131f
 WORTH = 100    # a gradient without noise may cost this many times one with

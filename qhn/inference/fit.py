@@ -26,8 +26,9 @@ from ..circuits.ansatz import check_key
 from ..distributions.base import Distribution, Remote
 from ..problem.bits import check_integer, check_memory, check_weights
 from ..objectives.elbo import KL, Divergence, at_step
-from .gradients import (Estimator, Exact, ParameterShift, Problem, ScoreFunction,
-                                     SPSA, exact_bytes, shard)
+from .estimator import Estimator, Problem, exact_bytes, shard
+from .gradients import Exact, ScoreFunction
+from .shots import ParameterShift, SPSA
 from .choice import choose_estimator
 from ..problem.costs import Model, as_target
 from .mesh import check_alike, checked_mesh, memories_of, placed

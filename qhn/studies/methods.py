@@ -19,7 +19,8 @@ from ..distributions.born import BornMachine
 from ..objectives.divergences import Renyi
 from ..problem.prior import BernoulliPrior
 from ..objectives.elbo import NoDivergence, exact_posterior
-from ..inference.gradients import Exact, Problem
+from ..inference.gradients import Exact
+from ..inference.estimator import Problem
 from ..problem.costs import Target
 from ..inference.fit import state_from, step
 from ..distributions.mixtures import Mixture

@@ -20,7 +20,8 @@ from qhn.inference.shots import SPSA, ParameterShift
 from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.inference.estimator import Problem
 from qhn.problem.costs import as_target
-from qhn.inference.fit import fit, init, step
+from qhn.inference.fit import fit
+from qhn.inference.state import init, step
 from qhn.inference.mesh import join_processes, placed
 
 DATA = moons(n_train=48, seed=0)

@@ -29,7 +29,8 @@ from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.inference.estimator import Problem, exact_bytes
 from qhn.inference.choice import choose_estimator
 from qhn.problem.costs import as_target, tabulate
-from qhn.inference.fit import fit, init, step
+from qhn.inference.fit import fit
+from qhn.inference.state import init, step
 from qhn.distributions.mixtures import Mixture
 from qhn.objectives.mmd import MMD
 from qhn.inference.shifts import shift_rule

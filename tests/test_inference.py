@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from circuits import bits, directional_derivative, numpy_state, quick_jit
-from qhn.inference import fit as inference
+from qhn.inference.fit import fit as inference
 from qhn.circuits.ansatz import product, staircase
 from qhn.problem.network import BiNN
 from qhn.problem.costs import CostTable
@@ -25,7 +25,9 @@ from qhn.inference.estimator import Problem
 from qhn.inference.shots import SPSA, ParameterShift
 from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.problem.costs import as_target
-from qhn.inference.fit import FitResult, StopTraining, TrainingDiverged, TrainState, fit, init, step
+from qhn.inference.result import FitResult, TrainingDiverged
+from qhn.inference.fit import StopTraining, fit
+from qhn.inference.state import TrainState, init, step
 from qhn.objectives.mmd import MMD
 
 MACHINE = BornMachine(staircase(3, 1))    # 12 angles
@@ -112,13 +114,13 @@ def test_reported_gradient_norm():
 
 def paced(monkeypatch, seconds, stop_after=None):
     "Let a step last so many seconds by the clock that fit looks at; Ctrl-C after so many chunks. Returns the growing list of chunk sizes."
-    sizes, run_chunk = [], inference._run_chunk
+    sizes, run_chunk = [], inference.run_chunk
     def run(problem, estimator, optimizer, state, size):
         if len(sizes) == stop_after: raise KeyboardInterrupt
         sizes.append(size)
         return run_chunk(problem, estimator, optimizer, state, size)
-    monkeypatch.setattr(inference, "_run_chunk", run)
-    monkeypatch.setattr(inference, "time", SimpleNamespace(perf_counter=lambda: seconds * sum(sizes)))
+    monkeypatch.setattr(inference, "run_chunk", run)
+    monkeypatch.setattr(state_room, "time", SimpleNamespace(perf_counter=lambda: seconds * sum(sizes)))
     return sizes
 
 

@@ -18,8 +18,9 @@ from ..problem.bits import check_integer, check_memory, weights_from_index
 from ..problem.prior import BernoulliPrior
 from ..objectives.elbo import KL
 from ..inference.estimator import Problem, check_differentiable
-from ..inference.fit import (DEFAULT_OPTIMIZER, FitResult, TrainState, TrainingDiverged,
-                               check_settings, checked_key, checked_target, chunks, recorded)
+from ..inference.fit import DEFAULT_OPTIMIZER, check_settings, checked_key, checked_target
+from ..inference.result import FitResult, TrainingDiverged
+from ..inference.state import TrainState, chunks, recorded
 from .variational import Ensemble, check_positive, model_of, signs_of
 
 # %% ../../nbs/baselines/chains.ipynb #0111fa3b

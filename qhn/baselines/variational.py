@@ -23,7 +23,8 @@ from ..distributions.base import Distribution, Independent, LogProb, Samples, Ta
 from ..inference.estimator import Estimate, Estimator, check_differentiable
 from ..inference.gradients import batch_costs, check_batch
 from ..problem.costs import Target, as_target
-from ..inference.fit import DEFAULT_OPTIMIZER, FitResult, fit
+from ..inference.fit import DEFAULT_OPTIMIZER, fit
+from ..inference.result import FitResult
 
 # %% ../../nbs/baselines/variational.ipynb #2431e868
 def signs_of(

@@ -22,7 +22,7 @@ from ..objectives.elbo import NoDivergence, exact_posterior
 from ..inference.gradients import Exact
 from ..inference.estimator import Problem
 from ..problem.costs import Target
-from ..inference.fit import state_from, step
+from ..inference.state import state_from, step
 from ..distributions.mixtures import Mixture
 from ..objectives.mmd import MMD
 from ..posterior.calibration import success_probability

@@ -48,7 +48,8 @@ from qhn.objectives.elbo import KL
 from qhn.problem.prior import BernoulliPrior
 from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.problem.costs import as_target
-from qhn.inference.fit import fit, init
+from qhn.inference.fit import fit
+from qhn.inference.state import init
 from qhn.objectives.mmd import mmd2_circuit
 
 BURST = 0.05  # seconds that one timing should last at least: many short steps are timed together, so that none is merely lucky

@@ -12,7 +12,7 @@ from circuits import bits, directional_derivative, numpy_state, quick_jit
 from scipy.stats import chi2, entropy
 
 import qhn
-from qhn.inference import choice as choice_room
+import qhn.inference.choice as choice_room
 from qhn.circuits.ansatz import Ansatz, Entangler, Rotation, brickwork, product, staircase
 from qhn.problem.network import BiNN
 from qhn.problem.costs import CostTable

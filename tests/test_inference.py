@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from circuits import bits, directional_derivative, numpy_state, quick_jit
-from qhn.inference.fit import fit as inference
+import qhn.inference.fit as inference
+import qhn.inference.state as state_room
 from qhn.circuits.ansatz import product, staircase
 from qhn.problem.network import BiNN
 from qhn.problem.costs import CostTable

@@ -15,15 +15,44 @@ from .shots import SPSA, ParameterShift
 from .estimator import Estimator, Problem, check_objective, exact_bytes, fitting, no_estimator
 from .gradients import Exact, ScoreFunction
 
-# %% ../../nbs/inference/choice.ipynb #25a3131f
+# %% ../../nbs/inference/choice.ipynb #4670c139
+def _network_cost(target, n):
+    "Operations of one network's likelihood, as XLA counts them."
+    program = jax.jit(lambda target, weights: target.costs(weights)).lower(target, jnp.ones(n))
+    analysis = program.cost_analysis() or {}
+    return int(max(analysis.get("flops", 0), n))
+
+# %% ../../nbs/inference/choice.ipynb #4383b23e
 WORTH = 100    # a gradient without noise may cost this many times one with
 
+def _prices(problem, n_seeds, n_steps):
+    "Operations of a step of all seeds: exact, and sampled."
+    n, n_samples = problem.distribution.n_qubits, ScoreFunction().n_samples
+    network = _network_cost(problem.target, n)
+    table, string = problem.distribution.cost("probs"), problem.distribution.cost("log_prob")
+    shared = network * 2**n // max(int(n_steps), 300)    # int: numpy's would overflow
+    exact = n_seeds * (3 * table + 10 * 2**n) + shared
+    return {"exact_operations": float(exact) if n < 900 else math.inf,    # beyond any float
+            "sampled_operations": float(n_seeds * n_samples * (network + 3 * string))}
+
+# %% ../../nbs/inference/choice.ipynb #281e3c68
+def _cheaper(problem, n_seeds, n_steps):
+    "`Exact` or `ScoreFunction`, and what they cost."
+    costs = _prices(problem, n_seeds, n_steps)
+    if exact_bytes(problem.distribution, n_seeds) > physical_memory():
+        return ScoreFunction(), {**costs, "reason": "all probabilities would not fit in memory"}
+    if costs["exact_operations"] > WORTH * costs["sampled_operations"]:
+        return ScoreFunction(), {**costs, "reason": f"an exact step costs more than {WORTH} sampled ones"}
+    return Exact(), {**costs, "reason": f"an exact step costs no more than {WORTH} sampled ones"}
+
+# %% ../../nbs/inference/choice.ipynb #2947023f
 def choose_estimator(
     problem: Problem,      # not yet prepared
     n_seeds: int = 1,      # trained side by side
-    n_steps: int = 300,    # over which the table of costs pays off; counted as at least 300, so that a short trial chooses alike
+    n_steps: int = 300,    # over which the table of costs pays off; counted as at least 300
 ) -> tuple[Estimator, dict]:    # and what it was chosen by
-    "`Exact` or `ScoreFunction` by estimated operations per step, and memory; where only samples exist, `ParameterShift` for angles of known frequencies, else `SPSA`. `TypeError`: none fits."
+    """`Exact` or `ScoreFunction` by estimated operations per step, and memory; where only samples exist, `ParameterShift`
+    for angles of known frequencies, else `SPSA`. `TypeError`: none fits."""
     distribution, objective = problem.distribution, problem.objective
     check_objective(objective)
     fits = fitting(distribution, objective)
@@ -31,28 +60,9 @@ def choose_estimator(
     if distribution.can(Remote) and SPSA() in fits:
         return SPSA(), {"reason": "each circuit costs time on a device, and two make a gradient"}
     if Exact() in fits and ScoreFunction() in fits: return _cheaper(problem, n_seeds, n_steps)
-    reasons = {Exact: "the objective needs all probabilities", ScoreFunction: "the distribution has no table of probabilities",
-               ParameterShift: "the distribution gives samples only",
-               SPSA: "the distribution gives samples only, and no rule for shifts"}
-    return fits[0], {"reason": reasons[type(fits[0])]}
+    return fits[0], {"reason": _REASONS[type(fits[0])]}
 
-# %% ../../nbs/inference/choice.ipynb #1ccea286
-def _cheaper(problem, n_seeds, n_steps):
-    "`Exact` or `ScoreFunction`, and what they cost."
-    n, sampled = problem.distribution.n_qubits, ScoreFunction()
-    network = _network_cost(problem.target, n)
-    table, string = problem.distribution.cost("probs"), problem.distribution.cost("log_prob")
-    exact = n_seeds * (3 * table + 10 * 2**n) + network * 2**n // max(int(n_steps), 300)    # int: numpy's would overflow
-    costs = {"exact_operations": float(exact) if n < 900 else math.inf,    # beyond any float
-             "sampled_operations": float(n_seeds * sampled.n_samples * (network + 3 * string))}
-    if exact_bytes(problem.distribution, n_seeds) > physical_memory():
-        return sampled, {**costs, "reason": "all probabilities would not fit in memory"}
-    if costs["exact_operations"] > WORTH * costs["sampled_operations"]:
-        return sampled, {**costs, "reason": f"an exact step costs more than {WORTH} sampled ones"}
-    return Exact(), {**costs, "reason": f"an exact step costs no more than {WORTH} sampled ones"}
-
-def _network_cost(target, n):
-    "Operations of one network's likelihood, as XLA counts them."
-    program = jax.jit(lambda target, weights: target.costs(weights)).lower(target, jnp.ones(n))
-    analysis = program.cost_analysis() or {}
-    return int(max(analysis.get("flops", 0), n))
+_REASONS = {Exact: "the objective needs all probabilities",
+            ScoreFunction: "the distribution has no table of probabilities",
+            ParameterShift: "the distribution gives samples only",
+            SPSA: "the distribution gives samples only, and no rule for shifts"}

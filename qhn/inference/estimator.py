@@ -89,7 +89,8 @@ class Estimator:
         check_objective(objective)
         lack = self.lacks(distribution, objective)
         if lack: raise TypeError(f"{lack}; {_way_out(distribution, objective)}")
-        if objective.needs_density and not problem.prior.has_density: problem.prior.log_prob(None)    # which says so
+        if not objective.needs_density or problem.prior.has_density: return
+        problem.prior.log_prob(None)    # which says that it has none
 
     def prepare(
         self,
@@ -131,7 +132,8 @@ def _too_large(estimator, distribution):
 
 def _way_out(distribution, objective):
     "Estimators that fit, or else objectives that some estimator can train."
-    def ways(objective): return [e for e in fitting(distribution, objective) if not _too_large(e, distribution)]
+    def ways(objective):
+        return [e for e in fitting(distribution, objective) if not _too_large(e, distribution)]
     names = [type(e).__name__ + "()" for e in ways(objective)]
     if names: return "use " + " or ".join(names)
     names = [type(o).__name__ + "()" for o in (KL(), MMD(), NoDivergence()) if ways(o)]

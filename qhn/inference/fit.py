@@ -97,7 +97,9 @@ def fit(
     _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps)
     problem = Problem(distribution, checked_target(distribution, model, data), prior, objective)
     if state is None: check_integer("n_seeds", n_seeds, 1)
-    else: n_seeds = _checked_state(state, distribution, optimizer, (key, n_seeds, params, noise) == (None, 1, None, None))
+    else:
+        alone = key is None and n_seeds == 1 and params is None and noise is None
+        n_seeds = _checked_state(state, distribution, optimizer, alone)
     info = {"reason": "given"}
     if estimator is None: estimator, info = choose_estimator(problem, n_seeds, n_steps)
     estimator.check(problem)
@@ -115,7 +117,8 @@ def _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh):
     if together: _check_alike(mesh, problem, estimator, optimizer, state, n_steps)
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         if mesh is not None: problem, state = placed(mesh, problem, state)
-        if not is_outside(problem.distribution, estimator): _check_step(problem, estimator, optimizer, state, mesh)
+        outside = is_outside(problem.distribution, estimator)
+        if not outside: _check_step(problem, estimator, optimizer, state, mesh)
         return _train(problem, estimator, optimizer, state, n_steps, progress, info, together)
 
 # %% ../../nbs/inference/fit.ipynb #40a8aa17
@@ -165,7 +168,8 @@ def _checked_state(state, distribution, optimizer, nothing_else):
     if not nothing_else: raise ValueError("state holds key, n_seeds, params and noise already; leave them out")
     if state.params.shape[1:] != distribution.param_shape:
         raise ValueError(f"state has params of shape {state.params.shape[1:]}, but the distribution needs {distribution.param_shape}")
-    if jax.tree.structure(jax.eval_shape(optimizer.init, state.params)) != jax.tree.structure(state.opt_state):
+    own = jax.eval_shape(optimizer.init, state.params)
+    if jax.tree.structure(own) != jax.tree.structure(state.opt_state):
         raise ValueError("state comes from another kind of optimizer; go on with the same one, or start anew with params=state.params")
     return len(state.params)
 
@@ -232,7 +236,8 @@ def _train(problem, estimator, optimizer, state, n_steps, progress, info, togeth
     record = _Record(problem, {"estimator": estimator, **info}, state)
     run = partial(run_chunk, _prepared(problem, estimator), estimator, optimizer)
     outside = is_outside(problem.distribution, estimator)
-    steps = _host_steps(problem, estimator, optimizer, state, n_steps) if outside else chunks(run, state, n_steps, together)
+    if outside: steps = _host_steps(problem, estimator, optimizer, state, n_steps)
+    else: steps = chunks(run, state, n_steps, together)
     try:
         with _bar(progress, n_steps) as bar: _keep_all(steps, record, run, bar)
     except KeyboardInterrupt:
@@ -273,7 +278,7 @@ class _Record:
 
     def result(self, interrupted=False):
         history = {name: np.concatenate([part[name] for part in self.parts]).T for name in Info._fields}
-        state = jax.tree.map(lambda x: x.addressable_data(0), self.state)    # on one device, as if trained there
+        state = jax.tree.map(lambda x: x.addressable_data(0), self.state)    # as if trained on one device
         return FitResult(state, history, interrupted, self.info, self.problem)
 
 # %% ../../nbs/inference/fit.ipynb #ccc2275e
@@ -287,5 +292,6 @@ def _keep(error, result):
     error.add_note(f"The {result.n_steps} steps before it are in the exception's .result; go on with fit(state=error.result.state).")
 
 def _check_alike(mesh, problem, estimator, optimizer, state, n_steps):
-    program = run_chunk.lower(jax.eval_shape(estimator.prepare, problem), estimator, optimizer, state, n_steps)
+    prepared = jax.eval_shape(estimator.prepare, problem)
+    program = run_chunk.lower(prepared, estimator, optimizer, state, n_steps)
     check_alike(mesh, problem, state, n_steps, program.as_text())

@@ -45,7 +45,7 @@ class Exact(Estimator, offered=True):
 class ScoreFunction(Estimator, offered=True):
     "REINFORCE with leave-one-out baseline (Kool et al. 2019); unbiased, any n. `ValueError`: too few samples or points."
     n_samples: int = 128             # samples per gradient, ≥ 3
-    batch_size: int | None = None    # data points per gradient, ≥ 2, drawn each step; None: all. For sums over rows
+    batch_size: int | None = None    # data points a step, ≥ 2; None: all. The likelihood is a sum over rows
     analytic: bool = False           # take the closed share of the divergence from the distribution
     slope: bool = False              # control variate: the cost's slope at E[w] (Gu et al. 2016)
     asks = ("of_samples", "witness")

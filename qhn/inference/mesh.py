@@ -17,26 +17,67 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ..engine.dense import check_split, memories
 from ..problem.costs import Target
 
-# %% ../../nbs/inference/mesh.ipynb #e7d7b496
+# %% ../../nbs/inference/mesh.ipynb #7215ddd3
 AXES = ("seeds", "samples", "data", "amplitudes")
 
+def _check_axes(mesh, distribution, outside):
+    unknown = set(mesh.axis_names) - set(AXES)
+    if unknown:
+        raise ValueError(f"mesh must have axes named {', '.join(map(repr, AXES[:-1]))} or {AXES[-1]!r}, got {sorted(unknown)}")
+    if outside:
+        raise ValueError(f"mesh shares a simulation, but {type(distribution).__name__} draws its samples outside JAX; leave mesh out")
+    if "amplitudes" in mesh.axis_names: _check_amplitudes(mesh, distribution)
+
+def _check_amplitudes(mesh, distribution):
+    if not distribution.divides_amplitudes:
+        raise ValueError("mesh has an axis 'amplitudes', but there is no state vector to divide; leave it out, "
+                         "or use BornMachine(ansatz, engine=Dense)")
+    if mesh.size > mesh.shape["amplitudes"]:
+        raise ValueError(f"mesh with an axis 'amplitudes' must have no other, got {mesh.axis_names}")
+    check_split(mesh.size, distribution.n_qubits)
+
+# %% ../../nbs/inference/mesh.ipynb #9e8acb2d
+def _check_divides(mesh, axis, sizes):
+    "Raise unless the mesh has no such axis, or there is something to divide and it divides it."
+    if axis not in mesh.axis_names: return
+    n_devices, sizes = mesh.shape[axis], {name: size for name, size in sizes.items() if size is not None}
+    if not sizes:
+        raise ValueError(f"mesh has an axis {axis!r}, but there are no {axis} to divide; leave it out, "
+                         "or use ScoreFunction() on a model with data")
+    for name, size in sizes.items():
+        if size % n_devices == 0: continue
+        multiple = -(-size // n_devices) * n_devices
+        raise ValueError(f"mesh has {n_devices} devices along {axis!r}, which do not divide {name}, {size}; "
+                         f"make it a multiple of {n_devices}, such as {multiple}, or the axis shorter")
+
+# %% ../../nbs/inference/mesh.ipynb #c02d713f
 def checked_mesh(mesh, distribution, estimator, n_seeds, data, outside):
     "The mesh with every axis left to the compiler. `TypeError`: no mesh; `ValueError`: one that does not divide the work."
     if mesh is None: return None
     if not isinstance(mesh, Mesh):
         raise TypeError(f"mesh must be a jax.sharding.Mesh such as jax.make_mesh((8,), ('samples',)), got {mesh!r}")
     _check_axes(mesh, distribution, outside)
-    if mesh.is_multi_process and len({d.process_index for d in mesh.devices.flat}) < jax.process_count():
-        raise ValueError("mesh must hold devices of this process alone or of all processes; build it from jax.local_devices() or jax.devices()")
+    _check_processes(mesh)
+    _check_sizes(mesh, estimator, n_seeds, data)
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+
+# %% ../../nbs/inference/mesh.ipynb #8dc6801a
+def _check_processes(mesh):
+    processes = {device.process_index for device in mesh.devices.flat}
+    if not mesh.is_multi_process or len(processes) == jax.process_count(): return
+    raise ValueError("mesh must hold devices of this process alone or of all processes; "
+                     "build it from jax.local_devices() or jax.devices()")
+
+def _check_sizes(mesh, estimator, n_seeds, data):
     name, n_points = type(estimator).__name__, len(data[0]) if data and np.ndim(data[0]) else None
     _check_divides(mesh, "seeds", {"n_seeds": n_seeds})
     _check_divides(mesh, "samples", {f"n_samples of {name}()": estimator.n_samples})
     _check_divides(mesh, "data", {"the number of data points": n_points, f"batch_size of {name}()": estimator.batch_size})
-    if "data" in mesh.axis_names and len({np.shape(a)[:1] for a in data}) > 1:
-        shapes = [np.shape(a) for a in data]
-        raise ValueError(f"mesh has an axis 'data', which needs data arrays with one row per point, got shapes {shapes}; leave it out")
-    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+    shapes = [np.shape(a) for a in data]
+    if "data" not in mesh.axis_names or len({shape[:1] for shape in shapes}) == 1: return
+    raise ValueError(f"mesh has an axis 'data', which needs data arrays with one row per point, got shapes {shapes}; leave it out")
 
+# %% ../../nbs/inference/mesh.ipynb #9a1b1fb2
 def memories_of(
     mesh: Mesh | None,
 ) -> dict[str, int]:    # "seeds", "amplitudes", "all"
@@ -45,33 +86,14 @@ def memories_of(
     sizes = {axis: memories(mesh.shape.get(axis, 1)) for axis in ("seeds", "amplitudes")}
     return sizes | {"all": memories(mesh.size)}
 
-# %% ../../nbs/inference/mesh.ipynb #454d388b
-def _check_axes(mesh, distribution, outside):
-    unknown = set(mesh.axis_names) - set(AXES)
-    if unknown:
-        raise ValueError(f"mesh must have axes named {', '.join(map(repr, AXES[:-1]))} or {AXES[-1]!r}, got {sorted(unknown)}")
-    if outside:
-        raise ValueError(f"mesh shares a simulation, but {type(distribution).__name__} draws its samples outside JAX; leave mesh out")
-    if "amplitudes" not in mesh.axis_names: return
-    if not distribution.divides_amplitudes:
-        raise ValueError("mesh has an axis 'amplitudes', but there is no state vector to divide; leave it out, or use BornMachine(ansatz, engine=Dense)")
-    if mesh.size > mesh.shape["amplitudes"]:
-        raise ValueError(f"mesh with an axis 'amplitudes' must have no other, got {mesh.axis_names}")
-    check_split(mesh.size, distribution.n_qubits)
+# %% ../../nbs/inference/mesh.ipynb #d8d4b1f3
+def _bytes(tree): return b"".join(np.asarray(_without_key(x)).tobytes() for x in jax.tree.leaves(tree))
 
-def _check_divides(mesh, axis, sizes):
-    "Raise unless the mesh has no such axis, or there is something to divide and it divides it."
-    if axis not in mesh.axis_names: return
-    n_devices, sizes = mesh.shape[axis], {name: size for name, size in sizes.items() if size is not None}
-    if not sizes:
-        raise ValueError(f"mesh has an axis {axis!r}, but there are no {axis} to divide; leave it out, or use ScoreFunction() on a model with data")
-    for name, size in sizes.items():
-        if size % n_devices == 0: continue
-        multiple = -(-size // n_devices) * n_devices
-        raise ValueError(f"mesh has {n_devices} devices along {axis!r}, which do not divide {name}, {size}; "
-                         f"make it a multiple of {n_devices}, such as {multiple}, or the axis shorter")
+def _is_key(x): return isinstance(x, Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
-# %% ../../nbs/inference/mesh.ipynb #5a29d8fb
+def _without_key(x): return jax.random.key_data(x) if _is_key(x) else x
+
+# %% ../../nbs/inference/mesh.ipynb #3d2e4dcd
 def check_alike(mesh, problem, state, n_steps, program):
     "Raise a `ValueError` in every process unless all want the same; `program` is the text of the compiled step."
     devices = (mesh.axis_names, mesh.devices.shape, [d.id for d in mesh.devices.flat])
@@ -83,13 +105,12 @@ def check_alike(mesh, problem, state, n_steps, program):
     if not different: return
     raise ValueError(f"fit must be called alike in all processes that share a mesh, got another {', another '.join(different)} in some")
 
-def _bytes(tree): return b"".join(np.asarray(_without_key(x)).tobytes() for x in jax.tree.leaves(tree))
+# %% ../../nbs/inference/mesh.ipynb #6ebc5cf3
+def _put(x, sharding):
+    if not isinstance(x, Array): return x
+    if not _is_key(x): return jax.device_put(np.asarray(x), sharding)
+    return jax.random.wrap_key_data(_put(jax.random.key_data(x), sharding), impl=jax.random.key_impl(x))
 
-def _is_key(x): return isinstance(x, Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-def _without_key(x): return jax.random.key_data(x) if _is_key(x) else x
-
-# %% ../../nbs/inference/mesh.ipynb #87041141
 def placed(mesh, problem, state):
     "The data along the axis `data`, if the mesh has it, and a copy of everything else on each device."
     spread = NamedSharding(mesh, PartitionSpec("data") if "data" in mesh.axis_names else PartitionSpec())
@@ -99,29 +120,27 @@ def placed(mesh, problem, state):
     problem, state = jax.tree.map(everywhere, (replace(problem, target=Target(target.model, ())), state))
     return replace(problem, target=Target(problem.target.model, data)), state
 
-def _put(x, sharding):
-    if not isinstance(x, Array): return x
-    if not _is_key(x): return jax.device_put(np.asarray(x), sharding)
-    return jax.random.wrap_key_data(_put(jax.random.key_data(x), sharding), impl=jax.random.key_impl(x))
-
-# %% ../../nbs/inference/mesh.ipynb #a7983d96
-def join_processes(
-    coordinator: str | None = None,    # "host:port" of process 0; None where the cluster tells, as SLURM and Open MPI do
-    n_processes: int | None = None,    # in all
-    process: int | None = None,        # this one: 0, 1, …
-    *,
-    patience: int = 20,                # seconds until a silent process counts as dead, and the others end with a message
-    **options,                         # more of `jax.distributed.initialize`, as shutdown_timeout_seconds=40
-) -> None:
-    "Call first in a script that runs once on each machine, before anything is computed. `ValueError`: an address without a port, no patience."
-    if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
-        raise ValueError(f"coordinator must be 'host:port' of process 0, such as '10.0.0.1:1234', got {coordinator=}")
-    if patience < 1: raise ValueError(f"patience must be at least 1 second, got {patience=}")
-    jax.distributed.initialize(coordinator, n_processes, process, heartbeat_timeout_seconds=patience, **{"initialization_timeout": 60, "shutdown_timeout_seconds": 40} | options)
-    sys.excepthook = _end_at_once
-
+# %% ../../nbs/inference/mesh.ipynb #c64bf77e
 def _end_at_once(*error):
     "Print the error and end, without the wait for the others that a normal end includes."
     traceback.print_exception(*error)
-    sys.stdout.flush(); sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr): stream.flush()
     os._exit(1)
+
+# %% ../../nbs/inference/mesh.ipynb #51e81ca7
+def join_processes(
+    coordinator: str | None = None,    # "host:port" of process 0; None where the cluster tells, as SLURM does
+    n_processes: int | None = None,    # in all
+    process: int | None = None,        # this one: 0, 1, …
+    *,
+    patience: int = 20,                # seconds until a silent process counts as dead, and the others end
+    **options,                         # more of `jax.distributed.initialize`, as shutdown_timeout_seconds=40
+) -> None:
+    """Call first in a script that runs once on each machine, before anything is computed.
+    `ValueError`: an address without a port, no patience."""
+    if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
+        raise ValueError(f"coordinator must be 'host:port' of process 0, such as '10.0.0.1:1234', got {coordinator=}")
+    if patience < 1: raise ValueError(f"patience must be at least 1 second, got {patience=}")
+    limits = {"initialization_timeout": 60, "shutdown_timeout_seconds": 40, "heartbeat_timeout_seconds": patience}
+    jax.distributed.initialize(coordinator, n_processes, process, **limits | options)
+    sys.excepthook = _end_at_once

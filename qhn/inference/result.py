@@ -12,6 +12,32 @@ from jax import Array
 from typing import Any
 from .state import TrainState
 
+# %% ../../nbs/inference/result.ipynb #b3495789
+def _trained(result):
+    "What was trained, as far as the result knows."
+    about = {}
+    if result.problem is not None:
+        distribution, objective = result.problem.distribution, result.problem.objective
+        about = {"distribution": type(distribution).__name__, "weights": distribution.n_qubits,
+                 "objective": type(objective).__name__}
+    if "estimator" in result.info: about["estimator"] = type(result.info["estimator"]).__name__
+    return about
+
+# %% ../../nbs/inference/result.ipynb #c39e0118
+def _reached(result):
+    "The last loss of the best seed, its parts, and the median over the seeds."
+    final = result.history["loss"][:, -1:]
+    if not final.size: return {}
+    best = result.best_seed()
+    parts = {name: float(result.history[name][best, -1]) for name in ("expected_nll", "divergence")}
+    return {"best loss": float(final[best, 0]), "median loss": float(np.median(final))} | parts
+
+def _short(result):
+    about = result.summary()
+    what = ", ".join(about[name] for name in ("distribution", "objective", "estimator") if name in about)
+    best = f", best loss {about['best loss']:.4g}" if "best loss" in about else ""
+    return f"FitResult({what}: {about['seeds']} seeds, {about['steps']} steps{best})"
+
 # %% ../../nbs/inference/result.ipynb #9a6c2002
 @dataclass(frozen=True, eq=False, repr=False)
 class FitResult:
@@ -19,7 +45,7 @@ class FitResult:
     state: TrainState           # give it to `fit(state=…)` to go on
     history: dict               # name of each `Info` field to (n_seeds, steps of this call)
     interrupted: bool = False   # stopped before the last step, by Ctrl-C or `StopTraining`
-    info: dict = field(default_factory=dict)    # the estimator, and why it was chosen; "stopped": the message of `StopTraining`
+    info: dict = field(default_factory=dict)    # the estimator, and why it; "stopped": why it ended early
     problem: Any = None         # the `Problem`: distribution, data, prior and objective
 
     @property
@@ -64,32 +90,6 @@ class FitResult:
 
     def __repr__(self): return _short(self)
 
-# %% ../../nbs/inference/result.ipynb #b3495789
-def _trained(result):
-    "What was trained, as far as the result knows."
-    about = {}
-    if result.problem is not None:
-        distribution, objective = result.problem.distribution, result.problem.objective
-        about = {"distribution": type(distribution).__name__, "weights": distribution.n_qubits,
-                 "objective": type(objective).__name__}
-    if "estimator" in result.info: about["estimator"] = type(result.info["estimator"]).__name__
-    return about
-
-# %% ../../nbs/inference/result.ipynb #c39e0118
-def _reached(result):
-    "The last loss of the best seed, its parts, and the median over the seeds."
-    final = result.history["loss"][:, -1:]
-    if not final.size: return {}
-    best = result.best_seed()
-    parts = {name: float(result.history[name][best, -1]) for name in ("expected_nll", "divergence")}
-    return {"best loss": float(final[best, 0]), "median loss": float(np.median(final))} | parts
-
-def _short(result):
-    about = result.summary()
-    what = ", ".join(about[name] for name in ("distribution", "objective", "estimator") if name in about)
-    best = f", best loss {about['best loss']:.4g}" if "best loss" in about else ""
-    return f"FitResult({what}: {about['seeds']} seeds, {about['steps']} steps{best})"
-
 # %% ../../nbs/inference/result.ipynb #7eaaac57
 class TrainingDiverged(FloatingPointError):
     "Training produced a value that is not finite; `result` holds everything before it."
@@ -122,5 +122,6 @@ def last_good(run, before, step, seed):
     "First bad (step, seed) of a chunk and the state before it, by doing the good steps again."
     if step == 0: return step, seed, before
     spoilt = _spoilt(run(before, step)[0])
-    if spoilt.any(): step, seed = step - 1, int(np.flatnonzero(spoilt)[0])    # the update before was the bad step
+    if spoilt.any():    # the update before was the bad step
+        step, seed = step - 1, int(np.flatnonzero(spoilt)[0])
     return step, seed, run(before, step)[0]

@@ -53,7 +53,7 @@ def _lacks_frequencies(distribution):
 @dataclass(frozen=True)
 class ParameterShift(Estimator, offered=True):
     "Parameter shift of the witness; unbiased, from samples alone. With KL, a shifted sample of zero probability makes it infinite."
-    n_samples: int | Schedule = 128    # per shifted circuit, and for the reference, ≥ 3; a schedule needs `Remote`
+    n_samples: int | Schedule = 128    # of each circuit, ≥ 3; a schedule needs `Remote`
     circuits_at_once: int = 64         # shifted circuits simulated together; bounds memory
     asks = ("of_samples", "witness")
 

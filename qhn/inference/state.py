@@ -45,8 +45,8 @@ def init(
     optimizer: optax.GradientTransformation,
     key: Array,                             # `jax.random.key`
     n_seeds: int = 1,                       # independent starts
-    params: Array | None = None,            # starting angles, one set for all or one per seed; None draws them
-    noise: float | None = None,             # None: uniform angles; else radians around the uniform superposition
+    params: Array | None = None,            # starting angles, for all or for each; None draws them
+    noise: float | None = None,             # None: uniform; else radians around the uniform superposition
 ) -> TrainState:
     "State before the first step. `ValueError`: parameters of another shape, or not finite."
     check_integer("n_seeds", n_seeds, 1)
@@ -84,16 +84,17 @@ def step(
     estimator: Estimator,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    samples: Array | None = None,            # (n_seeds, settings, S, n) drawn at `angles_to_sample`; None simulates
+    samples: Array | None = None,            # (n_seeds, settings, S, n) from `angles_to_sample`, if remote
 ) -> tuple[TrainState, Info]:
     "One optimiser step of every seed."
+    told_optimizer = optax.with_extra_args_support(optimizer)
     def one(params, opt_state, key, weights):
         key, now = _next_key(key)
         if weights is None: estimate = estimator(problem, params, now, state.step)
         else: estimate = estimator.estimate(problem, params, weights, now, state.step)
         loss, gradient, info = estimate
         told = _told_optimizer(problem, estimator, estimate, state.step)
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(gradient, opt_state, params, **told)
+        updates, opt_state = told_optimizer.update(gradient, opt_state, params, **told)
         report = Info(*loss, info["loss_error"], jnp.sqrt((gradient**2).sum()))
         return optax.apply_updates(params, updates), opt_state, key, report
     spread = "seeds" if "seeds" in get_abstract_mesh().auto_axes else None
@@ -117,7 +118,8 @@ def angles_to_sample(
     state: TrainState,
 ) -> Array:               # (n_seeds, settings, *param_shape)
     "Where the next step wants samples."
-    def of_seed(params, key): return estimator.settings(problem.distribution, params, _next_key(key)[1], state.step)
+    def of_seed(params, key):
+        return estimator.settings(problem.distribution, params, _next_key(key)[1], state.step)
     return jax.vmap(of_seed)(state.params, state.key)
 
 # %% ../../nbs/inference/state.ipynb #f007f697

@@ -142,7 +142,7 @@ def test_chunks_lose_and_repeat_no_step(monkeypatch, n_steps, pace):
 
 def test_no_chunk_is_longer_than_its_buffer(monkeypatch):
     sizes = paced(monkeypatch, 1e-9)
-    assert np.isfinite(train(700).history["loss"]).all() and max(sizes) == inference.LONGEST_CHUNK and sum(sizes) == 700
+    assert np.isfinite(train(700).history["loss"]).all() and max(sizes) == state_room.LONGEST_CHUNK and sum(sizes) == 700
 
 
 STEPS = []

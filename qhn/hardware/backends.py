@@ -60,6 +60,7 @@ def _compile(circuit, target, layout, seed, level=3):
     compiler = generate_preset_pass_manager(level, target=target, initial_layout=layout, seed_transpiler=seed)
     return compiler.run(circuit)
 
+# %% ../../nbs/hardware/backends.ipynb #edfff62a
 def _flat(n, bit, target, qubits, seed):
     "All wires in |0⟩ or all in |1⟩, measured on the given qubits."
     from qiskit.circuit import QuantumCircuit
@@ -318,6 +319,7 @@ def is_pennylane(
     import pennylane as qml
     return isinstance(device, qml.devices.Device)
 
+# %% ../../nbs/hardware/backends.ipynb #d221024f
 def is_aer(
     device: Any,    # of whatever maker
 ) -> bool:

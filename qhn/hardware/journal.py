@@ -24,6 +24,7 @@ def _plain(value):
     digest = hashlib.sha256(array.tobytes()).hexdigest()
     return {"dtype": array.dtype.str, "shape": array.shape, "bytes": digest}
 
+# %% ../../nbs/hardware/journal.ipynb #67d23100
 def fingerprint(
     payload: Any,   # nested dictionaries, lists, texts, bytes, numbers and arrays
 ) -> str:           # 64 hexadecimal digits
@@ -43,6 +44,7 @@ class Attempt(NamedTuple):
     seconds: float = 0.       # QPU seconds used, once ended
     detail: str = ""          # the service's last words
 
+# %% ../../nbs/hardware/journal.ipynb #3c8dee6b
 class _Header(NamedTuple):
     "The first line of a journal."
     run: str
@@ -57,6 +59,7 @@ def _parsed(path, number, line):
         raise ValueError(f"{path}, line {number}: not a line of a journal. Restore the file from a copy, "
                          "or start a new run in a new folder") from None
 
+# %% ../../nbs/hardware/journal.ipynb #8cd26f01
 def _load(path):
     "Header (None in a new file), attempts by tag, and the number of bytes that they take."
     data = path.read_bytes() if path.exists() else b""
@@ -88,6 +91,7 @@ def _where_it_can_be():
     except OSError as error:
         if error.errno not in _NO_SYNC: raise
 
+# %% ../../nbs/hardware/journal.ipynb #2755c507
 def _sync_folder(folder):
     "The names in a folder are on disk, where its file system can promise that."
     with _where_it_can_be():
@@ -193,6 +197,7 @@ def _plain_settings(settings):
     except (TypeError, ValueError) as error:
         raise TypeError(f"settings must be plain data that JSON can hold, got {settings!r:.80} ({error}): describe the rest by texts") from None
 
+# %% ../../nbs/hardware/journal.ipynb #2635dafb
 def _check_settings(folder, stored, given):
     names = sorted(given.keys() | stored.keys())
     changed = [name for name in names if given.get(name) != stored.get(name)]

@@ -20,6 +20,7 @@ def _matrix(e0, e1):
     "From prepared to read, of one wire."
     return np.array([[1 - e0, e1], [e0, 1 - e1]])
 
+# %% ../../nbs/hardware/readout.ipynb #bafa6766
 def _check_rates(wrong, n):
     if wrong.shape != (n, 2):
         raise ValueError(f"wrong must have shape ({n}, 2), how often each wire is read wrongly in |0⟩ and in |1⟩, "
@@ -106,6 +107,7 @@ class Score(NamedTuple):
     accuracy: Measured        # of their vote on the test data
     log_loss: Measured        # of their vote on the test data, nats a point
 
+# %% ../../nbs/hardware/readout.ipynb #ca273f69
 def _measured(values):
     "The first of the values, with the scatter of the others as its error."
     first, *others = map(float, values)

@@ -19,7 +19,7 @@ from ..circuits.ansatz import Ansatz
 from ..circuits.gates import GATES
 from .jobs import JobError
 
-# %% ../../nbs/hardware/backends.ipynb #0f6e9795
+# %% ../../nbs/hardware/backends.ipynb #aa331720
 def qiskit_circuit(
     ansatz: Ansatz,
 ) -> Any:    # qiskit.QuantumCircuit; its angles θ[k] are open, k as in `params`
@@ -29,12 +29,13 @@ def qiskit_circuit(
     circuit = QuantumCircuit(ansatz.n_qubits)
     for op, acts, seen in zip(ansatz.operations, ansatz.acts, ansatz.seen):
         if not (acts and seen): continue
-        angle = () if op.angle is None else (angles[op.angle],)
-        getattr(circuit, GATES[op.gate].qiskit)(*angle, *op.wires)
+        add = getattr(circuit, GATES[op.gate].qiskit)
+        if op.angle is None: add(*op.wires)
+        else: add(angles[op.angle], *op.wires)
     circuit.measure_all()
     return circuit
 
-# %% ../../nbs/hardware/backends.ipynb #306b3077
+# %% ../../nbs/hardware/backends.ipynb #3d4196ee
 class Compiled(NamedTuple):
     "A circuit in a device's gates, on its qubits."
     circuit: Any                # qiskit.QuantumCircuit, angles open
@@ -49,17 +50,17 @@ class Compiled(NamedTuple):
         "The circuits that a job asks for."
         if payload["circuit"] == "calibration": return [(circuit,) for circuit in self.calibration]
         params = np.asarray(payload["params"])
-        if not len(self.columns): return [(self.circuit,)] * len(params)    # no bit can notice an angle
+        if not self.columns.size: return [(self.circuit,)] * len(params)    # no bit can notice an angle
         angles = params.reshape(len(params), -1)
         return [(self.circuit, angles[:, self.columns])]
 
-# %% ../../nbs/hardware/backends.ipynb #982b4916
+# %% ../../nbs/hardware/backends.ipynb #3253c0c2
 def _compile(circuit, target, layout, seed, level=3):
     from qiskit.transpiler import generate_preset_pass_manager
     compiler = generate_preset_pass_manager(level, target=target, initial_layout=layout, seed_transpiler=seed)
     return compiler.run(circuit)
 
-# %% ../../nbs/hardware/backends.ipynb #1881623c
+# %% ../../nbs/hardware/backends.ipynb #edfff62a
 def _flat(n, bit, target, qubits, seed):
     "All wires in |0⟩ or all in |1⟩, measured on the given qubits."
     from qiskit.circuit import QuantumCircuit
@@ -68,31 +69,32 @@ def _flat(n, bit, target, qubits, seed):
     circuit.measure_all()
     return circuit if target is None else _compile(circuit, target, qubits, seed, level=1)
 
-# %% ../../nbs/hardware/backends.ipynb #c304fe0b
+# %% ../../nbs/hardware/backends.ipynb #4254998f
 def _ends(circuit, layout, n):
     "Qubit of each wire at the start and at the end of a compiled circuit."
-    if circuit.layout is None: return layout or tuple(range(n)), tuple(range(n))
+    where_they_are = tuple(range(n))
+    if circuit.layout is None: return layout or where_they_are, where_they_are
     start = circuit.layout.initial_index_layout(filter_ancillas=True)
     end = circuit.layout.final_index_layout(filter_ancillas=True)
     return tuple(start), tuple(end)
 
-# %% ../../nbs/hardware/backends.ipynb #fccc835e
+# %% ../../nbs/hardware/backends.ipynb #5bd11821
 def _check_layout(layout, n, target):
     n_device = math.inf if target is None else target.num_qubits
-    qubits = {q for q in layout if isinstance(q, (int, np.integer)) and 0 <= q < n_device}
-    if not len(qubits) == len(layout) == n:
+    whole = {q for q in layout if isinstance(q, (int, np.integer))}
+    there = [q for q in whole if 0 <= q < n_device]
+    if not len(there) == len(layout) == n:
         known = "" if target is None else f", 0 to {n_device - 1}"
         raise ValueError(f"layout must be {n} different qubits of the device{known}, got {layout=}")
     if target is not None: _check_measured(layout, target)
 
-# %% ../../nbs/hardware/backends.ipynb #d7d0f635
 def _check_measured(layout, target):
     idle = [q for q in layout if not target.instruction_supported("measure", (q,))]
     if not idle: return
     raise ValueError(f"layout must be qubits that work, got {layout=} with {idle}, which the device does not "
                      "measure; leave them out, or leave layout to the compiler")
 
-# %% ../../nbs/hardware/backends.ipynb #05b130d0
+# %% ../../nbs/hardware/backends.ipynb #703094dc
 def compile_circuit(
     ansatz: Ansatz,
     target: Any = None,                       # qiskit.transpiler.Target of the device; None compiles nothing
@@ -108,14 +110,15 @@ def compile_circuit(
     calibration = tuple(_flat(n, bit, target, end, seed) for bit in (0, 1))
     return Compiled(circuit, columns, calibration, start)
 
-# %% ../../nbs/hardware/backends.ipynb #2e5f1681
+# %% ../../nbs/hardware/backends.ipynb #4d3b3949
 def _qubits(circuit, step): return [circuit.find_bit(q).index for q in step.qubits]
 
 def _used(circuit):
     "Numbers of the qubits that a gate or a measurement touches."
-    return {qubit for step in circuit if step.name != "barrier" for qubit in _qubits(circuit, step)}
+    steps = [step for step in circuit if step.name != "barrier"]
+    return {qubit for step in steps for qubit in _qubits(circuit, step)}
 
-# %% ../../nbs/hardware/backends.ipynb #16166694
+# %% ../../nbs/hardware/backends.ipynb #941966d9
 def _renumbered(circuit, number):
     "The circuit without its barriers, each qubit under its new number."
     from qiskit.circuit import QuantumCircuit, QuantumRegister
@@ -126,7 +129,7 @@ def _renumbered(circuit, number):
         small.append(step.operation, qubits, step.clbits)
     return small
 
-# %% ../../nbs/hardware/backends.ipynb #c75d177d
+# %% ../../nbs/hardware/backends.ipynb #c3ca4959
 def _cut_target(target, number, gates):
     "The target's gates of these names, on these qubits."
     from qiskit.transpiler import Target
@@ -138,7 +141,7 @@ def _cut_target(target, number, gates):
         if places: small.add_instruction(target.operation_from_name(name), places)
     return small
 
-# %% ../../nbs/hardware/backends.ipynb #3f8711ee
+# %% ../../nbs/hardware/backends.ipynb #5ac35ccd
 def used_part(
     compiled: Compiled,       # on the device's qubits
     target: Any,              # qiskit.transpiler.Target, the device's gates and qubits
@@ -152,7 +155,7 @@ def used_part(
     compiled = compiled._replace(circuit=small, calibration=tuple(calibration))
     return compiled, _cut_target(target, number, gates)
 
-# %% ../../nbs/hardware/backends.ipynb #6bb1f495
+# %% ../../nbs/hardware/backends.ipynb #792d8652
 def noise_model(
     target: Any,    # qiskit.transpiler.Target: gates with errors and durations, qubits with relaxation times
 ) -> Any:           # qiskit_aer.noise.NoiseModel
@@ -162,10 +165,19 @@ def noise_model(
     model = NoiseModel(basis_gates=list(target.operation_names))
     for gate, qubits, error in basic_device_gate_errors(target=target):
         model.add_quantum_error(error, gate, qubits)
-    for qubits, error in basic_device_readout_errors(target=target): model.add_readout_error(error, qubits)
+    for qubits, error in basic_device_readout_errors(target=target):
+        model.add_readout_error(error, qubits)
     return model
 
-# %% ../../nbs/hardware/backends.ipynb #32f90f37
+# %% ../../nbs/hardware/backends.ipynb #9b137df8
+def _last_probs(gates, qubits, model):
+    "Probabilities of the qubits, the first of them least significant, after noisy gates."
+    from qiskit_aer import AerSimulator
+    gates.save_probabilities(qubits, label="p")
+    simulator = AerSimulator(noise_model=model, method="density_matrix")
+    return simulator.run(gates).result().data()["p"]
+
+# %% ../../nbs/hardware/backends.ipynb #1b804832
 def noisy_probs(
     circuit: Any,              # qiskit.QuantumCircuit with every wire measured, twelve qubits or so
     model: Any,                # qiskit_aer.noise.NoiseModel
@@ -181,15 +193,7 @@ def noisy_probs(
         elif step.name != "barrier": gates.append(step.operation, qubits)
     return _last_probs(gates, [qubit_of[wire] for wire in sorted(qubit_of, reverse=True)], model)
 
-# %% ../../nbs/hardware/backends.ipynb #67c45cda
-def _last_probs(gates, qubits, model):
-    "Probabilities of the qubits, the first of them least significant, after noisy gates."
-    from qiskit_aer import AerSimulator
-    gates.save_probabilities(qubits, label="p")
-    simulator = AerSimulator(noise_model=model, method="density_matrix")
-    return simulator.run(gates).result().data()["p"]
-
-# %% ../../nbs/hardware/backends.ipynb #b7a52555
+# %% ../../nbs/hardware/backends.ipynb #f3ca7fe6
 _WIDEST = {"statevector": 24, "density_matrix": 12}    # qubits; a quarter of a gigabyte of complex numbers
 
 def aer_simulator(
@@ -203,7 +207,7 @@ def aer_simulator(
     model = None if target is None else noise_model(target)
     return AerSimulator(method=method, noise_model=model, max_parallel_experiments=0)
 
-# %% ../../nbs/hardware/backends.ipynb #017f0d0a
+# %% ../../nbs/hardware/backends.ipynb #8f95b287
 _NETWORK = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "MaxRetryError", "NewConnectionError",
             "NameResolutionError")
 
@@ -215,12 +219,12 @@ def _is_network(error):
         error = error.__cause__ or error.__context__
     return False
 
-# %% ../../nbs/hardware/backends.ipynb #e7d728da
 def _words(error):
     "What an exception says, as one line with a full stop; Qiskit's own put their text in quotes."
-    return " ".join(str(getattr(error, "message", error)).split()).rstrip(".") + "."
+    words = str(getattr(error, "message", error)).split()
+    return " ".join(words).rstrip(".") + "."
 
-# %% ../../nbs/hardware/backends.ipynb #42364b60
+# %% ../../nbs/hardware/backends.ipynb #d0365a76
 def ask_ibm(
     call: Callable,    # of IBM's client
     *args,             # what it takes
@@ -237,10 +241,20 @@ def ask_ibm(
         raise JobError(f"IBM Quantum refuses: {words} Finished jobs are kept; run the same command again "
                        "once this is mended") from error
 
-# %% ../../nbs/hardware/backends.ipynb #7912584d
+# %% ../../nbs/hardware/backends.ipynb #fa8619aa
 _SAVE = ('QiskitRuntimeService.save_account(token="...", set_as_default=True), '
          'or run on a noise model, such as backend="fake:torino"')
 
+def _refusal(error):
+    "What keeps IBM's client from an account, as an exception in our words."
+    if _is_network(error):
+        return ConnectionError("IBM Quantum cannot be reached: no network, or a firewall; the account was not looked at. "
+                               'Try again later, or run on a noise model, such as backend="fake:torino"')
+    if type(error).__name__ == "AccountNotFoundError":
+        return ValueError(f"no IBM Quantum account on this machine; save one with {_SAVE}")
+    return ValueError(f"IBM Quantum refuses the account: {_words(error)} Save it again with {_SAVE}")
+
+# %% ../../nbs/hardware/backends.ipynb #f41d404b
 def _account(instance=None):
     "The service of the account that IBM's client would choose, at the instance of an earlier run."
     from qiskit_ibm_runtime import QiskitRuntimeService
@@ -251,31 +265,22 @@ def _account(instance=None):
     except Exception as error: raise _refusal(error) from error
     raise ValueError(f"the IBM Quantum account on this machine has an empty token; save it again with {_SAVE}")
 
-# %% ../../nbs/hardware/backends.ipynb #75af84de
-def _refusal(error):
-    "What keeps IBM's client from an account, as an exception in our words."
-    if _is_network(error):
-        return ConnectionError("IBM Quantum cannot be reached: no network, or a firewall; the account was not looked at. "
-                               'Try again later, or run on a noise model, such as backend="fake:torino"')
-    if type(error).__name__ == "AccountNotFoundError":
-        return ValueError(f"no IBM Quantum account on this machine; save one with {_SAVE}")
-    return ValueError(f"IBM Quantum refuses the account: {_words(error)} Save it again with {_SAVE}")
+# %% ../../nbs/hardware/backends.ipynb #de6999e5
+def _ibm(name, n_qubits, instance=None): return _of_account(_account(instance), name, n_qubits)
 
-# %% ../../nbs/hardware/backends.ipynb #1f8b7807
-def _ibm(name, n_qubits, instance=None):
+def _of_account(service, name, n_qubits):
     "A device of IBM's, by name or the one with the shortest queue."
     from qiskit.providers import QiskitBackendNotFoundError
-    service, idle = _account(instance), name == "least_busy"
+    idle = name == "least_busy"
     try:
         if not idle: return ask_ibm(service.backend, name)
         return ask_ibm(service.least_busy, operational=True, simulator=False, min_num_qubits=n_qubits)
     except QiskitBackendNotFoundError as error:
         known = ", ".join(backend.name for backend in ask_ibm(service.backends)) or "none"
         wanted = f"with {n_qubits} qubits or more that is online" if idle else "that the account may use"
-        raise ValueError(f"backend must be a device {wanted}, got {name!r}; "
-                         f"the account may use: {known}") from error
+        raise ValueError(f"backend must be a device {wanted}, got {name!r}; the account may use: {known}") from error
 
-# %% ../../nbs/hardware/backends.ipynb #dc61a2ea
+# %% ../../nbs/hardware/backends.ipynb #7a7d6ebf
 def _fake(name):
     "Qiskit's copy of a device, by the device's name."
     from qiskit_ibm_runtime import fake_provider
@@ -285,7 +290,7 @@ def _fake(name):
     known = ", ".join(sorted(models))
     raise ValueError(f"backend 'fake:<name>' must name one of {known}, got 'fake:{name}'")
 
-# %% ../../nbs/hardware/backends.ipynb #45cccb6f
+# %% ../../nbs/hardware/backends.ipynb #41f71260
 def _pennylane(name, n_qubits):
     "A device of PennyLane's, by its short name."
     import pennylane as qml
@@ -295,7 +300,7 @@ def _pennylane(name, n_qubits):
                          f"wires, got 'pennylane:{name}': {error}. "
                          "Otherwise give the device itself, qml.device(..., wires=n)") from error
 
-# %% ../../nbs/hardware/backends.ipynb #769f8b10
+# %% ../../nbs/hardware/backends.ipynb #0913bf18
 def _named(backend, n_qubits, instance):
     "The device behind a name."
     kind, _, name = backend.partition(":")
@@ -305,7 +310,7 @@ def _named(backend, n_qubits, instance):
     raise ValueError("backend must be 'aer', 'fake:<name>', 'pennylane:<device>', 'least_busy', a device's name "
                      f"or a device, got {backend!r}")
 
-# %% ../../nbs/hardware/backends.ipynb #953e5fae
+# %% ../../nbs/hardware/backends.ipynb #705988be
 def is_pennylane(
     device: Any,    # of whatever maker
 ) -> bool:
@@ -314,7 +319,7 @@ def is_pennylane(
     import pennylane as qml
     return isinstance(device, qml.devices.Device)
 
-# %% ../../nbs/hardware/backends.ipynb #f6c87716
+# %% ../../nbs/hardware/backends.ipynb #d221024f
 def is_aer(
     device: Any,    # of whatever maker
 ) -> bool:
@@ -322,28 +327,28 @@ def is_aer(
     from qiskit_aer import AerSimulator
     return isinstance(device, AerSimulator)
 
-# %% ../../nbs/hardware/backends.ipynb #318c352f
-def _check_width(device, n_qubits):
-    "Refuses what is no device, and a device with too few qubits."
-    if is_pennylane(device): return _check_wires(device, n_qubits)
-    if not hasattr(device, "target"):
-        raise TypeError(f"backend must be a name, a Qiskit backend or a PennyLane device, got {type(device).__name__}")
-    if device.num_qubits is None or device.num_qubits >= n_qubits or _has_any_width(device): return
-    raise ValueError(f"the network has {n_qubits} weights and needs as many qubits, but {device.name} has "
-                     f"{device.num_qubits}; take a larger device or a smaller network")
-
-# %% ../../nbs/hardware/backends.ipynb #04ed1f82
+# %% ../../nbs/hardware/backends.ipynb #e56ba00b
 def _check_wires(device, n_qubits):
     if device.wires is None or list(device.wires) == list(range(n_qubits)): return
     raise ValueError(f"a PennyLane device must have wires={n_qubits}, numbered from 0, one for each weight, "
                      f"got {list(device.wires)}")
 
-# %% ../../nbs/hardware/backends.ipynb #df4cebc2
 def _has_any_width(device):
     if not is_aer(device) or device.options.noise_model is not None: return False
     return device.options.method == "matrix_product_state"
 
-# %% ../../nbs/hardware/backends.ipynb #d94e1211
+# %% ../../nbs/hardware/backends.ipynb #40b0ec5d
+def _check_width(device, n_qubits):
+    "Refuses what is no device, and a device with too few qubits."
+    if is_pennylane(device): return _check_wires(device, n_qubits)
+    if not hasattr(device, "target"):
+        raise TypeError(f"backend must be a name, a Qiskit backend or a PennyLane device, got {type(device).__name__}")
+    if device.num_qubits is None or device.num_qubits >= n_qubits: return
+    if _has_any_width(device): return
+    raise ValueError(f"the network has {n_qubits} weights and needs as many qubits, but {device.name} has "
+                     f"{device.num_qubits}; take a larger device or a smaller network")
+
+# %% ../../nbs/hardware/backends.ipynb #026a6da8
 def open_backend(
     backend: Any,                   # name of a backend, or a device object
     n_qubits: int,                  # that the circuit needs

@@ -68,7 +68,7 @@ class Budget:
         return f"{used} of {self.max_qpu_seconds:g} QPU seconds used, {left:.1f} left{kept}"
 
     def check(self, journal: Journal, estimate: float) -> None:
-        "`BudgetSpent`: a job of that many QPU seconds does not fit."
+        "`BudgetSpent`, a `JobError`: a job of that many QPU seconds does not fit."
         if estimate > self.left(journal):
             raise BudgetSpent(f"budget spent: the next job needs about {estimate:.1f} QPU seconds; "
                               f"{self.report(journal)}. Nothing was submitted. To go on, run again with a "
@@ -115,7 +115,7 @@ def _check_bits(bits):
     raise ValueError("result must be bits 0 and 1 of shape (B, shots, n), none of them 0, got shape "
                      f"{bits.shape} of {bits.dtype}: does the circuit measure all its wires?")
 
-# %% ../../nbs/hardware/jobs.ipynb #c492bb6c
+# %% ../../nbs/hardware/jobs.ipynb #0490b799
 def _collect(ask, service, journal, job, status):
     "The attempt as it ended, on disk; its bits before it."
     if status.state == "done":
@@ -124,7 +124,6 @@ def _collect(ask, service, journal, job, status):
     seconds = job.estimate if status.seconds is None else _check_seconds("seconds", status.seconds)
     return journal.write(job._replace(state=status.state, seconds=seconds, detail=str(status.detail)))
 
-# %% ../../nbs/hardware/jobs.ipynb #c686eac6
 def _take(journal, job):
     "The stored bits (B, shots, n); the next job has its turn."
     bits = read_array(_bits_file(journal, job))
@@ -141,7 +140,7 @@ def _say(job, status, what, remedy):
     detail = f" ({status.detail})" if status.detail else ""
     return f"job {job.number} ({job.id}) {what}{detail}. {remedy}"
 
-# %% ../../nbs/hardware/jobs.ipynb #65833449
+# %% ../../nbs/hardware/jobs.ipynb #d2be6288
 _ANEW = "Run the same command again to submit this job anew; finished jobs are not repeated"
 _KEPT = ("It stays at the service and in the journal: run the same command again to wait for it, "
          "or cancel it at the service first to submit it anew")
@@ -152,13 +151,12 @@ def _check_waiting(job, status, waited, limit):
     kind = {"queued": QueueTooLong, "running": JobTimeout}[status.state]
     raise kind(_say(job, status, f"has been {status.state} for {limit:g} s", _KEPT))
 
-# %% ../../nbs/hardware/jobs.ipynb #ee4f1249
 def _check_state(job, status):
     if status.state in STATES: return
     known = ", ".join(STATES)
     raise ValueError(f"status of job {job.id} must be one of {known}, got {status.state!r}")
 
-# %% ../../nbs/hardware/jobs.ipynb #ab6edb0c
+# %% ../../nbs/hardware/jobs.ipynb #97ad6c30
 def _wait(ask, service, job, limits, poll, clock, sleep, report):
     "The status with which a job ended; states before have limits of seconds, and each change is reported."
     last, since = Status(""), clock()
@@ -239,13 +237,20 @@ def _check_end(job, status, failures, retries):
     before = f", and so did {retries} before it" if retries else ""
     raise JobFailed(_say(job, status, f"failed{before}", _ANEW))
 
-# %% ../../nbs/hardware/jobs.ipynb #344d6a25
+# %% ../../nbs/hardware/jobs.ipynb #380e924e
+def _located(ask, service, journal, job):
+    "The attempt, with the id of its job if the program ended before it could note it."
+    found = ask(service.find, job.tag) if job.state == "intended" else []
+    return _submitted(journal, job, found[0]) if found else job
+
+# %% ../../nbs/hardware/jobs.ipynb #0e997fef
 def fetch(
     service: Service,   # that was asked to run the jobs
     journal: Journal,   # of the run
 ) -> list[int]:         # numbers of the jobs whose bits are new on disk
     "Store the bits of all jobs that have ended; submit nothing. `ConnectionError`: the service's."
-    ask, fetched = partial(_ask, retries=0, poll=0, sleep=time.sleep), []
+    ask = partial(_ask, retries=0, poll=0, sleep=time.sleep)
+    fetched = []
     for attempt in journal.attempts:
         job = _located(ask, service, journal, attempt)
         if job.state != "submitted": continue
@@ -253,8 +258,3 @@ def fetch(
         if status.state in STATES[2:]: _collect(ask, service, journal, job, status)
         if status.state == "done": fetched.append(job.number)
     return fetched
-
-def _located(ask, service, journal, job):
-    "The attempt, with the id of its job if the program ended before it could note it."
-    found = ask(service.find, job.tag) if job.state == "intended" else []
-    return _submitted(journal, job, found[0]) if found else job

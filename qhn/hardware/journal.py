@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# %% ../../nbs/hardware/journal.ipynb #4bdd18de
+# %% ../../nbs/hardware/journal.ipynb #c0661a93
 def _plain(value):
     "What JSON does not know, as something that it knows."
     if isinstance(value, bytes): return {"bytes": value.hex()}
@@ -24,7 +24,7 @@ def _plain(value):
     digest = hashlib.sha256(array.tobytes()).hexdigest()
     return {"dtype": array.dtype.str, "shape": array.shape, "bytes": digest}
 
-# %% ../../nbs/hardware/journal.ipynb #2c05d265
+# %% ../../nbs/hardware/journal.ipynb #67d23100
 def fingerprint(
     payload: Any,   # nested dictionaries, lists, texts, bytes, numbers and arrays
 ) -> str:           # 64 hexadecimal digits
@@ -32,7 +32,7 @@ def fingerprint(
     text = json.dumps(payload, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
-# %% ../../nbs/hardware/journal.ipynb #654d78d3
+# %% ../../nbs/hardware/journal.ipynb #4a501219
 class Attempt(NamedTuple):
     "One submission of one job, as far as the journal knows."
     number: int               # the job's place in the run: 0, 1, 2, ...
@@ -44,13 +44,13 @@ class Attempt(NamedTuple):
     seconds: float = 0.       # QPU seconds used, once ended
     detail: str = ""          # the service's last words
 
-# %% ../../nbs/hardware/journal.ipynb #908369d7
+# %% ../../nbs/hardware/journal.ipynb #3c8dee6b
 class _Header(NamedTuple):
     "The first line of a journal."
     run: str
     settings: dict
 
-# %% ../../nbs/hardware/journal.ipynb #f7a93204
+# %% ../../nbs/hardware/journal.ipynb #91bc5d60
 def _parsed(path, number, line):
     "A line as what it stands for."
     kind = _Header if number == 1 else Attempt
@@ -59,10 +59,11 @@ def _parsed(path, number, line):
         raise ValueError(f"{path}, line {number}: not a line of a journal. Restore the file from a copy, "
                          "or start a new run in a new folder") from None
 
-# %% ../../nbs/hardware/journal.ipynb #744b6147
+# %% ../../nbs/hardware/journal.ipynb #8cd26f01
 def _load(path):
     "Header (None in a new file), attempts by tag, and the number of bytes that they take."
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    data = path.read_bytes() if path.exists() else b""
+    lines = data.split(b"\n")[:-1]
     records = [_parsed(path, number, line) for number, line in enumerate(lines, 1)]
     header = records[0] if records else None
     attempts = {attempt.tag: attempt for attempt in records[1:]}
@@ -79,7 +80,7 @@ def read_journal(
                          "started with")
     return header.run, header.settings, list(attempts.values())
 
-# %% ../../nbs/hardware/journal.ipynb #29fa84b8
+# %% ../../nbs/hardware/journal.ipynb #15fe3be9
 _NO_SYNC = {errno.EINVAL, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR,
             errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -90,7 +91,7 @@ def _where_it_can_be():
     except OSError as error:
         if error.errno not in _NO_SYNC: raise
 
-# %% ../../nbs/hardware/journal.ipynb #a3e16786
+# %% ../../nbs/hardware/journal.ipynb #2755c507
 def _sync_folder(folder):
     "The names in a folder are on disk, where its file system can promise that."
     with _where_it_can_be():
@@ -113,7 +114,7 @@ def whole_file(
         _sync_folder(path.parent)
     finally: part.unlink(missing_ok=True)
 
-# %% ../../nbs/hardware/journal.ipynb #9d17359c
+# %% ../../nbs/hardware/journal.ipynb #ec4d10b7
 def write_array(
     path: Path,           # ending in .npz
     array: np.ndarray,    # any shape
@@ -122,6 +123,7 @@ def write_array(
     with whole_file(path) as part, part.open("wb") as file:
         np.savez_compressed(file, array=array)
 
+# %% ../../nbs/hardware/journal.ipynb #faf29af0
 def read_array(
     path: Path,           # of `write_array`
 ) -> np.ndarray:
@@ -168,7 +170,7 @@ def _lock(path):
                            "journal.close()") from None
     return file
 
-# %% ../../nbs/hardware/journal.ipynb #95a71179
+# %% ../../nbs/hardware/journal.ipynb #d45ea53d
 class _Log:
     "Lines on disk, of one writer."
     def __init__(self, path):
@@ -181,23 +183,21 @@ class _Log:
     def append(self, record):
         "The line is on disk. `RuntimeError`: the log is closed."
         if self.lock.closed:
-            raise RuntimeError(f"the journal in {str(self.path.parent)!r} is closed: open it again with "
-                               "Journal(folder)")
+            raise RuntimeError(f"the journal in {str(self.path.parent)!r} is closed: open it again with Journal(folder)")
         line = json.dumps(record).encode() + b"\n"
         _write_at(self.path, self.size, line)
         self.size += len(line)
 
-# %% ../../nbs/hardware/journal.ipynb #c5c55d49
+# %% ../../nbs/hardware/journal.ipynb #ee304495
 def _plain_settings(settings):
     "The settings as a file gives them back."
     if not isinstance(settings, dict):
         raise TypeError(f"settings must be a dictionary, name to value, got {type(settings).__name__}")
     try: return json.loads(json.dumps(settings))
     except (TypeError, ValueError) as error:
-        raise TypeError(f"settings must be plain data that JSON can hold, got {settings!r:.80} ({error}): "
-                        "describe the rest by texts") from None
+        raise TypeError(f"settings must be plain data that JSON can hold, got {settings!r:.80} ({error}): describe the rest by texts") from None
 
-# %% ../../nbs/hardware/journal.ipynb #55f2f412
+# %% ../../nbs/hardware/journal.ipynb #2635dafb
 def _check_settings(folder, stored, given):
     names = sorted(given.keys() | stored.keys())
     changed = [name for name in names if given.get(name) != stored.get(name)]
@@ -284,13 +284,15 @@ class Journal:
     @property
     def pending(self) -> float:
         "QPU seconds expected of the jobs that were submitted and have not ended."
-        return sum(attempt.estimate for attempt in self.attempts if attempt.state == "submitted")
+        out = [attempt for attempt in self.attempts if attempt.state == "submitted"]
+        return sum(attempt.estimate for attempt in out)
 
     @property
     def latest(self) -> Attempt | None:
         "The last attempt at the job in turn, if any; one that was withdrawn is none."
         own = [attempt for attempt in self.attempts if attempt.number == self.position]
-        return next((attempt for attempt in reversed(own) if attempt.state != "withdrawn"), None)
+        binding = [attempt for attempt in own if attempt.state != "withdrawn"]
+        return binding[-1] if binding else None
 
     def settled(self, values: np.ndarray, within: float = 1e-4) -> np.ndarray:
         "Numbers of the job in turn, as they were when first asked for if they differ by at most `within`."

@@ -15,35 +15,40 @@ from ..problem.bits import all_weights, check_weights, index_from_weights
 from ..problem.network import BiNN
 from ..posterior.calibration import accuracy, log_loss
 
-# %% ../../nbs/hardware/readout.ipynb #6524e2ff
+# %% ../../nbs/hardware/readout.ipynb #77ab292c
+def _matrix(e0, e1):
+    "From prepared to read, of one wire."
+    return np.array([[1 - e0, e1], [e0, 1 - e1]])
+
+# %% ../../nbs/hardware/readout.ipynb #bafa6766
 def _check_rates(wrong, n):
     if wrong.shape != (n, 2):
         raise ValueError(f"wrong must have shape ({n}, 2), how often each wire is read wrongly in |0⟩ and in |1⟩, "
                          f"got shape {wrong.shape}")
-    useless = (wrong < 0).any(1) | ~(wrong.sum(1) < 1)
+    negative = (wrong < 0).any(1)
+    useless = negative | ~(wrong.sum(1) < 1)
     if not useless.any(): return
     raise ValueError("wrong must be rates whose sum is below 1 on each wire, else a wire tells nothing, "
                      f"got {wrong[useless.argmax()]}")
 
-# %% ../../nbs/hardware/readout.ipynb #12eb5c97
+# %% ../../nbs/hardware/readout.ipynb #624b78e5
 def _checked_readout(weights, wrong):
     "Number of wires, and each wire's matrix from prepared to read."
-    n, wrong = np.shape(weights)[-1], np.asarray(wrong)
+    n = np.shape(weights)[-1]
     check_weights(weights, n)
-    if np.ndim(weights) != 2: raise ValueError(f"weights must have shape (S, n), got shape {np.shape(weights)}")
+    if np.ndim(weights) != 2:
+        raise ValueError(f"weights must have shape (S, n), got shape {np.shape(weights)}")
+    wrong = np.asarray(wrong)
     _check_rates(wrong, n)
     return n, [_matrix(*rates) for rates in wrong]
 
-# %% ../../nbs/hardware/readout.ipynb #74001b2a
-def _matrix(e0, e1): return np.array([[1 - e0, e1], [e0, 1 - e1]])
-
-# %% ../../nbs/hardware/readout.ipynb #8b60f03b
+# %% ../../nbs/hardware/readout.ipynb #d6e28604
 class SignedSamples(NamedTuple):
     "Networks with shares that sum to one; some may be negative. For expectations: `shares @ f(weights)`."
     weights: np.ndarray    # (m, n) different networks
     shares: np.ndarray     # (m,)
 
-# %% ../../nbs/hardware/readout.ipynb #95d68ac5
+# %% ../../nbs/hardware/readout.ipynb #b327bb29
 def invert_readout(
     weights: Array,    # (S, n) as they were read, n at most 20
     wrong: Array,      # (n, 2) how often |0⟩ and |1⟩ are read wrongly, from `HardwareSampler.calibrate`
@@ -60,28 +65,10 @@ def invert_readout(
         shares = np.moveaxis(turned, 0, wire)
     return SignedSamples(np.asarray(all_weights(n)), shares.reshape(-1))
 
-# %% ../../nbs/hardware/readout.ipynb #a053dbbd
-def invert_readout_m3(
-    weights: Array,    # (S, n) as they were read
-    wrong: Array,      # (n, 2) as for `invert_readout`
-) -> SignedSamples:    # of the networks that were seen
-    """Undo readout errors among the networks that were seen (Nation et al., PRX Quantum 2, 040326).
-
-    `ImportError`: mthree is not installed. `ValueError`: rates that cannot be undone."""
-    mthree = _mthree()
-    n, matrices = _checked_readout(weights, wrong)
-    strings, counts = np.unique(np.asarray(weights) < 0, axis=0, return_counts=True)
-    mitigation = mthree.M3Mitigation(None)
-    mitigation.cals_from_matrices([matrix.astype(np.float32) for matrix in matrices])
-    texts = [_as_qiskit_writes(bits) for bits in strings]
-    quasi = mitigation.apply_correction(dict(zip(texts, counts.tolist())), range(n))
-    shares = np.array([quasi[text] for text in texts])
-    return SignedSamples(1. - 2. * strings, shares)
-
-# %% ../../nbs/hardware/readout.ipynb #2dcbed36
+# %% ../../nbs/hardware/readout.ipynb #a1d8603a
 def _as_qiskit_writes(bits):
     "The last wire first."
-    return "".join("01"[bit] for bit in bits[::-1].astype(int))
+    return "".join("01"[int(bit)] for bit in bits[::-1])
 
 def _mthree():
     try: import mthree
@@ -90,7 +77,24 @@ def _mthree():
                           "minutes on Python 3.13 and later") from None
     return mthree
 
-# %% ../../nbs/hardware/readout.ipynb #cc7b5112
+# %% ../../nbs/hardware/readout.ipynb #a03fd59b
+def invert_readout_m3(
+    weights: Array,    # (S, n) as they were read
+    wrong: Array,      # (n, 2) as for `invert_readout`
+) -> SignedSamples:    # of the networks that were seen
+    """Undo readout errors among the networks that were seen (Nation et al., PRX Quantum 2, 040326).
+
+    `ImportError`: mthree is not installed. `ValueError`: rates that cannot be undone."""
+    mitigation = _mthree().M3Mitigation(None)
+    n, matrices = _checked_readout(weights, wrong)
+    strings, counts = np.unique(np.asarray(weights) < 0, axis=0, return_counts=True)
+    mitigation.cals_from_matrices([matrix.astype(np.float32) for matrix in matrices])
+    texts = [_as_qiskit_writes(bits) for bits in strings]
+    seen = dict(zip(texts, counts.tolist()))
+    quasi = mitigation.apply_correction(seen, range(n))
+    return SignedSamples(1. - 2. * strings, np.array([quasi[text] for text in texts]))
+
+# %% ../../nbs/hardware/readout.ipynb #99fa6bee
 class Measured(NamedTuple):
     "A number with its standard error."
     value: float    # in whatever unit
@@ -103,34 +107,50 @@ class Score(NamedTuple):
     accuracy: Measured        # of their vote on the test data
     log_loss: Measured        # of their vote on the test data, nats a point
 
-# %% ../../nbs/hardware/readout.ipynb #8d1c3aa7
+# %% ../../nbs/hardware/readout.ipynb #ca273f69
+def _measured(values):
+    "The first of the values, with the scatter of the others as its error."
+    first, *others = map(float, values)
+    return Measured(first, float(np.std(others, ddof=1)))
+
+# %% ../../nbs/hardware/readout.ipynb #3316c709
 def _shares(weights, wrong):
     "Networks (m, n), and shares (1 + 50, m): those of the shots, and of as many drawn from them with replacement."
     n_shots = len(weights)
-    rng, uniform = np.random.default_rng(0), np.full(n_shots, 1 / n_shots)
-    drawn = rng.multinomial(n_shots, uniform, 50)
+    uniform = np.full(n_shots, 1 / n_shots)
+    drawn = np.random.default_rng(0).multinomial(n_shots, uniform, 50)
     counts = np.vstack([np.ones(n_shots, int), drawn])
     if wrong is None: return weights, counts / n_shots
-    inverted = [invert_readout(np.repeat(weights, row, axis=0), wrong) for row in counts]
-    return inverted[0].weights, np.stack([samples.shares for samples in inverted])
+    samples = (np.repeat(weights, row, axis=0) for row in counts)
+    inverted = [invert_readout(sample, wrong) for sample in samples]
+    shares = [signed.shares for signed in inverted]
+    return inverted[0].weights, np.stack(shares)
 
-# %% ../../nbs/hardware/readout.ipynb #a84a6c13
+# %% ../../nbs/hardware/readout.ipynb #a2558460
+def _answers(binn, data, networks):
+    "Log-likelihoods (m,) of networks on the training data, and their probabilities (m, N, n_classes) on the test data."
+    x, y = map(jnp.asarray, data.train)
+    networks = jnp.asarray(networks)
+    log_likelihoods = binn.log_likelihood(networks, x, y)
+    log_probs = binn.log_probs(networks, data.x_test)
+    return np.asarray(log_likelihoods, float), np.exp(np.asarray(log_probs, float))
+
+# %% ../../nbs/hardware/readout.ipynb #54151b1b
 def _means(binn, data, networks, shares):
     "Expected NLL (R,) and votes (R, N, n_classes) under shares (R, m), some thousand networks at a time."
-    nll, votes, low, high = 0., 0., np.inf, -np.inf
-    x, y = map(jnp.asarray, data.train)
+    nll, votes = 0., 0.
+    low, high = np.inf, -np.inf
     n_parts = -(-len(networks) // 4096)
     for part in np.array_split(np.arange(len(networks)), n_parts):
-        some, weight = jnp.asarray(networks[part]), shares[:, part]
-        nll = nll - weight @ np.asarray(binn.log_likelihood(some, x, y), float)
-        answers = np.exp(np.asarray(binn.log_probs(some, data.x_test), float))
-        votes = votes + np.tensordot(weight, answers, 1)
+        log_likelihoods, answers = _answers(binn, data, networks[part])
+        nll = nll - shares[:, part] @ log_likelihoods
+        votes = votes + np.tensordot(shares[:, part], answers, 1)
         low = np.minimum(low, answers.min(0))
         high = np.maximum(high, answers.max(0))
     votes = np.clip(votes, low, high)    # where every mean of the networks' answers lies
     return nll, votes / votes.sum(-1, keepdims=True)
 
-# %% ../../nbs/hardware/readout.ipynb #32c3515b
+# %% ../../nbs/hardware/readout.ipynb #faef3e10
 def score(
     binn: BiNN,
     data: Any,                     # `Dataset`
@@ -142,11 +162,7 @@ def score(
     The error of the calibration's own shots is not in them. `ValueError`: fewer than 20 networks, or rates that cannot be undone."""
     if len(weights) < 20: raise ValueError(f"weights must hold at least 20 networks for their errors, got {len(weights)}")
     check_weights(weights, binn.n_weights)
-    nll, votes = _means(binn, data, *_shares(np.asarray(weights), wrong))
+    networks, shares = _shares(np.asarray(weights), wrong)
+    nll, votes = _means(binn, data, networks, shares)
     found = nll, accuracy(votes, data), log_loss(votes, data)
     return Score(*map(_measured, found))
-
-# %% ../../nbs/hardware/readout.ipynb #d842c899
-def _measured(values):
-    "The first of the values, with the scatter of the others as its error."
-    return Measured(float(values[0]), float(values[1:].std(ddof=1)))

@@ -84,7 +84,9 @@ def _check_inverted(n_weights):
 def _write(path, values):
     with whole_file(path) as part: part.write_text(json.dumps(values))
 
-def _read(path, otherwise): return json.loads(path.read_text()) if path.exists() else otherwise
+def _read(path, otherwise):
+    if not path.exists(): return otherwise
+    return json.loads(path.read_text())
 
 # %% ../../nbs/hardware/run.ipynb #9d0037e2
 def stored_plan(
@@ -94,8 +96,9 @@ def stored_plan(
     values = _read(Path(folder) / "plan.json", None)
     if values is None:
         raise ValueError(f"folder {str(folder)!r} holds no run; give the folder that `qhn hardware run` was started with")
-    tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Plan(**values | tuples)    # JSON knows no tuples
+    lists = [name for name, value in values.items() if isinstance(value, list)]
+    tuples = {name: tuple(values[name]) for name in lists}    # JSON knows no tuples
+    return Plan(**values | tuples)
 
 # %% ../../nbs/hardware/run.ipynb #aaff545b
 def _check_plan(plan, folder):
@@ -104,8 +107,8 @@ def _check_plan(plan, folder):
     stored, given = asdict(stored_plan(folder)), asdict(plan)
     changed = [name for name in given if stored[name] != given[name]]
     if not changed: return
-    words = ", ".join(f"{name} was {stored[name]!r}, got {given[name]!r}" for name in changed)
-    raise ValueError(f"folder {str(folder)!r} holds another run: {words}; "
+    words = [f"{name} was {stored[name]!r}, got {given[name]!r}" for name in changed]
+    raise ValueError(f"folder {str(folder)!r} holds another run: {', '.join(words)}; "
                      "resume that one, or give a new folder")
 
 # %% ../../nbs/hardware/run.ipynb #33480116
@@ -183,13 +186,15 @@ def _final(run, stage, params):
     scores = {stage: score(task.binn, task.data, shots)}
     if not plan.readout: return scores
     wrong = run.device.calibrate(plan.final_shots)
-    return scores | {f"{stage}, readout inverted": score(task.binn, task.data, shots, wrong)}
+    inverted = score(task.binn, task.data, shots, wrong)
+    return scores | {f"{stage}, readout inverted": inverted}
 
 # %% ../../nbs/hardware/run.ipynb #320fdfa0
 def _keep_angles(run, result):
     "The angles of a training on disk, if it has come to any."
     if result is None: return
-    _write(run.folder / "tuned.json", np.asarray(result.params[0]).tolist())
+    angles = np.asarray(result.params[0])
+    _write(run.folder / "tuned.json", angles.tolist())
 
 # %% ../../nbs/hardware/run.ipynb #8de0f00b
 def _train_on_device(run, n_steps, start):
@@ -229,6 +234,14 @@ def _fine_tune(run, params):
         if result.interrupted: raise StopTraining(result.info["stopped"])
         start, done = {"state": result.state}, result.n_steps
 
+# %% ../../nbs/hardware/run.ipynb #2278bb03
+def _in_simulation(run, params):
+    "The score of as many samples without noise."
+    key = jax.random.key(run.plan.seed)
+    plan, task = run.plan, run.task
+    samples = BornMachine(task.ansatz).sample(jnp.asarray(params), key, plan.final_shots)
+    return {"simulation": score(task.binn, task.data, samples)}
+
 # %% ../../nbs/hardware/run.ipynb #eb2a268e
 class Report(NamedTuple):
     "How far a run came."
@@ -267,13 +280,6 @@ def hardware_run(
         except StopTraining as stop: stopped = str(stop)
         return Report(scores, params, stopped, budget.report(device.journal))
 
-# %% ../../nbs/hardware/run.ipynb #2278bb03
-def _in_simulation(run, params):
-    "The score of as many samples without noise."
-    key = jax.random.key(run.plan.seed)
-    samples = BornMachine(run.task.ansatz).sample(jnp.asarray(params), key, run.plan.final_shots)
-    return {"simulation": score(run.task.binn, run.task.data, samples)}
-
 # %% ../../nbs/hardware/run.ipynb #d149be45
 def hardware_status(
     folder: str | Path,    # of a run, which may be going on
@@ -283,17 +289,19 @@ def hardware_status(
     states = [attempt.state for attempt in attempts]
     counts = {state: states.count(state) for state in ("submitted", "done", "failed", "cancelled")}
     allowed = _read(Path(folder) / "budget.json", math.inf)
-    return {"backend": settings["backend"], **counts,
-            "qpu_seconds": sum(attempt.seconds for attempt in attempts), "max_qpu_seconds": allowed}
+    used = sum(attempt.seconds for attempt in attempts)
+    return {"backend": settings["backend"], **counts, "qpu_seconds": used, "max_qpu_seconds": allowed}
 
 # %% ../../nbs/hardware/run.ipynb #f04e1705
 def hardware_fetch(
     folder: str | Path,    # of a run that is not going on
 ) -> list[int]:            # numbers of the jobs whose shots are new on disk
     "Store what the device has finished; submit nothing. `ValueError`: there is no run."
-    plan, params = stored_plan(folder), _read(Path(folder) / "simulated.json", None)
+    plan = stored_plan(folder)
+    params = _read(Path(folder) / "simulated.json", None)
     if params is None: return []    # nothing was submitted before it was trained in simulation
     # the data are not asked for: they may be gone
     n_wires = len(params) // brickwork(1, plan.layers, final_rz=False).n_params
     ansatz = brickwork(n_wires, plan.layers, final_rz=False)
-    with _open_device(plan, ansatz, Path(folder)) as device: return fetch(device.service, device.journal)
+    with _open_device(plan, ansatz, Path(folder)) as device:
+        return fetch(device.service, device.journal)

@@ -39,7 +39,7 @@ def qpu_seconds(
     "QPU time that a job will take, about."
     return JOB_SECONDS + n_circuits * shots * (SHOT_SECONDS + circuit_seconds)
 
-# %% ../../nbs/hardware/sampler.ipynb #ef5f1dcb
+# %% ../../nbs/hardware/sampler.ipynb #5c443b5b
 def _n_circuits(payload):
     "How many circuits a job runs: a calibration has two, without angles."
     return 2 if payload["circuit"] == "calibration" else len(payload["params"])
@@ -47,14 +47,13 @@ def _n_circuits(payload):
 def _job_seconds(circuit_seconds, payload):
     return qpu_seconds(_n_circuits(payload), payload["shots"], circuit_seconds)
 
-# %% ../../nbs/hardware/sampler.ipynb #be684e64
 def _gate_seconds(circuit, target):
     "Duration of a circuit's gates; 0 where the device does not tell how long they take."
     from qiskit.exceptions import QiskitError
     try: return circuit.estimate_duration(target)
     except QiskitError: return 0.
 
-# %% ../../nbs/hardware/sampler.ipynb #6128c252
+# %% ../../nbs/hardware/sampler.ipynb #49cb7a72
 class LocalService:
     "A simulator as a service: a job runs while it is submitted."
     instance = None    # there is no account behind it
@@ -73,13 +72,13 @@ class LocalService:
         return [tag] if tag in self.results else []
     def status(self, job_id: str) -> Status:
         "How a job stands: done, or lost with the program that ran it."
-        if job_id in self.results: return Status("done", self.results[job_id][0])
-        return Status("failed", detail="the program that simulated it has ended")
+        if not self.find(job_id): return Status("failed", detail="the program that simulated it has ended")
+        return Status("done", self.results[job_id][0])
     def result(self, job_id: str) -> np.ndarray:
         "Bits (B, shots, n) of a job."
         return self.results[job_id][1]
 
-# %% ../../nbs/hardware/sampler.ipynb #45e3655f
+# %% ../../nbs/hardware/sampler.ipynb #8c5864e8
 def _ibm_sampler(device, options):
     "IBM's sampler for a device. It refuses options that it does not know; the first job would fail of them."
     try: from qiskit_ibm_runtime.executor_sampler import SamplerV2
@@ -90,7 +89,7 @@ def _ibm_sampler(device, options):
         raise ValueError("options must be options of IBM's SamplerV2, such as {'dynamical_decoupling': {'enable': True}, "
                          f"'twirling': {{'enable_gates': True}}}}, got {options!r}: {reason}") from error
 
-# %% ../../nbs/hardware/sampler.ipynb #461cb8be
+# %% ../../nbs/hardware/sampler.ipynb #51d662c3
 def _check_client():
     "Refuses the release of IBM's client that turns the bits of a shot around."
     installed = version("qiskit-ibm-runtime")
@@ -99,14 +98,19 @@ def _check_client():
                        "would come from the wrong wire; nothing was submitted. Install another release: "
                        'pip install "qiskit-ibm-runtime>=0.45,!=0.47.*"')
 
-# %% ../../nbs/hardware/sampler.ipynb #0e2b3e37
+def _check_private(options):
+    if not options.get("environment", {}).get("private"): return
+    raise ValueError("options must leave results where they can be read again after a crash, got environment.private=True; "
+                     "leave it out")
+
+# %% ../../nbs/hardware/sampler.ipynb #0f23a97c
 def _read_bits(result):
     "Bits (B, shots, n) of all circuits of a sampler's result, column i from wire i."
     tables = [pub.data.meas.to_bool_array(order="little") for pub in result]
     flat = [table.reshape(-1, *table.shape[-2:]) for table in tables]
     return np.concatenate(flat).astype(np.uint8)
 
-# %% ../../nbs/hardware/sampler.ipynb #b2766278
+# %% ../../nbs/hardware/sampler.ipynb #b96fb666
 _STATES = {"INITIALIZING": "queued", "QUEUED": "queued", "RUNNING": "running", "DONE": "done", "ERROR": "failed",
            "CANCELLED": "cancelled"}
 
@@ -117,7 +121,7 @@ def _state(job):
     raise JobError(f"IBM Quantum tells of a job as {told!r}, a state that this version does not know; the job is in the "
                    "journal, look at it there before you go on")
 
-# %% ../../nbs/hardware/sampler.ipynb #e01da2bd
+# %% ../../nbs/hardware/sampler.ipynb #9b699747
 def _counted(job, state):
     "QPU seconds that IBM has counted, None if it is still counting: newer clients say 0 until it is done."
     seconds = ask_ibm(job.usage)
@@ -126,20 +130,25 @@ def _counted(job, state):
     counting = ask_ibm(job.metrics).get("usage", {}).get("status") == "pending"
     return None if counting else seconds
 
-# %% ../../nbs/hardware/sampler.ipynb #d889319b
-def _check_private(options):
-    if not options.get("environment", {}).get("private"): return
-    raise ValueError("options must leave results where they can be read again after a crash, got environment.private=True; "
-                     "leave it out")
+# %% ../../nbs/hardware/sampler.ipynb #adafef96
+def _queue(device): return f"{ask_ibm(device.status).pending_jobs} jobs wait for {device.name}"
 
-# %% ../../nbs/hardware/sampler.ipynb #cbc2cf6e
+def _status(device, job):
+    "How a job of IBM's stands, and what it has used once it has ended."
+    state = _state(job)
+    if state == "queued": return Status(state, detail=_queue(device))
+    if state == "running": return Status(state)
+    reason = ask_ibm(job.error_message) if state == "failed" else ""
+    return Status(state, _counted(job, state), reason or "")
+
+# %% ../../nbs/hardware/sampler.ipynb #e4b42e40
 def _tagged(options, tag):
     "The options with one more tag for the job, beside the user's own."
     environment = options.get("environment", {})
     tags = [*environment.get("job_tags", ()), tag]
     return {**options, "environment": {**environment, "job_tags": tags}}
 
-# %% ../../nbs/hardware/sampler.ipynb #214ba7d4
+# %% ../../nbs/hardware/sampler.ipynb #665661bc
 class RuntimeService:
     "A device of IBM's as a service."
     def __init__(
@@ -152,7 +161,8 @@ class RuntimeService:
         "`RuntimeError`: a client that turns bits around. `ValueError`: results that are read only once."
         _check_client()
         _check_private(options or {})
-        self.device, self.compiled, self.options, self.estimate = device, compiled, options or {}, estimate
+        self.device, self.compiled = device, compiled
+        self.options, self.estimate = options or {}, estimate
         # listing devices moves the active instance, so the device's own comes first
         self.instance = getattr(device, "_instance", None) or device.service.active_instance()
 
@@ -166,34 +176,17 @@ class RuntimeService:
         return [job.job_id() for job in ask_ibm(self.device.service.jobs, **asked)]
     def status(self, job_id: str) -> Status:
         "How a job stands, and what it has used once it has ended. `JobError`: a state without a meaning here."
-        job = ask_ibm(self.device.service.job, job_id)
-        state = _state(job)
-        if state == "queued": return Status(state, detail=_queue(self.device))
-        if state == "running": return Status(state)
-        reason = ask_ibm(job.error_message) if state == "failed" else ""
-        return Status(state, _counted(job, state), reason or "")
+        return _status(self.device, ask_ibm(self.device.service.job, job_id))
     def result(self, job_id: str) -> np.ndarray:
         "Bits (B, shots, n) of a job that is done."
         job = ask_ibm(self.device.service.job, job_id)
         return _read_bits(ask_ibm(job.result))
 
-# %% ../../nbs/hardware/sampler.ipynb #00bb31ff
-def _queue(device): return f"{ask_ibm(device.status).pending_jobs} jobs wait for {device.name}"
-
-# %% ../../nbs/hardware/sampler.ipynb #0ab3edc5
-def _run_pennylane(device, ansatz, payload):
-    "Bits of each circuit from a PennyLane device, in random order."
-    n, rng = ansatz.n_qubits, np.random.default_rng(payload["seed"])
-    prepare, values = ansatz.circuit, payload["params"]
-    if payload["circuit"] == "calibration": prepare, values = partial(_all_equal, n), (0, 1)
-    measure = _measurement(device, prepare, n, payload["shots"])
-    tables = [np.asarray(measure(value)).reshape(-1, n) for value in values]
-    return np.stack([rng.permutation(table) for table in tables]).astype(np.uint8)
-
-# %% ../../nbs/hardware/sampler.ipynb #0d2da593
+# %% ../../nbs/hardware/sampler.ipynb #d8ff49dd
 def _all_equal(n, bit):
     import pennylane as qml
-    for wire in range(n): qml.PauliX(wire) if bit else qml.Identity(wire)
+    gate = qml.PauliX if bit else qml.Identity
+    for wire in range(n): gate(wire)
 
 def _measurement(device, prepare, n, shots):
     "What prepares a circuit and measures all its wires."
@@ -203,13 +196,23 @@ def _measurement(device, prepare, n, shots):
         return qml.sample(wires=range(n))
     return qml.set_shots(qml.QNode(circuit, device), shots=shots)
 
-# %% ../../nbs/hardware/sampler.ipynb #4ba308e0
+# %% ../../nbs/hardware/sampler.ipynb #38c3b1ff
+def _run_pennylane(device, ansatz, payload):
+    "Bits of each circuit from a PennyLane device, in random order."
+    n, rng = ansatz.n_qubits, np.random.default_rng(payload["seed"])
+    prepare, values = ansatz.circuit, payload["params"]
+    if payload["circuit"] == "calibration": prepare, values = partial(_all_equal, n), (0, 1)
+    measure = _measurement(device, prepare, n, payload["shots"])
+    tables = [np.asarray(measure(value)) for value in values]
+    shuffled = [rng.permutation(table.reshape(-1, n)) for table in tables]
+    return np.stack(shuffled).astype(np.uint8)
+
+# %% ../../nbs/hardware/sampler.ipynb #feaae42c
 def _run_qiskit(sampler, compiled, payload):
     "Bits of each circuit from a simulator of Qiskit's, or another maker's device."
     job = sampler(payload["seed"]).run(compiled.pubs(payload), shots=payload["shots"])
     return _read_bits(job.result())
 
-# %% ../../nbs/hardware/sampler.ipynb #18ecd414
 def _aer_sampler(simulator, seed):
     from qiskit_aer.primitives import SamplerV2
     return SamplerV2.from_backend(simulator, seed=seed)
@@ -218,26 +221,7 @@ def _backend_sampler(device, seed):
     from qiskit.primitives import BackendSamplerV2
     return BackendSamplerV2(backend=device, options={"seed_simulator": seed})
 
-# %% ../../nbs/hardware/sampler.ipynb #e56f51a9
-def _local_sampler(device, compiled):
-    "What runs circuits on a noise model or on another maker's device, and the circuits that it takes."
-    from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
-    if not isinstance(device, FakeBackendV2): return partial(_backend_sampler, device), compiled
-    compiled, target = used_part(compiled, device.target)
-    return partial(_aer_sampler, aer_simulator(target.num_qubits, target)), compiled
-
-# %% ../../nbs/hardware/sampler.ipynb #c9cff928
-def _open_service(ansatz, device, layout, options, seed):
-    "The service behind a device, and the circuits as compiled for it; PennyLane compiles its own, if at all."
-    if is_pennylane(device): return _pennylane_service(ansatz, device, layout, options), None
-    _ibm_sampler(device, options)    # refuses options that are none
-    if is_aer(device): return _aer_service(ansatz, device, layout, seed)
-    compiled = compile_circuit(ansatz, device.target, layout, seed)
-    estimate = partial(_job_seconds, _gate_seconds(compiled.circuit, device.target))
-    if hasattr(device, "service"): return RuntimeService(device, compiled, options, estimate), compiled
-    return LocalService(partial(_run_qiskit, *_local_sampler(device, compiled)), estimate), compiled
-
-# %% ../../nbs/hardware/sampler.ipynb #5ad750ae
+# %% ../../nbs/hardware/sampler.ipynb #4d974212
 def _free(payload): return 0.
 
 def _pennylane_service(ansatz, device, layout, options):
@@ -250,7 +234,25 @@ def _aer_service(ansatz, device, layout, seed):
     compiled = compile_circuit(ansatz, target, layout, seed)
     return LocalService(partial(_run_qiskit, partial(_aer_sampler, device), compiled), _free), compiled
 
-# %% ../../nbs/hardware/sampler.ipynb #6c55fc9a
+def _local_sampler(device, compiled):
+    "What runs circuits on a noise model or on another maker's device, and the circuits that it takes."
+    from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
+    if not isinstance(device, FakeBackendV2): return partial(_backend_sampler, device), compiled
+    compiled, target = used_part(compiled, device.target)
+    return partial(_aer_sampler, aer_simulator(target.num_qubits, target)), compiled
+
+# %% ../../nbs/hardware/sampler.ipynb #b5a90652
+def _open_service(ansatz, device, layout, options, seed):
+    "The service behind a device, and the circuits as compiled for it; PennyLane compiles its own, if at all."
+    if is_pennylane(device): return _pennylane_service(ansatz, device, layout, options), None
+    _ibm_sampler(device, options)    # refuses options that are none
+    if is_aer(device): return _aer_service(ansatz, device, layout, seed)
+    compiled = compile_circuit(ansatz, device.target, layout, seed)
+    estimate = partial(_job_seconds, _gate_seconds(compiled.circuit, device.target))
+    if hasattr(device, "service"): return RuntimeService(device, compiled, options, estimate), compiled
+    return LocalService(partial(_run_qiskit, *_local_sampler(device, compiled)), estimate), compiled
+
+# %% ../../nbs/hardware/sampler.ipynb #c652fdbd
 def _checked_batch(ansatz, params):
     params = np.asarray(params)
     if params.shape[1:] != ansatz.param_shape or not len(params):
@@ -260,19 +262,21 @@ def _checked_batch(ansatz, params):
     if not np.isfinite(params).all(): raise ValueError("params must be finite angles in radians, got NaN or infinity")
     return params
 
-# %% ../../nbs/hardware/sampler.ipynb #46c45d8e
 def _checked_bits(bits, n_circuits, shots, n):
     "The shots that were asked for."
-    if bits.shape[::2] == (n_circuits, n) and bits.shape[1] >= shots: return bits[:, :shots]
+    fits = bits.shape[::2] == (n_circuits, n)
+    if fits and bits.shape[1] >= shots: return bits[:, :shots]
     raise ValueError(f"the device must return bits of shape {(n_circuits, shots, n)}, got {bits.shape}; "
                      "the job is paid and its bits are in the run's folder")
 
-# %% ../../nbs/hardware/sampler.ipynb #b6a6ce95
-def _job_seed(seed, number): return int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) >> 1
+# %% ../../nbs/hardware/sampler.ipynb #0e8c0c94
+def _job_seed(seed, number):
+    words = np.random.SeedSequence([seed, number]).generate_state(1)
+    return int(words[0]) >> 1
 
 def _key_seed(key): return int(jax.random.bits(key)) >> 1
 
-# %% ../../nbs/hardware/sampler.ipynb #79733012
+# %% ../../nbs/hardware/sampler.ipynb #7cc321a2
 class JobSampler(Samples, Shiftable, Remote):
     "Samples of a measured circuit, as jobs of a service: an implicit distribution, which `fit` trains on the host."
     def __init__(
@@ -298,11 +302,9 @@ class JobSampler(Samples, Shiftable, Remote):
         return self.ansatz.param_shape
     @property
     def frequencies(self) -> tuple:
-        "Of each row of angles, as the shift rule needs them."
         return self.ansatz.frequencies
 
     def _init(self, key, noise): return self.ansatz.init(key, noise)
-
     def _sample(self, params, key, n_samples):
         "On a simulator the key decides them."
         return jnp.asarray(self._weights("ansatz", [params], n_samples, _key_seed(key))[0])
@@ -313,7 +315,6 @@ class JobSampler(Samples, Shiftable, Remote):
         `ValueError`: no such angles. `StopTraining`: the budget is spent. `JobError`: a job that failed for good."""
         params = _checked_batch(self.ansatz, params)
         return super().sample_batch(params, self.shots if n_samples is None else n_samples)
-
     def _sample_batch(self, params, n_samples): return self._weights("ansatz", params, n_samples)
 
     def calibrate(self, shots: int | None = None) -> np.ndarray:
@@ -335,7 +336,7 @@ class JobSampler(Samples, Shiftable, Remote):
         except BudgetSpent as stop: raise StopTraining(str(stop)) from stop
         return 1. - 2. * _checked_bits(bits, _n_circuits(payload), shots, self.n_qubits)
 
-# %% ../../nbs/hardware/sampler.ipynb #ad90b8cf
+# %% ../../nbs/hardware/sampler.ipynb #f767e71e
 def _as_before(folder, ansatz, backend, layout):
     "The device, the layout and the instance that a run in this folder has chosen; all may have been left open."
     if not (Path(folder) / "journal.jsonl").exists(): return backend, layout, None
@@ -345,7 +346,7 @@ def _as_before(folder, ansatz, backend, layout):
     if layout is None and settings["layout"]: layout = tuple(settings["layout"])
     return backend, layout, settings["instance"]
 
-# %% ../../nbs/hardware/sampler.ipynb #0b91ad60
+# %% ../../nbs/hardware/sampler.ipynb #91b3ad8d
 def _checked_budget(max_qpu_seconds, device, service):
     "The limit to a run's seconds; PennyLane's devices do not tell theirs."
     if max_qpu_seconds is None: return DEFAULT_BUDGET if isinstance(service, RuntimeService) else math.inf
@@ -353,7 +354,11 @@ def _checked_budget(max_qpu_seconds, device, service):
     raise ValueError("max_qpu_seconds is for devices that tell their seconds, a PennyLane device does not, "
                      f"got {max_qpu_seconds=}; leave it out, or name a backend of IBM's")
 
-# %% ../../nbs/hardware/sampler.ipynb #817de642
+def _name(backend, device):
+    "What the device is called in the journal."
+    return backend if isinstance(backend, str) and backend != "least_busy" else device.name
+
+# %% ../../nbs/hardware/sampler.ipynb #09aced38
 class HardwareSampler(JobSampler):
     """Samples of a measured circuit on a device or a noise model: an implicit distribution, which `fit` trains on the host.
 
@@ -377,12 +382,11 @@ class HardwareSampler(JobSampler):
         if folder is None:
             self._temporary = tempfile.TemporaryDirectory()
             folder = self._temporary.name
-        folder = Path(folder)
         backend, layout, instance = _as_before(folder, ansatz, backend, layout)
         device = open_backend(backend, ansatz.n_qubits, instance)
         service, self.compiled = _open_service(ansatz, device, layout, options, seed)    # None: PennyLane
         self.layout = self.compiled and self.compiled.layout
-        self.backend = backend if isinstance(backend, str) and backend != "least_busy" else device.name
+        self.backend = _name(backend, device)
         budget = Budget(_checked_budget(max_qpu_seconds, device, service))
         own = {"ansatz": repr(ansatz), "backend": self.backend, "instance": service.instance,
                "layout": self.layout, "options": options, "seed": seed}

@@ -117,11 +117,10 @@ class BiNN:
     layer_sizes: tuple[int, ...]                        # inputs, hidden layers, outputs
     activation: Callable[[Array], Array] = jnp.tanh     # of the hidden units, elementwise
     logit_scale: float = 1.0                            # s > 0, multiplies the outputs
-    likelihood: Likelihood = Categorical()              # of the data: Categorical(), Gaussian(noise), or your own
+    likelihood: Likelihood = Categorical()              # of the data: Categorical(), Gaussian(noise) or another
 
     def __post_init__(self):
-        object.__setattr__(self, "layer_sizes", _checked_layer_sizes(self.layer_sizes))
-        object.__setattr__(self, "logit_scale", float(self.logit_scale))
+        vars(self).update(layer_sizes=_checked_layer_sizes(self.layer_sizes), logit_scale=float(self.logit_scale))
         _check_parts(self.activation, self.logit_scale, self.likelihood)
 
     def __getstate__(self): return vars(self) | {"activation": _to_name(self.activation)}    # for pickle, copy

@@ -117,10 +117,11 @@ class BiNN:
     layer_sizes: tuple[int, ...]                        # inputs, hidden layers, outputs
     activation: Callable[[Array], Array] = jnp.tanh     # of the hidden units, elementwise
     logit_scale: float = 1.0                            # s > 0, multiplies the outputs
-    likelihood: Likelihood = Categorical()              # of the data: Categorical(), Gaussian(noise) or another
+    likelihood: Likelihood = Categorical()              # of the data: this, Gaussian(noise) or another
 
     def __post_init__(self):
-        vars(self).update(layer_sizes=_checked_layer_sizes(self.layer_sizes), logit_scale=float(self.logit_scale))
+        sizes, scale = _checked_layer_sizes(self.layer_sizes), float(self.logit_scale)
+        vars(self).update(layer_sizes=sizes, logit_scale=scale)    # which are frozen for everyone else
         _check_parts(self.activation, self.logit_scale, self.likelihood)
 
     def __getstate__(self): return vars(self) | {"activation": _to_name(self.activation)}    # for pickle, copy
@@ -169,9 +170,8 @@ class BiNN:
 
     def features(self, x: Array) -> Array:
         "s·(x, 1) of x (N, n_inputs): the outputs are `features(x) @ weights[output_wires].T`. `ValueError`: there are hidden layers."
-        x = _checked_inputs(self, x)
         _check_linear(self)
-        return self.logit_scale * jnp.pad(x, ((0, 0), (0, 1)), constant_values=1)
+        return self.logit_scale * jnp.pad(_checked_inputs(self, x), ((0, 0), (0, 1)), constant_values=1)
 
     @property
     def output_wires(self) -> np.ndarray:

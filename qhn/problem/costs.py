@@ -90,13 +90,16 @@ def _hashable(obj):
     return obj
 
 # %% ../../nbs/problem/costs.ipynb #008f8bd6
-def taken_apart(obj, traced=()):
-    "The attributes of an object as JAX can take them, and its class. Those named in `traced` are leaves, whatever they are."
+def taken_apart(
+    obj: Any,              # any object with attributes
+    traced: tuple = (),    # names of those that are leaves, whatever they are
+) -> tuple:
+    "The attributes of an object as JAX can take them, and its class."
     parts = _parts(obj)
     return ({name: parts[name] if name in traced else _each(parts[name]) for name in parts},), type(obj)
 
-def put_together(kind, children):
-    "An object of this class around these attributes."
+def put_together(kind: type, children: tuple) -> Any:
+    "An object of this class around the attributes in `children`."
     obj = object.__new__(kind)
     vars(obj).update(_contents(children[0]))
     return obj

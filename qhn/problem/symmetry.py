@@ -179,8 +179,7 @@ def _orbits(network):
     def index(weights): return ((weights < 0) * place).sum(-1)
     bits = np.arange(2**n)[:, None] // place % 2
     every = (1 - 2 * bits).astype(np.int8)
-    names = index(_fold(network, every))
-    first, orbit = np.unique(names, return_inverse=True)
+    first, orbit = np.unique(index(_fold(network, every)), return_inverse=True)
     images = _images(_moves(network), every[first])
     return index(images).T, orbit
 
@@ -350,11 +349,12 @@ def _around_copies(moves, q, every, best):
     "Covariances (n, n): of the means of the networks nearest to each copy of `best`, and of all networks with the moves undone."
     copies = _images(moves, best)
     largest, ties = _overlaps(every, copies)
+    shared = q / ties
     between = -np.outer(q @ every, q @ every)
     mean, second = np.zeros(len(best)), np.zeros(between.shape)
     for move, copy in zip(moves, copies):
         near = every @ copy == largest
-        mass, weights = (q / ties)[near], every[near]
+        mass, weights = shared[near], every[near]
         centre = mass @ weights    # m_c μ_c
         between += np.outer(centre, centre) / max(mass.sum(), 1e-300)
         place, sign = np.abs(move) - 1, np.sign(move)

@@ -29,7 +29,6 @@ _SETTINGS = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium", "lines.linewidth": 1.5,
     "axes.prop_cycle": plt.cycler(color=PALETTE) + plt.cycler(linestyle=LINESTYLES)}
 
-# %% ../nbs/plots.ipynb #d4000e13
 @contextmanager
 def style() -> Iterator[None]:
     "Matplotlib settings of this book's figures inside a `with` block; the user's own are back at its end."
@@ -40,17 +39,10 @@ def style() -> Iterator[None]:
 
 # %% ../nbs/plots.ipynb #22a208e8
 _BELOW = dict(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=3)   # a legend below the x axis
-
 def _axes(ax, height=3.2):
     "The given axes, or new ones across a page of 7 inches."
     if ax is not None: return ax
     with style(): return plt.subplots(figsize=(7, height))[1]
-
-def _marker(k): return dict(color=PALETTE[k % 7], marker=MARKERS[k % 7])
-
-def _line(k, n_points):
-    "Colour, dashes and about eight markers for the k-th line of a figure."
-    return _marker(k) | dict(linestyle=LINESTYLES[k % 7], markersize=4, markevery=(0, max(1, n_points // 8)))
 
 def _counted(ax, **labels):
     "Axes that count along x, with labels and a legend."
@@ -59,37 +51,49 @@ def _counted(ax, **labels):
     ax.legend(frameon=False)
     return ax
 
+def _marker(k): return dict(color=PALETTE[k % 7], marker=MARKERS[k % 7])
+
+def _line(k, n_points):
+    "Colour, dashes and about eight markers for the k-th line of a figure."
+    return _marker(k) | dict(linestyle=LINESTYLES[k % 7], markersize=4, markevery=(0, max(1, n_points // 8)))
+
 # %% ../nbs/plots.ipynb #44831a21
 def _array(name, values, shape):
     "The values as an array of this shape; a text in `shape` stands for any size of at least 1."
     array = np.asarray(values, dtype=float)
-    pairs = zip(array.shape, shape)
-    fits = [size > 0 if isinstance(wanted, str) else size == wanted for size, wanted in pairs]
-    if array.ndim == len(shape) and all(fits): return array
+    def fits(size, wanted): return size > 0 if isinstance(wanted, str) else size == wanted
+    if array.ndim == len(shape) and all(map(fits, array.shape, shape)): return array
     raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {array.shape}")
 
+# %% ../nbs/plots.ipynb #eb4194ed
 def _arrays(name, group, shape):
     "The arrays of a dictionary, each of the given shape."
-    if isinstance(group, Mapping) and group:
-        return {label: _array(f"{name}[{label!r}]", values, shape) for label, values in group.items()}
-    raise ValueError(f"{name} must be a dictionary of one array or more, label to array, "
-                     f"got {type(group).__name__} {group!r:.60}")
+    if not isinstance(group, Mapping) or not group:
+        raise ValueError(f"{name} must be a dictionary of one array or more, label to array, got {type(group).__name__} {group!r:.60}")
+    return {label: _array(f"{name}[{label!r}]", group[label], shape) for label in group}
 
 def _in_unit(what, values):
     "The values, if they are finite and lie between 0 and 1; what rounding has put beyond is put back."
-    if ((values > -1e-4) & (values < 1 + 1e-4)).all(): return np.clip(values, 0, 1)
+    inside = (values > -1e-4) & (values < 1 + 1e-4)
+    if inside.all(): return np.clip(values, 0, 1)
     raise ValueError(f"{what} between 0 and 1, got values from {values.min():g} to {values.max():g}")
 
 # %% ../nbs/plots.ipynb #f75fee96
 def _centre_and_band(runs, centre):
     "The line of these runs, and the two ends of the band around it."
-    if centre == "median": return np.median(runs, axis=0), *np.quantile(runs, (0.25, 0.75), axis=0)
-    if centre != "mean": raise ValueError(f"centre must be 'median' or 'mean', got {centre=}")
+    if centre == "median": return np.quantile(runs, (0.5, 0.25, 0.75), axis=0)
     n, mean = len(runs), runs.mean(axis=0)
-    error = runs.std(axis=0, ddof=min(1, n - 1)) / n**0.5
+    error = runs.std(axis=0, ddof=min(1, n - 1)) / n**0.5    # 0 of a single run
     return mean, mean - error, mean + error
 
-# %% ../nbs/plots.ipynb #f99e79e9
+def _band(ax, k, label, runs, centre):
+    "A line for the centre of the runs, with its band where there are several."
+    middle, low, high = _centre_and_band(runs, centre)
+    steps = np.arange(len(middle))
+    ax.plot(steps, middle, label=label, **_line(k, len(steps)))
+    if len(runs) > 1: ax.fill_between(steps, low, high, color=PALETTE[k % 7], alpha=0.2, lw=0)
+
+# %% ../nbs/plots.ipynb #3bcd2271
 def learning_curves(
     curves: Mapping[str, ArrayLike],    # label to (n_seeds, n_steps) losses, nats
     evidence: float | None = None,      # log p(D), nats: a line at -log p(D), the least free energy
@@ -99,12 +103,9 @@ def learning_curves(
 ) -> Axes:
     "Loss against step: centre and spread over the seeds, a line for each label. `ValueError`: other shapes, no centre."
     curves = _arrays("curves", curves, ("n_seeds", "n_steps"))
-    bands = {label: _centre_and_band(runs, centre) for label, runs in curves.items()}
+    if centre not in ("median", "mean"): raise ValueError(f"centre must be 'median' or 'mean', got {centre=}")
     ax = _axes(ax)
-    for k, (label, (middle, low, high)) in enumerate(bands.items()):
-        steps = np.arange(len(middle))
-        ax.plot(steps, middle, label=label, **_line(k, len(steps)))
-        if len(curves[label]) > 1: ax.fill_between(steps, low, high, color=PALETTE[k % 7], alpha=0.2, lw=0)
+    for k, (label, runs) in enumerate(curves.items()): _band(ax, k, label, runs, centre)
     if evidence is not None: ax.axhline(-float(evidence), color="black", linewidth=1, label="−log evidence")
     return _counted(ax, xlabel="step", ylabel=ylabel)
 
@@ -120,15 +121,17 @@ def evidence_gap(
     gaps = {label: runs + evidence for label, runs in curves.items()}
     for label, gap in gaps.items():
         if (gap > 0).any(): continue
-        raise ValueError(f"curves[{label!r}] must lie above -evidence={-float(evidence):g}, "
-                         f"got at most {curves[label].max():g}; evidence is log p(D), in nats")
+        raise ValueError(f"curves[{label!r}] must lie above -evidence={-float(evidence):g}, got at most {curves[label].max():g}; evidence is log p(D), in nats")
     ax = learning_curves(gaps, ax=ax, centre=centre, ylabel="gap to the evidence (nats)")
     ax.set_yscale("log", nonpositive="mask")
     return ax
 
 # %% ../nbs/plots.ipynb #4b4f1f42
-_FILLS, _HATCHES = ("black", *PALETTE[:6]), ("", "", "////", "....", "xxxx", "----", "||||")
+def _check_distribution(name, values):
+    _in_unit(f"{name} must hold probabilities", values)
+    if abs(values.sum() - 1) > 1e-4: raise ValueError(f"{name} must sum to one, got a sum of {values.sum():.6g}")
 
+_FILLS, _HATCHES = ("black", *PALETTE[:6]), ("", "", "////", "....", "xxxx", "----", "||||")
 def _bars(ax, named, order):
     "Bars side by side at each place of the order; the legend says how much of each distribution is shown."
     width = 0.8 / len(named)
@@ -137,10 +140,6 @@ def _bars(ax, named, order):
         shown = values[order]
         look = dict(color=_FILLS[k % 7], hatch=_HATCHES[k % 7], edgecolor="white", linewidth=0.4)
         ax.bar(places, shown, width, label=f"{label} ({shown.sum():.0%} shown)", **look)
-
-def _check_distribution(name, values):
-    _in_unit(f"{name} must hold probabilities", values)
-    if abs(values.sum() - 1) > 1e-4: raise ValueError(f"{name} must sum to one, got a sum of {values.sum():.6g}")
 
 # %% ../nbs/plots.ipynb #95d8f161
 def sorted_posterior(
@@ -174,13 +173,13 @@ def plane_grid(
 # %% ../nbs/plots.ipynb #f1a7c1b1
 def _on_grid(name, what, values, points):
     "Numbers for class 1 on a square grid, from a function or ready-made, as the rows of the grid."
-    values = np.asarray(values(points) if callable(values) else values, dtype=float)
-    n_points, side = len(points), round(len(points)**0.5)
+    if callable(values): values = values(points)
+    values, n_points = np.asarray(values, dtype=float), len(points)
+    side = round(n_points**0.5)
     if values.shape == (n_points, 2): values = values[:, 1]
     if values.shape in ((n_points,), (side, side)):
         return _in_unit(f"{name} must give {what}", values).reshape(side, side)
-    raise ValueError(f"{name} must give {n_points} {what} of class 1, shape ({n_points},), ({side}, {side}) or "
-                     f"({n_points}, 2), got {values.shape}")
+    raise ValueError(f"{name} must give {n_points} {what} of class 1, shape ({n_points},), ({side}, {side}) or ({n_points}, 2), got {values.shape}")
 
 # %% ../nbs/plots.ipynb #7eb3b233
 def _landscape(ax, plane, field):
@@ -195,6 +194,7 @@ def _hatch(ax, plane, field, spread):
     if np.abs(distance).min() < 1: ax.contourf(*plane, distance, levels=[-1, 1], colors="none", hatches=["////"])
     return plt.Rectangle((0, 0), 1, 1, fill=False, linewidth=0.5, hatch="////", label="½ ± spread")
 
+# %% ../nbs/plots.ipynb #8834d3ef
 def _classes(ax, x, y):
     "The points, in the colour and with the marker of their class."
     for k, marker in enumerate("oX"):
@@ -211,7 +211,7 @@ def decision_boundary(
     spread: Callable | ArrayLike | None = None,   # standard deviation, in the same forms
 ) -> Axes:
     "Data over the predicted probability of class 1. `ValueError`: other shapes or labels, or no probabilities."
-    points, y = plane_grid(x, n_grid), _array("y", y, (len(np.asarray(x)),))
+    points, y = plane_grid(x, n_grid), _array("y", y, (len(x),))
     labels = np.unique(y).tolist()
     if not set(labels) <= {0, 1}: raise ValueError(f"y must hold labels 0 and 1 only, got {labels}")
     field = _on_grid("predict", "probabilities", predict, points)
@@ -267,7 +267,7 @@ def _mosaic(images, n_columns):
     tiles = np.pad(images, ((0, n_blank), (0, gap), (0, gap)), constant_values=np.nan)
     _, tall, broad = tiles.shape
     rows = tiles.reshape(-1, n_columns, tall, broad).swapaxes(1, 2)
-    places = [divmod(k, n_columns) for k in range(len(images))]
+    places = (divmod(k, n_columns) for k in range(len(images)))
     corners = [(column * broad - 0.5, row * tall - 0.5) for row, column in places]
     return rows.reshape(-1, n_columns * broad), corners
 
@@ -284,8 +284,8 @@ def _colour_bar(ax, shown, label):
     "Beside the images, about 0.12 inches wide for one image as for a row."
     n_rows, n_columns = shown.get_array().shape
     width = 0.02 * max(1, 4 * n_rows / n_columns)    # of the axes
-    place = ax.inset_axes((1 + width / 2, 0, width, 1))
-    ax.figure.colorbar(shown, cax=place, label=label, ticks=np.linspace(*shown.get_clim(), 3), format="%.2g")
+    place, ticks = ax.inset_axes((1 + width / 2, 0, width, 1)), np.linspace(*shown.get_clim(), 3)
+    ax.figure.colorbar(shown, cax=place, label=label, ticks=ticks, format="%.2g")
 
 # %% ../nbs/plots.ipynb #3d1eb56e
 def _image_grid(name, images, titles, n_columns, ax, label, **look):
@@ -338,24 +338,26 @@ def bond_dims(
         raise ValueError(f"dims_by_label[{label!r}] must be at least 1 at every cut, got {dims.min():g}")
     ax = _axes(ax)
     for k, (label, dims) in enumerate(dims_by_label.items()):
-        ax.step(np.arange(1, len(dims) + 1), dims, where="mid", label=label, **_line(k, 1))
+        ax.step(range(1, len(dims) + 1), dims, where="mid", label=label, **_line(k, 1))
     ax.set_yscale("log", base=2)
     ax.yaxis.set_major_formatter("{x:g}")
     return _counted(ax, xlabel="qubits left of the cut", ylabel="bond dimension")
 
 # %% ../nbs/plots.ipynb #7910bf58
 def _rms(values): return float(np.sqrt(np.mean(values**2)))
+
 def _bias_and_error(exact, estimates):
     "Mean minus exact, the standard error of that, and the standard deviation of one estimate, per component."
     if len(estimates) < 2: raise ValueError("estimates must hold at least 2 repeats each, for a standard error; got 1")
     spread = estimates.std(axis=0, ddof=1)
     return estimates.mean(axis=0) - exact, spread / len(estimates)**0.5, spread
 
-def _faults(ax, k, label, bias, error, spread, order, shift):
+def _faults(ax, k, label, faults, order, shift):
     "Bias and standard error of the k-th estimator, component by component."
-    b, e, s = map(_rms, (bias, error, spread))
-    label = f"{label}: bias {b:.2g} ± {e:.2g}, one estimate ± {s:.2g}"
-    look = _marker(k) | dict(label=label, linestyle="", markersize=4, capsize=2)
+    b, e, s = map(_rms, faults)
+    bias, error, _ = faults
+    look = _marker(k) | dict(linestyle="", markersize=4, capsize=2)
+    look["label"] = f"{label}: bias {b:.2g} ± {e:.2g}, one estimate ± {s:.2g}"
     ax.errorbar(np.arange(len(order)) + shift, bias[order], error[order], **look)
 
 # %% ../nbs/plots.ipynb #8f53f7ea
@@ -372,10 +374,8 @@ def gradient_comparison(
     order = np.argsort(-np.abs(exact), kind="stable")[:top]
     faults = {label: _bias_and_error(exact, repeats) for label, repeats in estimates.items()}
     ax = _axes(ax)
-    for k, (label, fault) in enumerate(faults.items()):
-        shift = 0.6 * ((k + 0.5) / len(faults) - 0.5)   # side by side, not on top of one another
-        bias, error, spread = fault
-        _faults(ax, k, label, bias, error, spread, order, shift)
+    shifts = 0.6 * ((np.arange(len(faults)) + 0.5) / len(faults) - 0.5)   # side by side
+    for k, label in enumerate(faults): _faults(ax, k, label, faults[label], order, shifts[k])
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(order)), [f"{i}\n{exact[i]:.2g}" for i in order], fontsize="small")
     ax.set(xlabel="component (index, exact value)", ylabel="mean estimate − exact\n± standard error")

@@ -1,4 +1,5 @@
 """Prior, evidence, posterior and free energy against enumeration in plain Python and scipy."""
+import dataclasses
 import itertools
 import math
 import tracemalloc
@@ -83,6 +84,18 @@ def test_the_prior_is_data_to_jit_and_has_gradients():
     assert len(traces) == 1
     slope = jax.grad(lambda p: BernoulliPrior(p).log_prob(jnp.array([1.0, -1.0])))(jnp.array([0.25, 0.4]))
     np.testing.assert_allclose(slope, [1 / 0.25, -1 / 0.6], rtol=1e-12)
+
+
+def test_replace_takes_either_number_of_a_prior():
+    "A copy with other odds; what is not given stays, inside `jit` too."
+    prior = BernoulliPrior(np.array([0.2, 0.6]))
+    assert dataclasses.replace(BernoulliPrior(0.3), prob_plus=0.4) == BernoulliPrior(0.4)
+    assert dataclasses.replace(BernoulliPrior(0.3), log_odds=2.0) == BernoulliPrior(log_odds=2.0)
+    np.testing.assert_array_equal(dataclasses.replace(prior).log_odds, prior.log_odds)
+    np.testing.assert_allclose(jax.jit(lambda given: dataclasses.replace(given, prob_plus=1 - given.prob_plus).table(2))(prior),
+                               BernoulliPrior(np.array([0.8, 0.4])).table(2), rtol=1e-12)
+    with pytest.raises(ValueError, match="say the same thing"): dataclasses.replace(prior, prob_plus=0.4, log_odds=0.0)
+    with pytest.raises(ValueError, match="strictly between 0 and 1"): dataclasses.replace(prior, prob_plus=[0.0, 0.5])
 
 
 # ---------------------------------------------------------------- evidence and posterior

@@ -40,6 +40,12 @@ def _check_unnamed(*answers):
                          "write the targets as floats, y.astype(float)")
 
 # %% ../../nbs/problem/datasets.ipynb #45c218ed
+def _kept(data):
+    answers = np.asarray if data.class_names else partial(_floats, name="y")
+    return dict(x_train=_floats(data.x_train, "x_train"), x_test=_floats(data.x_test, "x_test"),
+                y_train=answers(data.y_train), y_test=answers(data.y_test))
+
+# %% ../../nbs/problem/datasets.ipynb #3f3bb38e
 @dataclass(frozen=True, eq=False)
 class Dataset:
     "Points to learn from, and points to test with. `ValueError`: what `check_data` refuses, missing names."
@@ -55,12 +61,7 @@ class Dataset:
     def __post_init__(self):
         for x, y in (self.train, self.test): _check_pair(x, y, self.feature_names, self.class_names)
         if not self.class_names: _check_unnamed(self.y_train, self.y_test)
-        keep = partial(object.__setattr__, self)    # fields are frozen for everyone else
-        keep("x_train", _floats(self.x_train, "x_train"))
-        keep("x_test", _floats(self.x_test, "x_test"))
-        answers = np.asarray if self.class_names else partial(_floats, name="y")
-        keep("y_train", answers(self.y_train))
-        keep("y_test", answers(self.y_test))
+        vars(self).update(_kept(self))    # fields are frozen for everyone else
 
     def __repr__(self):
         sizes = f"{len(self.y_train)} training and {len(self.y_test)} test points"

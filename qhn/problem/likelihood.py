@@ -16,6 +16,14 @@ from jax import Array
 
 from .points import check_data, check_targets
 
+# %% ../../nbs/problem/likelihood.ipynb #53909855
+def _missing(likelihood, method, arguments="outputs"):
+    name = type(likelihood).__name__
+    return f"prediction asks the likelihood for {method}({arguments}), which {name} does not have; write it beside log_prob"
+
+def _no_classes(likelihood):
+    return f"class probabilities need a likelihood of classes such as Categorical(), got {likelihood!r}, which predicts numbers"
+
 # %% ../../nbs/problem/likelihood.ipynb #68874da6
 class Likelihood(ABC):
     "What outputs of a network say of data. One of your own is a frozen dataclass with `log_prob`, and what else differs."
@@ -61,14 +69,6 @@ class Likelihood(ABC):
         "What a prediction depends on: equal for outputs that predict alike."
         return outputs
 
-# %% ../../nbs/problem/likelihood.ipynb #18b82ff1
-def _missing(likelihood, method, arguments="outputs"):
-    name = type(likelihood).__name__
-    return f"prediction asks the likelihood for {method}({arguments}), which {name} does not have; write it beside log_prob"
-
-def _no_classes(likelihood):
-    return f"class probabilities need a likelihood of classes such as Categorical(), got {likelihood!r}, which predicts numbers"
-
 # %% ../../nbs/problem/likelihood.ipynb #0db5db01
 def _log_sigmoid(t): return jnp.minimum(t, 0) - jnp.log1p(jnp.exp(-jnp.abs(t)))
 
@@ -78,6 +78,7 @@ def _log_probs(logits):
     if logits.shape[-1] > 1: return jax.nn.log_softmax(logits)
     return jnp.concatenate([_log_sigmoid(-logits), _log_sigmoid(logits)], axis=-1)
 
+# %% ../../nbs/problem/likelihood.ipynb #41cd3527
 @partial(jax.jit, inline=True)
 def _log_prob_of_label(logits, y):
     "Log probability of each label: logits (..., N, n_outputs) and y (N,) to (..., N)."
@@ -118,6 +119,20 @@ class Categorical(Likelihood):
         "Logits of a softmax up to a common constant."
         return outputs - outputs.mean(-1, keepdims=True) if outputs.shape[-1] > 1 else outputs
 
+# %% ../../nbs/problem/likelihood.ipynb #bf465bc4
+def _log_normal(difference, noise):
+    z = difference / noise
+    return -(z**2 / 2 + jnp.log(noise) + math.log(2 * math.pi) / 2)
+
+# %% ../../nbs/problem/likelihood.ipynb #57f6046a
+def _checked_noise(noise):
+    "A float, or a tuple of them."
+    try: values = np.asarray(noise, float)
+    except (TypeError, ValueError): raise TypeError(f"noise must be a number or one for each output, got noise={noise!r}") from None
+    if values.ndim > 1 or values.size == 0 or not ((values > 0) & np.isfinite(values)).all():
+        raise ValueError(f"noise must be positive and finite, a standard deviation for all outputs or one for each, got noise={noise!r}")
+    return tuple(values.tolist()) if values.ndim else float(values)
+
 # %% ../../nbs/problem/likelihood.ipynb #0c48baa9
 @dataclass(frozen=True)
 class Gaussian(Likelihood):
@@ -129,8 +144,7 @@ class Gaussian(Likelihood):
     def log_prob(self, outputs: Array, y: Array) -> Array:
         "Log density of each point: y (N,) for one output or (N, n_outputs) to (..., N) nats."
         noise = jnp.asarray(self.noise, outputs.dtype)
-        z = (y.reshape(outputs.shape[-2:]) - outputs) / noise
-        return -(z**2 / 2 + jnp.log(noise) + math.log(2 * math.pi) / 2).sum(-1)
+        return _log_normal(y.reshape(outputs.shape[-2:]) - outputs, noise).sum(-1)
     def check(self, x: Array, y: Array, n_outputs: int) -> None:
         "`ValueError` unless x (N, d) are features, y real numbers for each point and output, and the noise one for all or for each."
         check_targets(x, y, n_outputs)
@@ -147,12 +161,3 @@ class Gaussian(Likelihood):
         noise = jnp.asarray(self.noise, outputs.dtype) * jax.random.normal(key, outputs.shape, outputs.dtype)
         drawn = outputs + noise
         return drawn[:, 0] if drawn.shape[-1] == 1 else drawn
-
-# %% ../../nbs/problem/likelihood.ipynb #a6def2bd
-def _checked_noise(noise):
-    "A float, or a tuple of them: numbers that can be hashed, as all that a network is made of."
-    try: values = np.asarray(noise, float)
-    except (TypeError, ValueError): raise TypeError(f"noise must be a number or one for each output, got noise={noise!r}") from None
-    if values.ndim > 1 or values.size == 0 or not ((values > 0) & np.isfinite(values)).all():
-        raise ValueError(f"noise must be positive and finite, a standard deviation for all outputs or one for each, got noise={noise!r}")
-    return tuple(values.tolist()) if values.ndim else float(values)

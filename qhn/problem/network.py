@@ -6,7 +6,7 @@
 __all__ = ['wire_layout', 'BiNN']
 
 # %% ../../nbs/problem/network.ipynb #4642515d
-import importlib, math, operator, sys, types
+import math, operator, pkgutil, sys, types
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,7 +19,19 @@ from .likelihood import Categorical, Likelihood
 
 # %% ../../nbs/problem/network.ipynb #e522b6e6
 def _n_weights(layer_sizes):
-    return sum((n_in + 1) * n_out for n_in, n_out in zip(layer_sizes, layer_sizes[1:]))
+    pairs = zip(layer_sizes, layer_sizes[1:])
+    return sum((n_in + 1) * n_out for n_in, n_out in pairs)
+
+# %% ../../nbs/problem/network.ipynb #0fa071f0
+def _blocks(weight, bias):
+    "Views of the arrays, in the order of the wires."
+    for layer in range(len(weight) - 1):
+        for unit in range(len(bias[layer])):
+            if layer == 0: yield weight[0][unit]
+            yield bias[layer][unit:unit + 1]
+            yield weight[layer + 1][:, unit]
+    if len(weight) == 1: yield weight[0]
+    yield bias[-1]
 
 # %% ../../nbs/problem/network.ipynb #f9dc03ea
 @lru_cache
@@ -31,33 +43,26 @@ def wire_layout(
     weight = [np.zeros(shape, np.int32) for shape in shapes]
     bias = [np.zeros(n_out, np.int32) for n_out, _ in shapes]
     start = 0
-    for block in _blocks(weight, bias):    # each block is a view: filling it fills the arrays above
-        block[...] = np.arange(start, start + block.size).reshape(block.shape)
-        start += block.size
+    for block in _blocks(weight, bias):
+        stop = start + block.size
+        block[...] = np.arange(start, stop).reshape(block.shape)
+        start = stop
     return weight, bias
-
-def _blocks(weight, bias):
-    "Views of the arrays, in the order of the wires."
-    for layer in range(len(weight) - 1):
-        for unit in range(len(bias[layer])):
-            if layer == 0: yield weight[0][unit]
-            yield bias[layer][unit:unit + 1]
-            yield weight[layer + 1][:, unit]
-    if len(weight) == 1: yield weight[0]
-    yield bias[-1]
 
 # %% ../../nbs/problem/network.ipynb #e03f1a1c
 def _unpack(weights, layer_sizes):
-    wires = zip(*wire_layout(layer_sizes))
-    return [(weights[..., weight], weights[..., bias]) for weight, bias in wires]
+    pairs = zip(*wire_layout(layer_sizes))
+    return [(weights[..., weight], weights[..., bias]) for weight, bias in pairs]
 
 @partial(jax.jit, static_argnums=(2, 3), inline=True)
 def _logits(weights, x, layer_sizes, activation, logit_scale):
     "Networks (..., n_weights) applied to the rows of x: logits (..., N, n_outputs)."
     *hidden, (weight, bias) = _unpack(weights, layer_sizes)
     h = x.T
-    for w, b in hidden: h = activation(w @ h + b[..., None])
-    return logit_scale * jnp.swapaxes(weight @ h + bias[..., None], -1, -2)
+    for w, b in hidden:
+        h = activation(w @ h + b[..., None])
+    outputs = weight @ h + bias[..., None]
+    return logit_scale * jnp.swapaxes(outputs, -1, -2)
 
 # %% ../../nbs/problem/network.ipynb #c889cf98
 def _checked_layer_sizes(layer_sizes):
@@ -67,6 +72,7 @@ def _checked_layer_sizes(layer_sizes):
     if min(sizes) < 1: raise ValueError(f"layer_sizes must be positive, got {layer_sizes=}")
     return sizes
 
+# %% ../../nbs/problem/network.ipynb #bfdd0e2c
 def _check_parts(activation, logit_scale, likelihood):
     if not callable(activation): raise TypeError(f"activation must be a function such as jnp.tanh, got {activation!r}")
     if not 0 < logit_scale < math.inf: raise ValueError(f"logit_scale must be positive and finite, got {logit_scale=}")
@@ -75,27 +81,33 @@ def _check_parts(activation, logit_scale, likelihood):
     try: hash(likelihood)
     except TypeError: raise TypeError(f"likelihood must be hashable, a frozen dataclass of numbers and tuples, got {likelihood!r}") from None
 
-def _check_inputs(x, layer_sizes):
-    if x.ndim != 2 or x.shape[1] != layer_sizes[0]:
-        raise ValueError(f"x must have shape (n_points, {layer_sizes[0]}) for {layer_sizes=}, got shape {x.shape}")
+# %% ../../nbs/problem/network.ipynb #39822459
+def _checked_weights(network, weights):
+    weights = as_float(weights, "weights")
+    check_width(weights, network.n_weights)
+    return weights
+
+def _checked_inputs(network, x):
+    x, sizes = as_float(x), network.layer_sizes
+    if x.ndim == 2 and x.shape[1] == sizes[0]: return x
+    raise ValueError(f"x must have shape (n_points, {sizes[0]}) for layer_sizes={sizes}, got shape {x.shape}")
 
 def _check_linear(network):
-    if not network.is_linear:
-        raise ValueError("outputs are linear in the weights only without hidden layers, "
-                         f"got layer_sizes={network.layer_sizes}; use logits")
+    if network.is_linear: return
+    raise ValueError("outputs are linear in the weights only without hidden layers, "
+                     f"got layer_sizes={network.layer_sizes}; use logits")
 
 # %% ../../nbs/problem/network.ipynb #4531f93a
 def _to_name(function):
     "(module, name) under which a wrapped function is found again; other functions as they are."
-    homes, own, name = ["jax.numpy", "jax.nn"], getattr(function, "__module__", ""), getattr(function, "__name__", "")
-    if not isinstance(function, types.FunctionType) and own != "__main__": homes.append(own)
-    for home in homes:
-        if getattr(sys.modules.get(home), name, None) is function: return home, name
+    try: own, name = function.__module__, function.__name__
+    except AttributeError: return function
+    plain = isinstance(function, types.FunctionType) or own == "__main__"
+    for home in ("jax.numpy", "jax.nn", own)[:2 if plain else 3]:
+        if home in sys.modules and vars(sys.modules[home]).get(name) is function: return home, name
     return function
 
-def _from_name(name):
-    if not isinstance(name, tuple): return name
-    return getattr(importlib.import_module(name[0]), name[1])
+def _from_name(name): return pkgutil.resolve_name(":".join(name)) if isinstance(name, tuple) else name
 
 # %% ../../nbs/problem/network.ipynb #8835fad2
 @jax.tree_util.register_static
@@ -105,15 +117,14 @@ class BiNN:
     layer_sizes: tuple[int, ...]                        # inputs, hidden layers, outputs
     activation: Callable[[Array], Array] = jnp.tanh     # of the hidden units, elementwise
     logit_scale: float = 1.0                            # s > 0, multiplies the outputs
-    likelihood: Likelihood = Categorical()              # of the data: Categorical(), Gaussian(noise), or your own
+    likelihood: Likelihood = Categorical()              # of the data: this, Gaussian(noise) or another
 
     def __post_init__(self):
-        object.__setattr__(self, "layer_sizes", _checked_layer_sizes(self.layer_sizes))
-        object.__setattr__(self, "logit_scale", float(self.logit_scale))
+        sizes, scale = _checked_layer_sizes(self.layer_sizes), float(self.logit_scale)
+        vars(self).update(layer_sizes=sizes, logit_scale=scale)    # which are frozen for everyone else
         _check_parts(self.activation, self.logit_scale, self.likelihood)
 
-    # what pickle and copy take and give back
-    def __getstate__(self): return {**vars(self), "activation": _to_name(self.activation)}
+    def __getstate__(self): return vars(self) | {"activation": _to_name(self.activation)}    # for pickle, copy
     def __setstate__(self, state): vars(self).update(state, activation=_from_name(state["activation"]))
 
     @property
@@ -129,14 +140,9 @@ class BiNN:
         "Whether the outputs are linear in the weights: there is no hidden layer."
         return len(self.layer_sizes) == 2
 
-    def unpack(
-        self,
-        weights: Array,                # (..., n_weights) any real numbers
-    ) -> list[tuple[Array, Array]]:    # per layer W (..., n_out, n_in) and b (..., n_out)
-        "Weight matrices and biases, taken from the wires where they sit. `ValueError`: another number of weights."
-        weights = as_float(weights, "weights")
-        check_width(weights, self.n_weights)
-        return _unpack(weights, self.layer_sizes)
+    def unpack(self, weights: Array) -> list[tuple[Array, Array]]:
+        "W (..., n_out, n_in) and b (..., n_out) of each layer, from real weights (..., n_weights). `ValueError`: another number of weights."
+        return _unpack(_checked_weights(self, weights), self.layer_sizes)
 
     def logits(
         self,
@@ -144,17 +150,11 @@ class BiNN:
         x: Array,         # (N, n_inputs)
     ) -> Array:           # (..., N, n_outputs)
         "Outputs of each network at each point. `ValueError`: shapes that do not fit."
-        weights, x = as_float(weights, "weights"), as_float(x)
-        check_width(weights, self.n_weights)
-        _check_inputs(x, self.layer_sizes)
+        weights, x = _checked_weights(self, weights), _checked_inputs(self, x)
         return _logits(weights, x, self.layer_sizes, self.activation, self.logit_scale)
 
-    def log_probs(
-        self,
-        weights: Array,   # (..., n_weights) any real numbers
-        x: Array,         # (N, n_inputs)
-    ) -> Array:           # (..., N, n_classes) in nats
-        "Log probability of each class. `TypeError`: the likelihood has no classes."
+    def log_probs(self, weights: Array, x: Array) -> Array:
+        "Log probability of each class, of what `logits` takes: (..., N, n_classes) nats. `TypeError`: the likelihood has no classes."
         return self.likelihood.log_probs(self.logits(weights, x))
 
     def log_likelihood(
@@ -168,15 +168,10 @@ class BiNN:
         check_weights(weights, self.n_weights)
         return self.likelihood.log_likelihood(self.logits(weights, x), as_array(y, "y"))
 
-    def features(
-        self,
-        x: Array,    # (N, n_inputs)
-    ) -> Array:      # (N, n_inputs + 1)
-        "s·(x, 1), of which the outputs are `features(x) @ weights[output_wires].T`. `ValueError`: there are hidden layers."
-        x = as_float(x)
-        _check_inputs(x, self.layer_sizes)
+    def features(self, x: Array) -> Array:
+        "s·(x, 1) of x (N, n_inputs): the outputs are `features(x) @ weights[output_wires].T`. `ValueError`: there are hidden layers."
         _check_linear(self)
-        return self.logit_scale * jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], axis=1)
+        return self.logit_scale * jnp.pad(_checked_inputs(self, x), ((0, 0), (0, 1)), constant_values=1)
 
     @property
     def output_wires(self) -> np.ndarray:

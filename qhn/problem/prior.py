@@ -6,42 +6,34 @@
 __all__ = ['Prior', 'BernoulliPrior']
 
 # %% ../../nbs/problem/prior.ipynb #d69df7b6
+import math
 from dataclasses import dataclass
 from functools import partial
-import math
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import Array
-from .bits import all_weights, check_memory, check_weights, is_traced, n_bits, outer_sum
 
-# %% ../../nbs/problem/prior.ipynb #707db9c7
-class Prior:
-    "A belief about weights in {-1, +1}ⁿ before the data. Its own one writes `log_prob` or `sample`, or both."
-    independent = False    # whether the weights are independent, so that `means` says all
-    traced: tuple[str, ...] = ()    # attributes whose plain numbers may change without a new program, as arrays may
+import jax, jax.numpy as jnp, numpy as np
+from jax import Array
+
+from .bits import all_weights, check_memory, check_weights, is_traced, n_bits, outer_sum
+from .costs import put_together, taken_apart
+
+# %% ../../nbs/problem/prior.ipynb #bc0612c4
+class _Tree:
+    "Registers its subclasses with JAX."
+    traced: tuple[str, ...] = ()    # attributes whose plain numbers are data too
 
     def __init_subclass__(cls, **options):
         super().__init_subclass__(**options)
-        jax.tree_util.register_pytree_node(cls, _split, partial(_join, cls))
+        flatten = partial(taken_apart, traced=cls.traced)
+        jax.tree_util.register_pytree_node(cls, flatten, put_together)
 
-    @property
-    def has_density(self) -> bool:
-        "Whether it writes `log_prob`."
-        return type(self).log_prob is not Prior.log_prob
-
-    @property
-    def has_samples(self) -> bool:
-        "Whether it writes `sample`."
-        return type(self).sample is not Prior.sample
-
+# %% ../../nbs/problem/prior.ipynb #9650c3ce
+class _Belief(_Tree):
+    "What a prior may say of networks of n weights."
     def log_prob(
-        self,
-        weights: Array,    # (..., n) entries in {-1, +1}
-    ) -> Array:            # (...) nats, of sum one over all networks
+        self, weights: Array,    # (..., n) entries in {-1, +1}
+    ) -> Array:                  # (...) nats, of sum one over all networks
         "log p(w). `TypeError`: the density is not known."
         raise TypeError(f"{type(self).__name__} does not know its density; write log_prob, or use MMD(), for which samples suffice")
-
     def sample(
         self,
         key: Array,        # `jax.random.key`
@@ -51,20 +43,32 @@ class Prior:
         "Independent draws. `TypeError`: it cannot be sampled."
         raise TypeError(f"{type(self).__name__} cannot be sampled; write sample(key, n_samples, n)")
 
+# %% ../../nbs/problem/prior.ipynb #4ec8fc3d
+class Prior(_Belief):
+    "A belief about weights in {-1, +1}ⁿ before the data. One of your own writes `log_prob` or `sample`, or both."
+    independent = False    # whether the weights are independent, so that `means` says all
+
+    @property
+    def has_density(self) -> bool:
+        "Whether it writes `log_prob`."
+        return type(self).log_prob is not Prior.log_prob
+    @property
+    def has_samples(self) -> bool:
+        "Whether it writes `sample`."
+        return type(self).sample is not Prior.sample
+
     def draws(
         self,
         n: int,      # number of weights
     ) -> Array:      # (4096, n) entries in {-1, +1}
         "The fixed draws that stand for a prior wherever nothing but samples is known of it."
         return self.sample(jax.random.key(0), 4096, n)
-
     def means(
         self,
         n: int,      # number of weights
     ) -> Array:      # (n,)
         "E[w_j], by enumeration, or of the draws where the density is not known."
         return jnp.exp(self.table(n)) @ all_weights(n) if self.has_density else self.draws(n).mean(0)
-
     def table(
         self,
         n: int,      # number of weights
@@ -72,14 +76,12 @@ class Prior:
         "log p(w) of all networks. `ValueError`: more than memory holds."
         check_memory(2**n * 8 * (n + 2), f"the prior's table of 2**{n} networks", "log_prob on sampled weights")
         return self.log_prob(all_weights(n))
-
     def cross_entropy(
         self,
         q: Array,    # (2ⁿ,) probabilities
     ) -> Array:      # nats
         "-Σ q(w) log p(w)."
         return -q @ jnp.where(q > 0, self.table(n_bits(q, "q")), 0)
-
     def entropy(
         self,
         n: int,      # number of weights
@@ -89,152 +91,15 @@ class Prior:
         log_p = self.table(n)
         return -(jnp.exp(log_p) * jnp.where(log_p > -jnp.inf, log_p, 0)).sum()
 
-# %% ../../nbs/problem/prior.ipynb #6f97355e
-def _split(prior):
-    "Arrays of a prior; their names, and its other attributes."
-    data = {name: value for name, value in vars(prior).items()
-            if name in prior.traced or isinstance(value, (Array, np.ndarray))}
-    fixed = tuple((name, value) for name, value in vars(prior).items() if name not in data)
-    return tuple(data.values()), (tuple(data), fixed)
-
-def _join(cls, names_and_fixed, arrays):
-    names, fixed = names_and_fixed
-    prior = object.__new__(cls)
-    vars(prior).update(zip(names, arrays), **dict(fixed))
-    return prior
-
-# %% ../../nbs/problem/prior.ipynb #8574f94c
-@dataclass(frozen=True, init=False, repr=False)
-class BernoulliPrior(Prior):
-    "Independent weights, each +1 with its own probability. `ValueError`: probabilities that are none, or both arguments."
-    log_odds: float | Array    # log P(w_j = +1) - log P(w_j = -1): one number for all, or (n,)
-    independent, traced = True, ("log_odds",)
-
-    def __init__(
-        self,
-        prob_plus: float | Array | None = None,    # P(w_j = +1): one number for all, or (n,), strictly between 0 and 1; None: 0.5
-        *,
-        log_odds: float | Array | None = None,     # the same as log odds, any finite number
-    ):
-        if log_odds is None: log_odds = _log_odds(prob_plus)
-        elif prob_plus is not None: raise ValueError("prob_plus and log_odds say the same thing; give one of them")
-        else: _check_log_odds(log_odds)
-        object.__setattr__(self, "log_odds", log_odds)
-
-    @property
-    def prob_plus(self) -> float | Array:
-        "P(w_j = +1)."
-        return _sigmoid(self.log_odds)
-
-    def __repr__(self):
-        p = self.prob_plus
-        return f"BernoulliPrior(prob_plus={p if is_traced(p) else np.array2string(np.asarray(p))})"
-
-    def means(
-        self,
-        n: int,      # number of weights
-    ) -> Array:      # (n,)
-        "E[w_j]."
-        return jnp.tanh(self.natural_params(n))
-
-    def natural_params(
-        self,
-        n: int,      # number of weights
-    ) -> Array:      # (n,)
-        "λ_j of P(w_j = ±1) ∝ exp(±λ_j). `ValueError`: odds of another width."
-        return _spread(self.log_odds, n) / 2
-
-    def log_prob(
-        self,
-        weights: Array,    # (..., n) entries in {-1, +1}
-    ) -> Array:            # (...) nats
-        "log p(w). `ValueError`: weights that are not signs."
-        check_weights(weights, np.shape(weights)[-1])    # before JAX narrows what it is given
-        weights = jnp.asarray(weights)
-        coins = self._log_coins(weights.shape[-1])
-        return jnp.where(weights > 0, coins[:, 0], coins[:, 1]).sum(-1)
-
-    def sample(
-        self,
-        key: Array,        # `jax.random.key`
-        n_samples: int,    # static
-        n: int,            # number of weights
-    ) -> Array:            # (n_samples, n) entries in {-1, +1}
-        "Independent draws."
-        odds = _spread(self.log_odds, n)
-        return jnp.where(jax.random.logistic(key, (n_samples, n), odds.dtype) < odds, 1, -1).astype(odds.dtype)
-
-    def table(
-        self,
-        n: int,      # number of weights
-    ) -> Array:      # (2ⁿ,) nats, basis order
-        "log p(w) of all networks. `ValueError`: more than memory holds."
-        check_memory(2**n * 8, f"the prior's table of 2**{n} networks", "log_prob on sampled weights")
-        return outer_sum(self._log_coins(n))
-
-    def cross_entropy(
-        self,
-        q: Array,    # (2ⁿ,) probabilities
-    ) -> Array:      # nats
-        "-Σ q(w) log p(w), without a table."
-        return -_mean_of_sum(self._log_coins(n_bits(q, "q")), q)
-
-    def cross_entropy_of_means(
-        self,
-        means: Array,    # (n,) E_q[w_j]
-    ) -> Array:          # nats
-        "The same from the means of q alone, at any width."
-        coins = self._log_coins(len(means))
-        sums, differences = coins[:, 0] + coins[:, 1], coins[:, 0] - coins[:, 1]
-        return -(sums + means * differences).sum() / 2
-
-    def entropy(
-        self,
-        n: int,      # number of weights
-    ) -> Array:      # nats
-        "Entropy, at any width."
-        coins = self._log_coins(n)
-        return -(jnp.exp(coins) * coins).sum()
-
-    def _log_coins(self, n):
-        "(n, 2) log P(w_j = +1), log P(w_j = -1)."
-        return _both_sides(_spread(self.log_odds, n))
-
-# %% ../../nbs/problem/prior.ipynb #33bb5bdf
-@partial(jax.jit, inline=True)
-def _both_sides(odds): return -jax.nn.softplus(jnp.stack([-odds, odds], -1))
-
-@partial(jax.jit, inline=True)
-def _mean_of_sum(coins, q):
-    left, right = outer_sum(coins[:len(coins)//2]), outer_sum(coins[len(coins)//2:])
-    q = q.reshape(len(left), len(right))
-    return q.sum(1) @ left + q.sum(0) @ right
-
-# %% ../../nbs/problem/prior.ipynb #452369ff
-def _spread(value, n):
-    "(n,) numbers of at least single precision: half would stay so in every sum."
-    value = jnp.asarray(value)
-    if value.ndim and value.shape != (n,):
-        raise ValueError(f"prob_plus must be one number or have shape ({n},), one per weight, got shape {value.shape}")
-    return jnp.broadcast_to(value.astype(jnp.promote_types(value.dtype, jnp.float32)), (n,))
-
-def _log_odds(prob_plus):
-    "log p - log(1-p), in double precision where p is known; an array's at least in single."
-    p = 0.5 if prob_plus is None else prob_plus
-    _check_prob_plus(p)
-    if is_traced(p): return jnp.log(p) - jnp.log1p(-p)
-    exact = np.asarray(p, float)
-    odds = np.log(exact) - np.log1p(-exact)
-    if isinstance(p, (Array, np.ndarray, np.generic)): return odds.astype(jnp.promote_types(p.dtype, np.float32))
-    return odds if odds.ndim else float(odds)
-
+# %% ../../nbs/problem/prior.ipynb #10798f04
 def _check_prob_plus(p):
     if isinstance(p, str): raise TypeError(f"prob_plus must be numbers, got prob_plus={p!r}")
     if is_traced(p): return
     if np.ndim(p) > 1: raise ValueError(f"prob_plus must be one number or have shape (n,), got shape {np.shape(p)}")
-    if not np.all((np.asarray(p) > 0) & (np.asarray(p) < 1)):
-        raise ValueError(f"prob_plus must lie strictly between 0 and 1, got prob_plus={p}")
+    inside = (np.asarray(p) > 0) & (np.asarray(p) < 1)
+    if not inside.all(): raise ValueError(f"prob_plus must lie strictly between 0 and 1, got prob_plus={p}")
 
+# %% ../../nbs/problem/prior.ipynb #dfd10ee2
 def _check_log_odds(log_odds):
     if is_traced(log_odds): return
     try: finite = np.isfinite(np.asarray(log_odds, float)).all()
@@ -242,6 +107,120 @@ def _check_log_odds(log_odds):
     if finite and np.ndim(log_odds) < 2: return
     raise ValueError(f"log_odds must be one finite number or have shape (n,), got log_odds={log_odds!r}")
 
+# %% ../../nbs/problem/prior.ipynb #d547dc5b
+def _log_odds(p):
+    "log p - log(1-p), in double precision where p is known; an array's at least in single."
+    _check_prob_plus(p)
+    if is_traced(p): return jnp.log(p) - jnp.log1p(-p)
+    exact = np.asarray(p, float)
+    odds = np.log(exact) - np.log1p(-exact)
+    if not isinstance(p, (Array, np.ndarray, np.generic)): return odds if odds.ndim else float(odds)
+    return odds.astype(jnp.promote_types(p.dtype, np.float32))
+
+# %% ../../nbs/problem/prior.ipynb #124f13d8
 def _sigmoid(log_odds):
     if isinstance(log_odds, Array): return jax.nn.sigmoid(log_odds)
     return np.exp(-np.logaddexp(0, -np.asarray(log_odds)))    # in double precision
+
+# %% ../../nbs/problem/prior.ipynb #0055b7d5
+def _meant(prob_plus, log_odds, kept):
+    "The log odds that are given, else those that are kept, else those of a fair coin."
+    if log_odds is None and prob_plus is None: return _log_odds(0.5) if kept is None else kept
+    if log_odds is None: return _log_odds(prob_plus)
+    if prob_plus is not None: raise ValueError("prob_plus and log_odds say the same thing; give one of them")
+    _check_log_odds(log_odds)
+    return log_odds
+
+# %% ../../nbs/problem/prior.ipynb #a76c4e9c
+@dataclass(frozen=True, init=False, repr=False)
+class _Coins(Prior):
+    _odds: float | Array    # log P(w_j = +1) - log P(w_j = -1): one number for all, or (n,)
+    independent, traced = True, ("_odds",)
+
+    def __init__(
+        self,
+        prob_plus: float | Array | None = None,    # P(w_j = +1), between 0 and 1: for all, or (n,); None: 0.5
+        *,
+        log_odds: float | Array | None = None,     # the same as log odds, any finite number
+        _odds: float | Array | None = None,        # those of the coins that `dataclasses.replace` changes
+    ):
+        object.__setattr__(self, "_odds", _meant(prob_plus, log_odds, _odds))
+
+# %% ../../nbs/problem/prior.ipynb #84da29c5
+def _spread(value, n):
+    "(n,) numbers of at least single precision."
+    value = jnp.asarray(value)
+    if value.ndim and value.shape != (n,):
+        raise ValueError(f"prob_plus must be one number or have shape ({n},), one per weight, got shape {value.shape}")
+    return jnp.broadcast_to(value.astype(jnp.promote_types(value.dtype, jnp.float32)), (n,))
+
+# %% ../../nbs/problem/prior.ipynb #69326170
+@partial(jax.jit, inline=True)
+def _both_sides(odds): return -jax.nn.softplus(jnp.stack([-odds, odds], -1))
+
+def _log_coins(odds, n):
+    "(n, 2) log P(w_j = +1), log P(w_j = -1)."
+    return _both_sides(_spread(odds, n))
+
+# %% ../../nbs/problem/prior.ipynb #b51dee42
+@partial(jax.jit, inline=True)
+def _mean_of_sum(coins, q):
+    left, right = outer_sum(coins[:len(coins)//2]), outer_sum(coins[len(coins)//2:])
+    q = q.reshape(len(left), len(right))
+    return q.sum(1) @ left + q.sum(0) @ right
+
+# %% ../../nbs/problem/prior.ipynb #e83e876a
+@dataclass(frozen=True, init=False, repr=False)
+class BernoulliPrior(_Coins):
+    "Independent weights, each +1 with its own probability. `ValueError`: probabilities that are none, or both arguments."
+    @property
+    def log_odds(self) -> float | Array:
+        "log P(w_j = +1) - log P(w_j = -1): one number for all, or (n,)."
+        return self._odds
+    @property
+    def prob_plus(self) -> float | Array:
+        "P(w_j = +1): one number for all, or (n,)."
+        return _sigmoid(self._odds)
+    def __repr__(self):
+        p = self.prob_plus
+        return f"BernoulliPrior(prob_plus={p if is_traced(p) else np.array2string(np.asarray(p))})"
+
+    def natural_params(
+        self,
+        n: int,      # number of weights
+    ) -> Array:      # (n,)
+        "λ_j of P(w_j = ±1) ∝ exp(±λ_j). `ValueError`: odds of another width."
+        return _spread(self._odds, n) / 2
+    def means(self, n: int) -> Array:
+        "E[w_j] of n weights: (n,)."
+        return jnp.tanh(self.natural_params(n))
+    def log_prob(self, weights: Array) -> Array:
+        "log p(w) of weights (..., n): (...) nats. `ValueError`: weights that are not signs."
+        check_weights(weights, np.shape(weights)[-1])    # before JAX narrows what it is given
+        weights = jnp.asarray(weights)
+        coins = _log_coins(self._odds, weights.shape[-1])
+        return jnp.where(weights > 0, coins[:, 0], coins[:, 1]).sum(-1)
+    def sample(self, key: Array, n_samples: int, n: int) -> Array:
+        "Independent draws of n weights: (n_samples, n)."
+        odds = _spread(self._odds, n)
+        plus = jax.random.logistic(key, (n_samples, n), odds.dtype) < odds
+        return jnp.where(plus, 1, -1).astype(odds.dtype)
+    def table(self, n: int) -> Array:
+        "log p(w) of all networks of n weights: (2ⁿ,) nats, basis order. `ValueError`: more than memory holds."
+        check_memory(2**n * 8, f"the prior's table of 2**{n} networks", "log_prob on sampled weights")
+        return outer_sum(_log_coins(self._odds, n))
+    def cross_entropy(self, q: Array) -> Array:
+        "-Σ q(w) log p(w) of probabilities q (2ⁿ,), without a table: nats."
+        return -_mean_of_sum(_log_coins(self._odds, n_bits(q, "q")), q)
+    def cross_entropy_of_means(
+        self,
+        means: Array,    # (n,) E_q[w_j]
+    ) -> Array:          # nats
+        "The same from the means of q alone, at any width."
+        coins = _log_coins(self._odds, len(means))
+        sums, differences = coins[:, 0] + coins[:, 1], coins[:, 0] - coins[:, 1]
+        return -(sums + means * differences).sum() / 2
+    def entropy(self, n: int) -> Array:
+        "Entropy of n weights, at any width: nats."
+        coins = _log_coins(self._odds, n)
+        return -(jnp.exp(coins) * coins).sum()

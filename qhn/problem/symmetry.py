@@ -15,9 +15,9 @@ from typing import NamedTuple
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
-from .bits import (as_float, check_distribution, check_memory, check_weights,
+from .bits import (all_weights, as_float, check_distribution, check_memory, check_weights,
                               check_width, effective_number, index_from_weights, n_bits,
-                              of_all_networks, weight_moments, weights_from_index)
+                              of_all_networks, weight_moments)
 from .network import BiNN, wire_layout
 from .points import check_features
 
@@ -30,8 +30,9 @@ def unit_wires(
     "The wires on which a hidden unit's weights sit. `ValueError`: there is no such layer or unit."
     _check_unit(network.layer_sizes, layer, unit)
     weight, bias = wire_layout(network.layer_sizes)
-    incoming, outgoing = weight[layer][unit], weight[layer + 1][:, unit]
-    return np.concatenate([incoming, bias[layer][unit:unit + 1], outgoing])
+    incoming = weight[layer][unit]
+    outgoing = weight[layer + 1][:, unit]
+    return np.r_[incoming, bias[layer][unit], outgoing]
 
 # %% ../../nbs/problem/symmetry.ipynb #73a9ac5a
 def _check_unit(sizes, layer, unit):
@@ -39,13 +40,15 @@ def _check_unit(sizes, layer, unit):
         raise ValueError(f"layer must name one of the {len(sizes) - 2} hidden layers of layer_sizes={sizes}, "
                          f"counted from 0, got {layer=}")
     width = sizes[layer + 1]
-    if not 0 <= unit < width: raise ValueError(f"unit must lie between 0 and {width - 1}, got {unit=}")
+    if 0 <= unit < width: return
+    raise ValueError(f"unit must lie between 0 and {width - 1}, got {unit=}")
 
 # %% ../../nbs/problem/symmetry.ipynb #d3191fed
 @lru_cache
 def _is_odd(function):
     t = np.array([0.3, 1.0, 2.5])
-    with jax.ensure_compile_time_eval(): return np.allclose(function(t), -function(-t))
+    with jax.ensure_compile_time_eval(): there, back = function(t), function(-t)
+    return np.allclose(there, -back)
 
 # %% ../../nbs/problem/symmetry.ipynb #b46c1f75
 def flip_unit(
@@ -60,7 +63,8 @@ def flip_unit(
         raise ValueError(f"activation must be odd for a flip to be a symmetry, got {name}")
     weights = jnp.asarray(weights)
     check_width(weights, network.n_weights)
-    return weights.at[..., unit_wires(network, layer, unit)].multiply(-1)
+    wires = unit_wires(network, layer, unit)
+    return weights.at[..., wires].multiply(-1)
 
 # %% ../../nbs/problem/symmetry.ipynb #bbd01fb1
 def swap_units(
@@ -73,8 +77,10 @@ def swap_units(
     "Exchange two hidden units of a layer with all their weights, which leaves every logit as it was. `ValueError`: no such unit."
     weights = jnp.asarray(weights)
     check_width(weights, network.n_weights)
-    first, second = unit_wires(network, layer, i), unit_wires(network, layer, j)
-    return weights.at[..., np.r_[first, second]].set(weights[..., np.r_[second, first]])
+    first = unit_wires(network, layer, i)
+    second = unit_wires(network, layer, j)
+    swapped = weights[..., np.r_[second, first]]
+    return weights.at[..., np.r_[first, second]].set(swapped)
 
 # %% ../../nbs/problem/symmetry.ipynb #672b03b0
 def _hidden_layers(network): return list(enumerate(network.layer_sizes[1:-1]))    # number and width of each
@@ -89,15 +95,18 @@ def _turn_units(network, weights):
     "Turn the bias of each hidden unit to +1, in place: weights (S, n)."
     for layer, _ in _hidden_layers(network):
         place = network.layer_sizes[layer]    # of the bias in its block, after the incoming weights
-        for wires in _blocks(network, layer): weights[:, wires] *= weights[:, wires[place], None]
+        for wires in _blocks(network, layer):
+            bias = weights[:, wires[place]]
+            weights[:, wires] *= bias[:, None]
 
 def _sort_units(network, weights):
     "Sort the units of each hidden layer by their weights, +1 before -1, in place: weights (S, n)."
     for layer, _ in _hidden_layers(network):
         wires = _blocks(network, layer)
-        first_wire_last = np.moveaxis(-weights[:, wires], -1, 0)[::-1]    # as lexsort takes its keys
-        order = np.lexsort(first_wire_last)[..., None]
-        weights[:, wires] = np.take_along_axis(weights[:, wires], order, 1)
+        units = weights[:, wires]
+        keys = np.moveaxis(-units, -1, 0)[::-1]    # lexsort takes the first wire last
+        order = np.lexsort(keys)[..., None]
+        weights[:, wires] = np.take_along_axis(units, order, 1)
 
 # %% ../../nbs/problem/symmetry.ipynb #90c8432f
 def _fold(network, weights):
@@ -106,6 +115,13 @@ def _fold(network, weights):
     if _is_odd(network.activation): _turn_units(network, forms)
     _sort_units(network, forms)
     return forms
+
+def _canonical(network, weights):
+    check_weights(weights, network.n_weights)
+    weights = as_float(weights)
+    rows = np.asarray(weights).reshape(-1, network.n_weights)
+    forms = _fold(network, rows).reshape(weights.shape)
+    return jnp.asarray(forms, weights.dtype)
 
 # %% ../../nbs/problem/symmetry.ipynb #f939e646
 def _with_flip(moves, wires):
@@ -119,30 +135,39 @@ def _with_swaps(moves, blocks, place):
     swapped = []
     for other in blocks[place:]:
         order = np.arange(moves.shape[1])
-        order[blocks[place]], order[other] = other, blocks[place]
+        order[blocks[place]] = other
+        order[other] = blocks[place]
         swapped.append(moves[:, order])
     return np.concatenate(swapped)
 
 # %% ../../nbs/problem/symmetry.ipynb #59bf690f
 def _n_moves(network):
     signs = 2 if _is_odd(network.activation) else 1
-    return math.prod(math.factorial(width) * signs**width for _, width in _hidden_layers(network))
+    widths = network.layer_sizes[1:-1]
+    return math.prod(math.factorial(width) * signs**width for width in widths)
 
 def _moves(network):
     "All products of flips and swaps, as signed permutations (moves, n_weights) of 1, 2, ..., n_weights."
-    n_moves = _n_moves(network)
-    n_bytes = n_moves * network.n_weights * 40    # and what is made of the moves
-    check_memory(n_bytes, f"the {n_moves} copies of a network", "Symmetry.canonical")
-    moves = np.arange(1, network.n_weights + 1)[None]
-    for layer, width in _hidden_layers(network):
+    n, n_moves, is_odd = network.n_weights, _n_moves(network), _is_odd(network.activation)
+    check_memory(40 * n_moves * n, f"the {n_moves} copies of a network", "Symmetry.canonical")    # and what is made of them
+    moves = np.arange(1, n + 1)[None]
+    for layer, _ in _hidden_layers(network):
         blocks = _blocks(network, layer)
-        for wires in blocks if _is_odd(network.activation) else (): moves = _with_flip(moves, wires)
-        for place in range(width): moves = _with_swaps(moves, blocks, place)
+        for wires in blocks if is_odd else (): moves = _with_flip(moves, wires)
+        for place in range(len(blocks)): moves = _with_swaps(moves, blocks, place)
     return moves
 
+# %% ../../nbs/problem/symmetry.ipynb #b345fb80
 def _images(moves, weights):
     "What the moves make of weights (..., n): (..., moves, n)."
-    return weights[..., np.abs(moves) - 1] * np.sign(moves).astype(np.int8)
+    signs = np.sign(moves).astype(np.int8)
+    return weights[..., np.abs(moves) - 1] * signs
+
+def _copies(network, weights):
+    n = network.n_weights
+    if np.shape(weights) != (n,): raise ValueError(f"weights must be one network of shape ({n},), got shape {np.shape(weights)}")
+    check_weights(weights, n)
+    return np.unique(_images(_moves(network), np.asarray(weights)), axis=0)
 
 # %% ../../nbs/problem/symmetry.ipynb #bc0dd350
 @lru_cache
@@ -152,9 +177,11 @@ def _orbits(network):
     check_memory(2**n * (n + 40), f"the orbits of 2**{n} networks", "samples")
     place = 2**np.arange(n)[::-1]
     def index(weights): return ((weights < 0) * place).sum(-1)
-    every = np.where(np.arange(2**n)[:, None] // place % 2, np.int8(-1), np.int8(1))
+    bits = np.arange(2**n)[:, None] // place % 2
+    every = (1 - 2 * bits).astype(np.int8)
     first, orbit = np.unique(index(_fold(network, every)), return_inverse=True)
-    return index(_images(_moves(network), every[first])).T, orbit
+    images = _images(_moves(network), every[first])
+    return index(images).T, orbit
 
 # %% ../../nbs/problem/symmetry.ipynb #20cd1767
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -170,16 +197,34 @@ def _backward(network, _, slope): return (_average(network, slope),)
 
 _average.defvjp(_forward, _backward)
 
+# %% ../../nbs/problem/symmetry.ipynb #0a8dd8b4
+def _checked_average(network, table):
+    n = network.n_weights
+    if n_bits(table, "q") != n:
+        raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(table)}")
+    table = as_float(table, "q")
+    if not _hidden_layers(network): return table    # there are no copies
+    return _average(network, table)
+
+def _average_means(network, means):
+    for layer, _ in _hidden_layers(network):
+        wires = _blocks(network, layer)
+        average = 0 if _is_odd(network.activation) else means[wires].mean(0)
+        means = means.at[wires].set(average)
+    return means
+
 # %% ../../nbs/problem/symmetry.ipynb #0badd7cf
 def _shuffle(network, key, weights):
     "A random copy of each of the networks (S, n)."
     for layer, width in _hidden_layers(network):
-        wires, (key, key_signs, key_order) = _blocks(network, layer), jax.random.split(key, 3)
-        order = jax.random.uniform(key_order, (len(weights), width)).argsort(1)[..., None]
+        key, key_signs, key_order = jax.random.split(key, 3)
+        heights = jax.random.uniform(key_order, (len(weights), width, 1))
+        coins = jax.random.rademacher(key_signs, heights.shape, weights.dtype)
+        wires = _blocks(network, layer)
         units = weights[:, wires]
-        coins = jax.random.rademacher(key_signs, order.shape, weights.dtype)
         if _is_odd(network.activation): units = units * coins
-        weights = weights.at[:, wires].set(jnp.take_along_axis(units, order, 1))
+        units = jnp.take_along_axis(units, heights.argsort(1), 1)
+        weights = weights.at[:, wires].set(units)
     return weights
 
 # %% ../../nbs/problem/symmetry.ipynb #529cd66b
@@ -204,10 +249,7 @@ class Symmetry:
         weights: Array,    # (..., n_weights) entries in {-1, +1}
     ) -> Array:            # (..., n_weights) equal for networks that flips and swaps turn into one another
         "Standard form: hidden biases +1 if the activation is odd, hidden units in sorted order. `ValueError`: no weights."
-        check_weights(weights, self.network.n_weights)
-        weights = as_float(weights)
-        rows = np.asarray(weights).reshape(-1, self.network.n_weights)
-        return jnp.asarray(_fold(self.network, rows).reshape(weights.shape), weights.dtype)
+        return _canonical(self.network, weights)
     def images(
         self,
         weights: Array,    # (..., n_weights) real numbers
@@ -219,30 +261,19 @@ class Symmetry:
         weights: Array,    # (n_weights,) one network, entries in {-1, +1}
     ) -> np.ndarray:       # (C, n_weights) the network and all its copies, each once
         "All networks that flips and swaps of hidden units make of one. `ValueError`: too many, or no single network."
-        n = self.network.n_weights
-        if np.shape(weights) != (n,): raise ValueError(f"weights must be one network of shape ({n},), got shape {np.shape(weights)}")
-        check_weights(weights, n)
-        return np.unique(self.images(np.asarray(weights)), axis=0)
+        return _copies(self.network, weights)
     def average(
         self,
         table: Array,    # (2**n_weights,) in basis order, such as probabilities
     ) -> Array:          # (2**n_weights,) the same for all copies of a network
         "Average of a table over all moves. `ValueError`: another shape."
-        n = self.network.n_weights
-        if n_bits(table, "q") != n:
-            raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(table)}")
-        table = as_float(table, "q")
-        if not _hidden_layers(self.network): return table    # there are no copies
-        return _average(self.network, table)
+        return _checked_average(self.network, table)
     def average_means(
         self,
         means: Array,    # (n_weights,) E[w_j] under a distribution
     ) -> Array:          # (n_weights,) under its average over all moves
         "0 for a unit's weights where it may be flipped, else the mean over the units of its layer."
-        for layer, _ in _hidden_layers(self.network):
-            wires = _blocks(self.network, layer)
-            means = means.at[wires].set(0 if _is_odd(self.network.activation) else means[wires].mean(0))
-        return means
+        return _average_means(self.network, means)
     def shuffle(
         self,
         key: Array,        # `jax.random.key`
@@ -261,6 +292,7 @@ def _projections(network, x, directions):
         return jnp.tensordot(outputs, directions, 2)
     return of_all_networks(projected, network.n_weights, x.dtype)
 
+# %% ../../nbs/problem/symmetry.ipynb #80d6d7a5
 def _group(values, tolerance):
     "Numbers 0, 1, ... for the rows of values (M, 2): the same where both entries differ by less than the tolerance."
     labels = np.zeros(len(values), int)
@@ -280,12 +312,14 @@ def function_labels(
     n, n_outputs = network.n_weights, network.layer_sizes[-1]
     check_features(x)
     check_memory(2**n * 64, f"the functions of 2**{n} networks", "Symmetry.canonical on sampled weights")
-    directions = np.random.default_rng(0).normal(size=(len(x), n_outputs, 2))
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(len(x), n_outputs, 2))
     with jax.enable_x64(True):
         projections = _projections(network, jnp.asarray(x, float), jnp.asarray(directions))
         values = np.asarray(projections)
     return _group(values, 1e-10 * np.abs(values).max(initial=0))
 
+# %% ../../nbs/problem/symmetry.ipynb #a5a2eef8
 def function_probs(
     q: Array,              # (..., 2**n) probabilities of networks, in basis order
     labels: np.ndarray,    # (2**n,) numbers of functions, as from `function_labels`
@@ -302,7 +336,8 @@ def function_probs(
 # %% ../../nbs/problem/symmetry.ipynb #27d70f77
 def _overlaps(every, copies):
     "Largest overlap (2ⁿ,) of each network with one of the copies, and how many copies reach it."
-    largest, ties = np.full(len(every), -np.inf, every.dtype), np.zeros(len(every), int)
+    largest = np.full(len(every), -np.inf, every.dtype)
+    ties = np.zeros(len(every), int)
     for copy in copies:    # one after the other: all overlaps at once are too many to keep
         overlap = every @ copy
         ties = np.where(overlap > largest, 1, ties + (overlap == largest))
@@ -314,9 +349,9 @@ def _around_copies(moves, q, every, best):
     "Covariances (n, n): of the means of the networks nearest to each copy of `best`, and of all networks with the moves undone."
     copies = _images(moves, best)
     largest, ties = _overlaps(every, copies)
-    shared, overall = q / ties, q @ every
-    between = -np.outer(overall, overall)
-    mean, second = np.zeros(len(best)), np.zeros((len(best), len(best)))
+    shared = q / ties
+    between = -np.outer(q @ every, q @ every)
+    mean, second = np.zeros(len(best)), np.zeros(between.shape)
     for move, copy in zip(moves, copies):
         near = every @ copy == largest
         mass, weights = shared[near], every[near]
@@ -324,7 +359,7 @@ def _around_copies(moves, q, every, best):
         between += np.outer(centre, centre) / max(mass.sum(), 1e-300)
         place, sign = np.abs(move) - 1, np.sign(move)
         mean[place] += sign * centre
-        second[np.ix_(place, place)] += np.outer(sign, sign) * ((weights * mass[:, None]).T @ weights)
+        second[np.ix_(place, place)] += np.outer(sign, sign) * (weights.T * mass @ weights)
     return between, second - np.outer(mean, mean)
 
 # %% ../../nbs/problem/symmetry.ipynb #84d9967a
@@ -340,6 +375,12 @@ class SymmetrySummary(NamedTuple):
     in_one_copy: np.ndarray      # (n, n) covariance with the moves undone: what the data say
 
 # %% ../../nbs/problem/symmetry.ipynb #1445c066
+def _check_table(q, n):
+    if jnp.shape(q) != (2**n,):
+        raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(q)}; with samples, use Symmetry.canonical")
+    check_memory(2**n * (18 * n + 64), f"the summary of 2**{n} networks", "Symmetry.canonical on sampled weights")
+
+# %% ../../nbs/problem/symmetry.ipynb #e5761f91
 def symmetry_summary(
     network: BiNN,    # with at most 31 weights
     q: Array,         # (2**n_weights,) probabilities, in basis order
@@ -349,16 +390,11 @@ def symmetry_summary(
     n, symmetry = network.n_weights, Symmetry(network)
     _check_table(q, n)
     over_functions = function_probs(q, function_labels(network, x))
-    every, q = np.asarray(weights_from_index(np.arange(2**n), n, np.float32)), np.asarray(q)
+    effective, covariance = effective_number(over_functions), weight_moments(q)[1]
+    every, q = np.asarray(all_weights(n, np.float32)), np.asarray(q)
     best = every[q.argmax()]
-    modes = np.asarray(index_from_weights(symmetry.copies(best)))
-    n_networks = len(np.unique(np.asarray(index_from_weights(_fold(network, every)))))
-    between, in_one = _around_copies(symmetry.moves(), q, every, best)
-    effective, covariance = float(effective_number(over_functions)), np.asarray(weight_moments(q)[1])
-    return SymmetrySummary(float(q[modes].sum()), len(modes), n_networks, len(over_functions), effective,
-                           covariance, between, in_one)
-
-def _check_table(q, n):
-    if jnp.shape(q) != (2**n,):
-        raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(q)}; with samples, use Symmetry.canonical")
-    check_memory(2**n * (18 * n + 64), f"the summary of 2**{n} networks", "Symmetry.canonical on sampled weights")
+    modes = index_from_weights(symmetry.copies(best))
+    forms = np.asarray(index_from_weights(_fold(network, every)))
+    counts = len(modes), len(np.unique(forms)), len(over_functions)
+    parts = _around_copies(symmetry.moves(), q, every, best)
+    return SymmetrySummary(float(q[modes].sum()), *counts, float(effective), np.asarray(covariance), *parts)

@@ -29,7 +29,8 @@ from .gradients import Exact, ScoreFunction
 from .shots import SPSA, ParameterShift
 from .choice import choose_estimator
 from .mesh import check_alike, checked_mesh, memories_of, placed
-from .state import Info, TrainState, angles_to_sample, chunks, init, run_chunk, step
+from .state import (Info, TrainState, angles_to_sample, arranged, chunks, init, run_chunk,
+                                 step)
 from .result import FitResult, diverged, first_bad, last_good
 
 # %% ../../nbs/inference/fit.ipynb #bf2289fb
@@ -99,7 +100,8 @@ def fit(
     if state is None: check_integer("n_seeds", n_seeds, 1)
     else:
         alone = key is None and n_seeds == 1 and params is None and noise is None
-        n_seeds = _checked_state(state, distribution, optimizer, alone)
+        state = _checked_state(state, distribution, optimizer, alone)
+        n_seeds = len(state.params)
     info = {"reason": "given"}
     if estimator is None: estimator, info = choose_estimator(problem, n_seeds, n_steps)
     estimator.check(problem)
@@ -162,16 +164,13 @@ def _check_optimizer(optimizer, estimator, shape):
 
 # %% ../../nbs/inference/fit.ipynb #a4d458d4
 def _checked_state(state, distribution, optimizer, nothing_else):
-    "How many seeds a state has that this training can go on from."
+    "A state that this training can go on from."
     if not isinstance(state, TrainState):
         raise TypeError(f"state must be a TrainState, such as the state of a FitResult, got {type(state).__name__}")
     if not nothing_else: raise ValueError("state holds key, n_seeds, params and noise already; leave them out")
     if state.params.shape[1:] != distribution.param_shape:
         raise ValueError(f"state has params of shape {state.params.shape[1:]}, but the distribution needs {distribution.param_shape}")
-    own = jax.eval_shape(optimizer.init, state.params)
-    if jax.tree.structure(own) != jax.tree.structure(state.opt_state):
-        raise ValueError("state comes from another kind of optimizer; go on with the same one, or start anew with params=state.params")
-    return len(state.params)
+    return arranged(state, optimizer)
 
 # %% ../../nbs/inference/fit.ipynb #e100916d
 def checked_target(distribution, model, data):

@@ -49,7 +49,7 @@ from qhn.problem.prior import BernoulliPrior
 from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.problem.costs import as_target
 from qhn.inference.fit import fit, init
-from qhn.objectives.mmd import mmd2_circuit
+from qhn.objectives.mmd import mmd2_of
 
 BURST = 0.05  # seconds that one timing should last at least: many short steps are timed together, so that none is merely lucky
 GIB = 2**30
@@ -178,7 +178,7 @@ def score_step(ansatz, params):
 
 
 def mmd_step(ansatz, params):
-    return ready(jax.jit(jax.value_and_grad(lambda params, prior: mmd2_circuit(ansatz, params, prior))), params, BernoulliPrior())
+    return ready(jax.jit(jax.value_and_grad(lambda params, prior: mmd2_of(BornMachine(ansatz), params, prior)[0])), params, BernoulliPrior())
 
 
 def means_step(ansatz, params):

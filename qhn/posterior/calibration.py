@@ -68,7 +68,8 @@ def _log_normalised(predictive, log):
 
 def _of_label(values, y):
     "(..., N) of (..., N, n_classes)."
-    return values[..., np.arange(len(y)), y]
+    columns = np.broadcast_to(y[:, None], (*values.shape[:-1], 1))
+    return np.take_along_axis(values, columns, -1)[..., 0]
 
 # %% ../../nbs/posterior/calibration.ipynb #5292b101
 def log_loss(
@@ -208,7 +209,7 @@ def out_of_distribution_auroc(
     "Probability that a strange point scores higher than a familiar one, ties counted half (scikit-learn's `roc_auc_score`). `ValueError`: scores that are not finite."
     from sklearn.metrics import roc_auc_score
     scores = _checked_scores("familiar", familiar), _checked_scores("strange", strange)
-    is_strange = np.repeat([0, 1], [len(part) for part in scores])
+    is_strange = np.repeat([0, 1], list(map(len, scores)))
     return float(roc_auc_score(is_strange, np.concatenate(scores)))
 
 # %% ../../nbs/posterior/calibration.ipynb #c97a8f71
@@ -275,8 +276,8 @@ def _groups(network, weights, x, y, key, log_q, prior):
     stats = {"lp": shaped(log_l.sum(1) + prior.log_prob(flat))}
     if log_q is not None: stats["log_q"] = np.asarray(log_q).reshape(chains)
     drawn = shaped(_drawn(network, flat, x, key))
-    return {"posterior": {"weights": np.asarray(weights)}, "sample_stats": stats,
-            "log_likelihood": {"y": shaped(log_l)}, "posterior_predictive": {"y": drawn},
+    return {"posterior": {"weights": np.asarray(weights)}, "log_likelihood": {"y": shaped(log_l)},
+            "posterior_predictive": {"y": drawn}, "sample_stats": stats,
             "observed_data": {"y": np.asarray(y)}, "constant_data": {"x": np.asarray(x)}}
 
 def _arviz_base():
@@ -348,8 +349,8 @@ def _left_out(log_l, log_v, exact):
     log_r = log_v[:, None] - log_l
     pointwise = total(log_v) - total(log_r)
     r = np.exp(log_r - total(log_r))
-    v = np.exp(log_v - total(log_v))[:, None]
-    spread = 0 * r if exact else v - r
+    v = np.exp(log_v - total(log_v))
+    spread = 0 * r if exact else v[:, None] - r
     one_network = (log_l == log_l[0]).all()
     if one_network and not exact: spread = np.nan * r    # whose draws cannot tell how wrong they are
     error, pointwise_error = np.linalg.norm(spread.sum(1)), np.linalg.norm(spread, axis=0)

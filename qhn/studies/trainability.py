@@ -60,7 +60,8 @@ def planted_costs(
     "Negative log-likelihoods of all networks of one unit, on labels that one of them has drawn."
     key_x, key_w, key_y = jax.random.split(key, 3)
     binn = BiNN((n - 1, 1), logit_scale=2 / n**0.5)
-    x, weights = jax.random.normal(key_x, (n_points, n - 1)), jax.random.rademacher(key_w, (n,), float)
+    x = jax.random.normal(key_x, (n_points, n - 1))
+    weights = jax.random.rademacher(key_w, (n,), float)
     p = jnp.exp(binn.log_probs(weights, x)[:, 1])
     y = jax.random.uniform(key_y, p.shape) < p
     return -log_likelihood_table(binn, x, y.astype(int))

@@ -319,7 +319,7 @@ class _ByTable(Engine):
 
     @partial(jax.jit, static_argnums=0)
     def _log_prob(self, params, weights):
-        return safe_log(self.probs(params)[index_from_weights(weights)])    # of chosen entries only, for others may be zero
+        return safe_log(self.probs(params)[index_from_weights(weights)])    # others may be zero
     @partial(jax.jit, static_argnums=(0, 3))
     def _sample(self, params, key, n_samples):
         p = self.probs(params)

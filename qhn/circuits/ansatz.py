@@ -168,6 +168,8 @@ def _near_superposition(ansatz, key, noise):
 # %% ../../nbs/circuits/ansatz.ipynb #288bf87b
 class _Gates:
     "The gates of a circuit, and the number of its angles."
+    n_qubits: int
+    moments: tuple
     @cached_property
     def operations(self) -> tuple[Operation, ...]:
         "All gates, first to last."

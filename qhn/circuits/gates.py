@@ -37,6 +37,9 @@ def turn(pauli) -> tuple:
 # %% ../../nbs/circuits/gates.ipynb #981a7315
 class _Terms:
     "What follows from the terms of a gate."
+    right: tuple
+    left: tuple | None
+
     @property
     def n_wires(self) -> int:
         "1 or 2."

@@ -25,9 +25,6 @@ def _declared(cls):
     "The capabilities among the classes that a class inherits from."
     return frozenset(c for c in cls.__mro__ if vars(c).get("tells"))
 
-def _told(capabilities):
-    return " and ".join(sorted(c.tells for c in capabilities)) or "nothing"
-
 # %% ../../nbs/distributions/base.ipynb #4834d253
 class _Capable(ABC):
     "What can be told: asked, and required."
@@ -51,12 +48,15 @@ class _Capable(ABC):
     ) -> None:
         "Raise a `TypeError` unless it has a capability."
         if self.can(capability): return
-        raise TypeError(f"{type(self).__name__} does not tell {capability.tells}, only {_told(self.capabilities)}; "
+        able = " and ".join(sorted(c.tells for c in self.capabilities)) or "nothing"
+        raise TypeError(f"{type(self).__name__} does not tell {capability.tells}, only {able}; "
                         f"use a distribution with {capability.__name__}, such as {capability.such_as}")
 
 # %% ../../nbs/distributions/base.ipynb #d75ff104
 class _Priced(_Capable):
     "What an answer costs: unless it says otherwise, as much as that of independent weights."
+    n_qubits: int
+
     def cost(
         self,
         question: str,    # "probs": all probabilities; "log_prob": of one string

@@ -18,6 +18,9 @@ from ..engine.cores import bond_dim, cores
 # %% ../../nbs/distributions/born.ipynb #3066eb27
 class _Simulated(Derived):
     "A circuit with the engines that are chosen for it, and their prices."
+    ansatz: Ansatz
+    engine: type | None
+
     @property
     def _origin(self): return self.ansatz
 

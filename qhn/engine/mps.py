@@ -191,9 +191,9 @@ def _right_end(lefts, chi):
     return jnp.zeros_like(lefts[-1]).at[0].set(re / q).at[chi].set(-im / q)
 
 # %% ../../nbs/engine/mps.ipynb #867c478c
-def _core_gradient(cores, bits, lefts, norms, bar):
-    "Derivative of bar @ log q with respect to the cores, from left vectors and the lengths they were divided by."
-    steps, chi, _, d = cores.shape
+def _core_gradient(saved, bar):
+    "Derivative of bar @ log q with respect to the cores, from left vectors and the lengths they were divided by; None for the bits."
+    (cores, bits, lefts, norms), (steps, chi, _, d) = saved, saved[0].shape
     maps = _real(cores.transpose(0, 3, 1, 2)).reshape(steps, d*2*chi, 2*chi)
     before = jnp.concatenate([_left_end(cores, bits.shape[-1])[None], lefts[:-1]])
     def step(right, this):
@@ -207,7 +207,7 @@ def _core_gradient(cores, bits, lefts, norms, bar):
     parts = outer.reshape(steps, d, 2, chi, 2, chi)               # of l, and of r: real, imaginary
     re = parts[:, :, 0, :, 0] - parts[:, :, 1, :, 1]
     im = parts[:, :, 0, :, 1] + parts[:, :, 1, :, 0]
-    return 2 * (re + 1j * im).transpose(0, 2, 3, 1)
+    return 2 * (re + 1j * im).transpose(0, 2, 3, 1), None
 
 # %% ../../nbs/engine/mps.ipynb #5889fd67
 @jax.custom_vjp
@@ -218,7 +218,7 @@ def _strings_log_prob_fwd(cores, bits):
     end = last[0]**2 + last[cores.shape[1]]**2
     return 2 * jnp.log(norms).sum(0) + jnp.log(end), (cores, bits, lefts, norms)
 
-_strings_log_prob.defvjp(_strings_log_prob_fwd, lambda saved, bar: (_core_gradient(*saved, bar), None))
+_strings_log_prob.defvjp(_strings_log_prob_fwd, _core_gradient)
 
 # %% ../../nbs/engine/mps.ipynb #df6996ce
 def safe_log(
@@ -297,7 +297,7 @@ def _draw_fwd(cores, uniforms):
     bits, conditionals, _, lefts, norms = draw(cores, uniforms)
     return (bits, jnp.log(conditionals).sum(0)), (cores, bits, lefts, norms)
 
-draw_with_log_prob.defvjp(_draw_fwd, lambda saved, bars: (_core_gradient(*saved, bars[1]), None))
+draw_with_log_prob.defvjp(_draw_fwd, lambda saved, bars: _core_gradient(saved, bars[1]))
 
 # %% ../../nbs/engine/mps.ipynb #9699aa46
 def uniform(

@@ -36,6 +36,14 @@ def _reached(result):
     parts = {name: float(result.history[name][best, -1]) for name in ("expected_nll", "divergence")}
     return {"best loss": float(final[best, 0]), "median loss": float(np.median(final))} | parts
 
+# %% ../../nbs/inference/result.ipynb #02f5c2c7
+def _short(result):
+    about = result.summary()
+    what = ", ".join(about[name] for name in ("distribution", "objective", "estimator") if name in about)
+    best = f", best loss {about['best loss']:.4g}" if "best loss" in about else ""
+    return f"FitResult({what}: {about['seeds']} seeds, {about['steps']} steps{best})"
+
+# %% ../../nbs/inference/result.ipynb #1945c9fc
 def _predicted(result, x, key, n_samples):
     network, distribution = result.problem.target.model, result.distribution
     if key is None and distribution.can(Table) and distribution.n_qubits <= 16:
@@ -43,12 +51,6 @@ def _predicted(result, x, key, n_samples):
     networks = result.sample(check_key(key, "networks of more than 16 weights are drawn"), n_samples)
     predicted = posterior_predictive_from_samples(network, networks, x)
     return predicted.probs if network.likelihood.has_classes else predicted
-
-def _short(result):
-    about = result.summary()
-    what = ", ".join(about[name] for name in ("distribution", "objective", "estimator") if name in about)
-    best = f", best loss {about['best loss']:.4g}" if "best loss" in about else ""
-    return f"FitResult({what}: {about['seeds']} seeds, {about['steps']} steps{best})"
 
 # %% ../../nbs/inference/result.ipynb #9a6c2002
 @dataclass(frozen=True, eq=False, repr=False)

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# %% ../nbs/face.ipynb #0cba688c
+# %% ../nbs/face.ipynb #b1e5f076
 _NAMES = {
     "plots": "sorted_posterior",
     "problem.bits": "all_weights walsh_hadamard entropy",
@@ -27,6 +27,10 @@ _NAMES = {
     "distributions.born": "BornMachine",
     "distributions.symmetrised": "Symmetrised",
     "distributions.mixtures": "Mixture",
+}
+
+# %% ../nbs/face.ipynb #d26d131c
+_NAMES |= {
     "objectives.elbo": "log_evidence exact_posterior free_energy NoDivergence KL Divergence",
     "objectives.mmd": "MMD mmd2 mmd2_from_samples kernel",
     "objectives.divergences": "Renyi Stein",
@@ -78,7 +82,7 @@ if TYPE_CHECKING:
     from qhn.baselines.variational import Bernoulli as Bernoulli
     from qhn.hardware.sampler import HardwareSampler as HardwareSampler
 
-# %% ../nbs/face.ipynb #37039dbf
+# %% ../nbs/face.ipynb #2595e9ba
 __version__ = "0.0.1"
 
 # %% ../nbs/face.ipynb #acded2d5
@@ -102,7 +106,7 @@ def _heading(obj):
     last = next((i for i in range(1, len(lines)) if end.match(lines[i])), len(lines))
     return lines[1:last] if is_class else lines[:last + 1]
 
-# %% ../nbs/face.ipynb #b630c609
+# %% ../nbs/face.ipynb #ef2f3bce
 def _lines(obj):
     "The lines that say what a function takes, or what makes an object of a class."
     if not isinstance(obj, type): return _heading(obj)
@@ -111,18 +115,20 @@ def _lines(obj):
     parts = [makes] if is_written else [base for base in reversed(obj.__mro__) if base.__module__.startswith("qhn.")]
     return [line for part in parts for line in _heading(part)]
 
+# %% ../nbs/face.ipynb #48ba5751
+_COMMENTED = re.compile(r'((?:[^#"\'\n]|"[^"\n]*"|\'[^\'\n]*\')*)#\s*(.*)')
+
 def _comments(obj):
     "Argument or field -> its comment. What a function returns goes by the name `return`, as it does among annotations."
-    commented = re.compile(r'((?:[^#"\'\n]|"[^"\n]*"|\'[^\'\n]*\')*)#\s*(.*)')
     found = {}
     for line in _lines(obj):
-        match = commented.match(line)
+        match = _COMMENTED.match(line)
         if not match: continue
         argument = re.match(r"\s+\*{0,2}(\w+)\s*[:=,]", match[1])
         found[argument[1] if argument else "return"] = match[2].removeprefix("-> ")
     return found
 
-# %% ../nbs/face.ipynb #ac403994
+# %% ../nbs/face.ipynb #20e4312d
 def _wrapped(text): return textwrap.fill(text, 79, initial_indent=4 * " ", subsequent_indent=8 * " ")
 
 def _describe(obj):
@@ -136,6 +142,7 @@ def _describe(obj):
     if result: text += "\n\nReturns:\n" + _wrapped(result)
     obj.__doc__ = text
 
+# %% ../nbs/face.ipynb #7c9a39f6
 def _described(obj):
     "A function or class itself, after its docstring, and those of a class's methods, tell what its comments say."
     if obj.__doc__: _describe(obj)
@@ -147,7 +154,7 @@ def _described(obj):
             if is_ours and function.__doc__: _describe(function)
     return obj
 
-# %% ../nbs/face.ipynb #71e358e7
+# %% ../nbs/face.ipynb #e06de463
 def _module(name):
     "The dotted name of a module or a part, by its last word; `None` where there is none."
     root = Path(find_spec("qhn").origin).parent

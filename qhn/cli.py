@@ -52,6 +52,7 @@ _FAILED = FloatingPointError, RuntimeError        # by another run
 def _friendly_errors():
     "Turn errors that the user can mend into one line and an exit status."
     try: yield
+    except typer.Exit: raise    # all has been said
     except (*_MENDED, *_FAILED) as error:
         print(f"qhn: {error}", file=sys.stderr)
         raise typer.Exit(1 if isinstance(error, _FAILED) else 2) from None
@@ -111,6 +112,18 @@ def _objectives(names, word_weights):
     def made(kind): return MMD(_items("word_weights", word_weights, float)) if kind is MMD else kind()
     return {name.upper(): made(kind) for name, kind in chosen.items()}
 
+# %% ../nbs/cli.ipynb #1bdaac37
+def _asked(given):
+    "Data, network, circuit and objectives of these options."
+    from qhn.studies.compare import ANSAETZE, network_for, pick
+    from qhn.problem.datasets import load_dataset
+    objectives = _objectives(given.objectives, given.word_weights)
+    data = load_dataset(given.dataset, given.seed, given.n_train)
+    binn = network_for(data, _items("hidden", given.hidden, int), given.logit_scale)
+    ansatz = pick("ansatz", given.ansatz, ANSAETZE)(binn.n_weights, given.layers)
+    _check_positive(seeds=given.seeds, steps=given.steps, learning_rate=given.learning_rate)
+    return data, binn, ansatz, objectives
+
 # %% ../nbs/cli.ipynb #bef9273a
 def _opening(data, binn, given):
     n_train, n_test = len(data.y_train), len(data.y_test)
@@ -121,25 +134,20 @@ def _opening(data, binn, given):
 
 # %% ../nbs/cli.ipynb #6622679d
 def _compare(given):
-    "Whether the comparison that these options ask for came to its end."
+    "The comparison that these options ask for. `typer.Exit`: it was interrupted."
     import jax
     from rich.console import Console
-    from qhn.studies.compare import ANSAETZE, compare, network_for, pick, writable_folder
-    from qhn.problem.datasets import load_dataset
+    from qhn.studies.compare import compare, writable_folder
     if given.x64: jax.config.update("jax_enable_x64", True)
-    objectives = _objectives(given.objectives, given.word_weights)
-    data = load_dataset(given.dataset, given.seed, given.n_train)
-    binn = network_for(data, _items("hidden", given.hidden, int), given.logit_scale)
-    ansatz = pick("ansatz", given.ansatz, ANSAETZE)(binn.n_weights, given.layers)
-    _check_positive(seeds=given.seeds, steps=given.steps, learning_rate=given.learning_rate)
+    data, binn, *others = _asked(given)
     folder, console = writable_folder(given.out), Console()
     console.print(_opening(data, binn, given), highlight=False)
     settings = vars(given) | {"out": str(given.out)}
-    finished = compare(data, binn, ansatz, objectives, folder, given.steps, given.seeds,
+    finished = compare(data, binn, *others, folder, given.steps, given.seeds,
                        given.learning_rate, given.seed, settings, console)
     files = [name for name in ("angles.npz", "compare.csv", "compare.png") if (folder / name).exists()]
     console.print(f"written to {folder}: {', '.join(files)}")
-    return finished
+    if not finished: raise typer.Exit(130)
 
 # %% ../nbs/cli.ipynb #e35b94d1
 def _help(text, *names, **more): return typer.Option(*names, help=text, **more)
@@ -182,8 +190,7 @@ def compare_command(
 ) -> None:
     "Train MLE, ELBO and SELBO side by side and compare them with the exact posterior and mean field."
     given = SimpleNamespace(**locals())    # all options by name
-    with _friendly_errors(): finished = _compare(given)
-    if not finished: raise typer.Exit(130)
+    with _friendly_errors(): _compare(given)
 
 # %% ../nbs/cli.ipynb #68a1abfd
 def _options(text, dynamical_decoupling, twirling):
@@ -210,8 +217,7 @@ def _show_table(headings, rows, **options):
 # %% ../nbs/cli.ipynb #4a56aa58
 def _carry_out(plan, folder, max_qpu_seconds):
     from qhn.hardware.run import hardware_run
-    report = hardware_run(plan, folder, max_qpu_seconds)
-    _show_report(report, plan, folder)
+    _show_report(hardware_run(plan, folder, max_qpu_seconds), plan, folder)
 
 def _show_report(report, plan, folder):
     "Exit status 1 if the run has to be resumed."
@@ -297,8 +303,7 @@ def hardware_status_command(folder: _Folder) -> None:
     "Jobs and QPU seconds of a run, also of one that is going on."
     with _friendly_errors():
         from qhn.hardware.run import hardware_status
-        for name, value in hardware_status(folder).items():
-            print(f"{name:15} {value}")
+        for name, value in hardware_status(folder).items(): print(f"{name:15} {value}")
 
 @hardware_app.command("fetch")
 def hardware_fetch_command(folder: _Folder) -> None:
@@ -318,14 +323,12 @@ def _claims_plan(quick):    # rounds, study of the gradients, folder and process
     if quick: return QUICK_ROUNDS, GradientStudy((4, 6), (1,), 20), "qhn-claims-quick", 1
     return ROUNDS, GradientStudy(), "qhn-claims", _n_cores()
 
-# %% ../nbs/cli.ipynb #237d1d84
 _CLAIMS = "round", "task", "method", "outcome", "difference to MLE", "95 % interval", "adjusted p", "verdict"
 
 def _claim(number, c):
     difference = f"{c.difference:+.3f}"
     interval = f"{c.low:+.3f} to {c.high:+.3f}"
-    p = f"{c.adjusted_p:.2g}"
-    return number, c.task, c.method, c.outcome, difference, interval, p, c.verdict
+    return number, c.task, c.method, c.outcome, difference, interval, f"{c.adjusted_p:.2g}", c.verdict
 
 # %% ../nbs/cli.ipynb #da1e889b
 _Quick = Annotated[bool, _help("A small version, of a few minutes, that shows how it works and settles "
@@ -335,6 +338,11 @@ _ClaimsOut = Annotated[Path | None, _help("Folder of the study, new or of the sa
 _Workers = Annotated[int | None, _help("Processes, which share the tasks of all rounds and the cores. "
                                        "Default: one for each core, with --quick one.", min=1)]
 
+_Costs = Annotated[Path, typer.Argument(help="Text file of 2**n costs, one number a line.")]
+_Restarts = Annotated[int, _help("Random starts.", "--restarts")]
+_Iterations = Annotated[int, _help("Iterations of L-BFGS, at most.")]
+_StartSeed = Annotated[int, _help("Seed of the starts.")]
+
 # %% ../nbs/cli.ipynb #1c1ffa5d
 @study_app.command("claims")
 def study_claims_command(quick: _Quick = False, out: _ClaimsOut = None, workers: _Workers = None) -> None:
@@ -343,19 +351,10 @@ def study_claims_command(quick: _Quick = False, out: _ClaimsOut = None, workers:
         from qhn.studies.compare import writable_folder
         from qhn.experiments.claims import study_claims
         rounds, gradients, folder, processes = _claims_plan(quick)
-        n_tasks = sum(len(protocol.tasks) for protocol in rounds)
-        n_workers = workers or min(processes, n_tasks)
+        n_workers = workers or min(processes, sum(len(protocol.tasks) for protocol in rounds))
         found = study_claims(rounds, gradients, writable_folder(out or folder), n_workers=n_workers)
-    rows = []
-    for number, comparisons in enumerate(found, 1):
-        rows += [_claim(number, c) for c in comparisons]
+    rows = [_claim(number, c) for number, comparisons in enumerate(found, 1) for c in comparisons]
     _show_table(_CLAIMS, rows)
-
-# %% ../nbs/cli.ipynb #78d89552
-_Costs = Annotated[Path, typer.Argument(help="Text file of 2**n costs, one number a line.")]
-_Restarts = Annotated[int, _help("Random starts.", "--restarts")]
-_Iterations = Annotated[int, _help("Iterations of L-BFGS, at most.")]
-_StartSeed = Annotated[int, _help("Seed of the starts.")]
 
 # %% ../nbs/cli.ipynb #06e40327
 @study_app.command("restarts")
@@ -385,8 +384,8 @@ def _plain(character):
 
 def nearest(
     error: UnicodeError,    # what a stream could not write
-) -> tuple[str, int]:             # what to write instead, and where to go on
-    "Characters that every terminal knows, in place of those that this one does not."
+) -> tuple[str, int]:    # what to write instead, and where to go on
+    "Characters that every terminal knows, in place of those that this one does not. `UnicodeError`: any but of encoding."
     if not isinstance(error, UnicodeEncodeError): raise error
     unknown = error.object[error.start:error.end]
     return "".join(map(_plain, unknown)), error.end

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'MARKERS', 'LINESTYLES', 'DIVERGING', 'style', 'learning_curves', 'evidence_gap', 'sorted_posterior',
-           'plane_grid', 'decision_boundary', 'reliability', 'digit_images', 'weight_images', 'bond_dims',
+           'plane_grid', 'decision_boundary', 'reliability', 'digit_images', 'weight_images', 'bond_profile',
            'gradient_comparison', 'kernel_spectrum']
 
 # %% ../nbs/plots.ipynb #92c0984a
@@ -327,7 +327,7 @@ def weight_images(
     return _image_grid("weights", weights, titles, n_columns, ax, label, cmap=DIVERGING, vmin=-1, vmax=1)
 
 # %% ../nbs/plots.ipynb #48e51f8e
-def bond_dims(
+def bond_profile(
     dims_by_label: Mapping[str, ArrayLike],   # label to (n-1,) bond dimensions, cut by cut from the left
     ax: Axes | None = None,                   # axes to draw on; None makes some
 ) -> Axes:

@@ -650,3 +650,21 @@ def test_ctrl_c_in_the_first_chunk_leaves_an_empty_history(monkeypatch):
     result = train()
     assert result.interrupted and result.n_steps == 0
     assert set(result.history) == set(inference.Info._fields) and all(values.shape == (3, 0) for values in result.history.values())
+
+
+def test_prediction_asks_all_networks_or_those_drawn():
+    "Against a sum over networks in NumPy, and against its own draws."
+    x, y = np.array([[-1., 0.5], [2., 1.], [0.3, -0.7]]), np.array([0, 1, 1])
+    network = BiNN((2, 1, 1))
+    result = fit(BornMachine(staircase(5, 1)), network, (x, y), n_steps=3, key=KEY, progress=False)
+    q, weights = np.asarray(result.distribution.probs(result.best())), 1. - 2 * ((np.arange(32)[:, None] >> np.arange(5)[::-1]) & 1)
+    p = 1 / (1 + np.exp(-(weights[:, 3:4] * np.tanh(weights[:, :2] @ x.T + weights[:, 2:3]) + weights[:, 4:])))
+    np.testing.assert_allclose(result.predict(x)[:, 1], q @ p, atol=1e-6)
+    np.testing.assert_allclose(result.predict(x, key=KEY, n_samples=20_000), result.predict(x), atol=0.02)
+
+
+def test_prediction_of_a_wide_network_needs_a_key():
+    x = np.zeros((2, 19))
+    result = fit(BornMachine(product(20)), BiNN((19, 1)), (x, np.zeros(2, int)), n_steps=1, key=KEY, progress=False)
+    with pytest.raises(ValueError, match="networks of more than 16 weights are drawn"): result.predict(x)
+    assert result.predict(x, key=KEY).shape == (2, 2)

@@ -34,7 +34,7 @@ DRAWN = {
     "reliability": lambda ax=None: plots.reliability({"model": DIAGRAM}, ax=ax),
     "digit_images": lambda ax=None: plots.digit_images(IMAGES, titles=list("abcdefg"), n_columns=3, ax=ax),
     "weight_images": lambda ax=None: plots.weight_images(IMAGES, n_columns=3, ax=ax),
-    "bond_dims": lambda ax=None: plots.bond_dims({"brick": [2, 4, 2], "product": [1, 1, 1]}, ax=ax),
+    "bond_profile": lambda ax=None: plots.bond_profile({"brick": [2, 4, 2], "product": [1, 1, 1]}, ax=ax),
     "gradient_comparison": lambda ax=None: plots.gradient_comparison(EXACT, {"score": RNG.normal(size=(9, 3))}, ax=ax),
     "kernel_spectrum": lambda ax=None: plots.kernel_spectrum({"wide": [0.5, 0.3, 0.2]}, ax=ax),
 }
@@ -235,8 +235,8 @@ def test_blank_images_can_be_drawn():
     plots.digit_images(np.zeros((2, 4, 4))).figure.canvas.draw()
 
 
-def test_bond_dims_step_at_every_cut():
-    ax = plots.bond_dims({"brick": jnp.array([2, 4, 2]), "product": [1, 1, 1]})
+def test_bond_profile_steps_at_every_cut():
+    ax = plots.bond_profile({"brick": jnp.array([2, 4, 2]), "product": [1, 1, 1]})
     assert legend(ax) == ["brick", "product"] and ax.get_yscale() == "log"
     line = ax.get_lines()[0]
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3]); np.testing.assert_array_equal(line.get_ydata(), [2, 4, 2])
@@ -297,7 +297,7 @@ def test_kernel_spectrum_states_the_mean_number_of_bits():
     (lambda: plots.weight_images(IMAGES[0]), r"weights must have shape \(N, rows, columns\), got \(4, 3\)"),
     (lambda: plots.digit_images(IMAGES, titles=["a"]), "titles must name the 7 images, got 1"),
     (lambda: plots.digit_images(IMAGES, n_columns=0), "n_columns must be at least 1, got n_columns=0"),
-    (lambda: plots.bond_dims({"a": [2, 0]}), r"dims_by_label\['a'\] must be at least 1 at every cut, got 0"),
+    (lambda: plots.bond_profile({"a": [2, 0]}), r"dims_by_label\['a'\] must be at least 1 at every cut, got 0"),
     (lambda: plots.gradient_comparison(EXACT, {"a": np.ones((4, 2))}), r"estimates\['a'\] must have shape \(n_repeats, 3\), got \(4, 2\)"),
     (lambda: plots.gradient_comparison(EXACT, {"a": np.ones((1, 3))}), "at least 2 repeats"),
     (lambda: plots.gradient_comparison(EXACT, {"a": np.ones((2, 3))}, top=0), "top must be at least 1"),

@@ -23,21 +23,18 @@ from ..inference.result import FitResult, TrainingDiverged
 from ..inference.state import TrainState, chunks, recorded
 from .variational import Ensemble, check_positive, model_of, signs_of
 
-# %% ../../nbs/baselines/chains.ipynb #0111fa3b
+# %% ../../nbs/baselines/chains.ipynb #332949d5
 class Chain(NamedTuple):
     "Where a chain is."
     weights: Array    # (n,) entries in {-1, +1}
     energy: Array     # (2,) -log p(D|w) and -log p(w), nats
     memory: Any       # what the kernel keeps between steps
 
-# %% ../../nbs/baselines/chains.ipynb #920fde36
 def _energy(target, prior, weights):
     "(..., 2) of (..., n) weights: -log p(D|w) and -log p(w), nats."
     return jnp.stack([target.costs(weights), -prior.log_prob(weights)], -1)
 
-def _flip(weights, j): return weights.at[j].multiply(-1)
-
-# %% ../../nbs/baselines/chains.ipynb #7a333b9e
+# %% ../../nbs/baselines/chains.ipynb #bce928d7
 class Kernel:
     "Base of the kinds of steps; calling one with (target, prior, chain, key, temperature) moves a chain."
     def memory(self, target, prior, weights, energy):
@@ -48,28 +45,27 @@ class Kernel:
         energy = _energy(target, prior, weights)
         return Chain(weights, energy, self.memory(target, prior, weights, energy))
 
+def _flip(weights, j): return weights.at[j].multiply(-1)
 def _either(yes, new, old): return jax.tree.map(partial(jnp.where, yes), new, old)
 
-# %% ../../nbs/baselines/chains.ipynb #3738339b
+# %% ../../nbs/baselines/chains.ipynb #f16cf283
 def heat_bath(
     gain: Array,    # log π(w') - log π(w)
 ) -> Array:         # probability to go to w'
     "Acceptance that draws a weight from its conditional distribution (Gibbs)."
     return jax.nn.sigmoid(gain)
 
-# %% ../../nbs/baselines/chains.ipynb #3509e22c
 def metropolis(
     gain: Array,    # log π(w') - log π(w)
 ) -> Array:         # probability to go to w'
     "Acceptance of Metropolis et al. (1953): always uphill, sometimes down."
     return jnp.exp(jnp.minimum(gain, 0))
 
-# %% ../../nbs/baselines/chains.ipynb #5adb530a
 def _tempered(parts, temperature):
     "(...) sum of (..., 2) gains of likelihood and prior, each over its own temperature, or both over one."
     return (parts / jnp.asarray(temperature, parts.dtype)).sum(-1)
 
-# %% ../../nbs/baselines/chains.ipynb #4829162f
+# %% ../../nbs/baselines/chains.ipynb #776d76f3
 @dataclass(frozen=True)
 class Sweep(Kernel):
     "Kernel that gives every weight in turn the chance to flip."
@@ -81,12 +77,13 @@ class Sweep(Kernel):
         def visit(chain, this):
             j, uniform = this
             new = self.start(target, prior, _flip(chain.weights, j))
-            yes = uniform < self.accept(_tempered(chain.energy - new.energy, temperature))
+            gain = _tempered(chain.energy - new.energy, temperature)
+            yes = uniform < self.accept(gain)
             return _either(yes, new, chain), yes
-        chain, flips = jax.lax.scan(visit, chain, (jnp.arange(len(uniforms)), uniforms))
+        chain, flips = jax.lax.scan(visit, chain, (jnp.arange(uniforms.size), uniforms))
         return chain, flips.mean()
 
-# %% ../../nbs/baselines/chains.ipynb #d5e91994
+# %% ../../nbs/baselines/chains.ipynb #e63a43bb
 @partial(jax.jit, static_argnums=1)
 def _prior_networks(prior, n, keys):
     "A network from the prior for each key, (len(keys), n)."
@@ -94,13 +91,12 @@ def _prior_networks(prior, n, keys):
     def draw(key): return signs_of(plus - jax.random.uniform(key, (n,)))
     return jax.vmap(draw)(keys)
 
-# %% ../../nbs/baselines/chains.ipynb #00a3030d
 @partial(jax.jit, static_argnums=0)
 def _start(kernel, target, prior, weights):
     "Chains that begin at the (chains, n) networks given."
     return jax.vmap(partial(kernel.start, target, prior))(weights)
 
-# %% ../../nbs/baselines/chains.ipynb #08322057
+# %% ../../nbs/baselines/chains.ipynb #beddb3b4
 @partial(jax.jit, static_argnums=0)
 def _advance(kernel, target, prior, temperatures, state, n_steps):
     "A chunk of `n_steps` steps of every chain, with records (weights, energy, acceptance)."
@@ -113,7 +109,7 @@ def _advance(kernel, target, prior, temperatures, state, n_steps):
         return (chains, keys, k + 1), (chains.weights, chains.energy, accepted)
     return recorded(step, state, n_steps)
 
-# %% ../../nbs/baselines/chains.ipynb #6bea99e4
+# %% ../../nbs/baselines/chains.ipynb #d2bfd79a
 def _collect(run, state, n_steps, progress):
     "Records of `n_steps` steps as numpy, steps first, and the last state; Ctrl-C leaves what there is."
     parts, interrupted = [], False
@@ -121,7 +117,7 @@ def _collect(run, state, n_steps, progress):
     with tqdm(total=n_steps, desc=title, disable=not progress, unit="step") as bar:
         try:
             for _, *part in chunks(run, state, n_steps):
-                parts.append(part)    # state and records together: Ctrl-C cannot part them
+                parts.append(part)
                 energy = part[1][1]
                 bar.update(len(energy))
                 bar.set_postfix(loss=f"{energy[-1].sum(-1).mean():.4g}")
@@ -131,7 +127,7 @@ def _collect(run, state, n_steps, progress):
     states, records = zip(*parts)
     return jax.tree.map(lambda *rows: np.concatenate(rows), *records), states[-1], interrupted
 
-# %% ../../nbs/baselines/chains.ipynb #2b0b925b
+# %% ../../nbs/baselines/chains.ipynb #18f8423a
 class _Plan(NamedTuple):
     "How many chains, how long, and from where."
     n_steps: int                # draws
@@ -141,22 +137,22 @@ class _Plan(NamedTuple):
     n_warmup: int = 0           # steps before the first draw
     state: TrainState | None = None    # of a sampler's result, to go on from
 
-# %% ../../nbs/baselines/chains.ipynb #65d7f45d
 def _beginning(plan, prior, n):
     "Networks, keys and number of the first step."
-    if plan.state is not None: return plan.state.opt_state.weights, plan.state.key, plan.state.step
-    keys = jax.random.split(checked_key(plan.key), (2, plan.n_seeds))
-    return _prior_networks(prior, n, keys[0]), keys[1], jnp.zeros((), jnp.int32)
+    state = plan.state
+    if state is not None: return state.opt_state.weights, state.key, state.step
+    for_networks, for_steps = jax.random.split(checked_key(plan.key), (2, plan.n_seeds))
+    return _prior_networks(prior, n, for_networks), for_steps, jnp.zeros((), jnp.int32)
 
-# %% ../../nbs/baselines/chains.ipynb #920d045f
+# %% ../../nbs/baselines/chains.ipynb #e24f6ef3
 def _check_state(state, plan, n):
-    if not isinstance(state, TrainState) or not isinstance(state.opt_state, Chain):
-        raise TypeError(f"state must be the state of a sampler's result, got {type(state).__name__}")
+    is_chain = isinstance(state, TrainState) and isinstance(state.opt_state, Chain)
+    if not is_chain: raise TypeError(f"state must be the state of a sampler's result, got {type(state).__name__}")
     if plan.key is not None or plan.n_seeds != 1: raise ValueError("state holds key and n_seeds already; leave them out")
     n_before = state.opt_state.weights.shape[-1]
     if n_before != n: raise ValueError(f"state must hold networks of the model's {n} weights, got {n_before}")
 
-# %% ../../nbs/baselines/chains.ipynb #0f9d074c
+# %% ../../nbs/baselines/chains.ipynb #7c41b956
 def _check_plan(plan, n):
     "The plan, with the chains of its state; refuses a state that does not fit, and more draws than memory holds."
     state = plan.state
@@ -168,14 +164,13 @@ def _check_plan(plan, n):
     check_memory(plan.n_seeds * n_all * n * 8, f"{n_all} draws of {plan.n_seeds} chains", "fewer n_steps")
     return plan
 
-# %% ../../nbs/baselines/chains.ipynb #8ae1653c
+# %% ../../nbs/baselines/chains.ipynb #1157f2fd
 def _checked_chain_target(model, data, prior, n_steps):
     "The model with its data, after the checks of `fit`."
     distribution = Ensemble(model_of(model).n_weights)
     check_settings(prior, DEFAULT_OPTIMIZER, n_steps)
     return checked_target(distribution, model, data)
 
-# %% ../../nbs/baselines/chains.ipynb #8c92d064
 _MUST_BE_FINITE = "the model's log_likelihood must be finite for every network"
 
 def _not_finite(loss):
@@ -183,19 +178,19 @@ def _not_finite(loss):
     seed, step = np.argwhere(~np.isfinite(loss))[0]
     return f"log p(D|w) p(w) is not finite in chain {seed}, draw {step}: got {-loss[seed, step]}; {_MUST_BE_FINITE}"
 
-# %% ../../nbs/baselines/chains.ipynb #0921b4bb
+# %% ../../nbs/baselines/chains.ipynb #9ac6b6a3
 def _history(energy, accepted):
     "Records by name, (chains, draws) each."
-    cost, divergence = energy[..., 0], energy[..., 1]
+    cost, divergence = np.moveaxis(energy, -1, 0)
     return {"loss": energy.sum(-1), "expected_nll": cost, "divergence": divergence, "acceptance": accepted}
 
 def _finite(result):
     "The result. `TrainingDiverged`: a loss is not finite."
     loss = result.history["loss"]
-    if not np.isfinite(loss).all(): raise TrainingDiverged(_not_finite(loss), result)
-    return result
+    if np.isfinite(loss).all(): return result
+    raise TrainingDiverged(_not_finite(loss), result)
 
-# %% ../../nbs/baselines/chains.ipynb #657acbeb
+# %% ../../nbs/baselines/chains.ipynb #530e507f
 def _run_chains(kernel, model, data, prior, temperatures, plan):
     "The `FitResult` of all chains, with every draw."
     target = _checked_chain_target(model, data, prior, plan.n_steps)
@@ -205,10 +200,10 @@ def _run_chains(kernel, model, data, prior, temperatures, plan):
     start = _start(kernel, target, prior, weights), keys, step
     run = partial(_advance, kernel, target, prior, temperatures)
     records, end, interrupted = _collect(run, start, plan.n_warmup + plan.n_steps, plan.progress)
-    draws, *report = (np.moveaxis(rows[plan.n_warmup:], 0, 1) for rows in records)
+    draws, *report = (rows[plan.n_warmup:].swapaxes(0, 1) for rows in records)
     if not draws.size: raise KeyboardInterrupt("stopped during the warm-up, before the first draw")
-    state, distribution = TrainState(jnp.asarray(draws), *end), Ensemble(n, draws.shape[1])
-    problem = Problem(distribution, target, prior, KL())
+    state = TrainState(jnp.asarray(draws), *end)
+    problem = Problem(Ensemble(n, draws.shape[1]), target, prior, KL())
     return _finite(FitResult(state, _history(*report), interrupted, {"kernel": kernel}, problem))
 
 # %% ../../nbs/baselines/chains.ipynb #787b38d4
@@ -236,26 +231,24 @@ def gibbs(
     plan = _Plan(n_steps, key, n_seeds, progress, n_warmup, state)
     return _sampler(Sweep(heat_bath), temperature, model, data, prior, plan)
 
-# %% ../../nbs/baselines/chains.ipynb #2ed5d89d
+# %% ../../nbs/baselines/chains.ipynb #b48539ab
 def balanced_proposal(
     gains: Array,    # (n,) log π(w') - log π(w) of every single flip
 ) -> Array:          # (n,) log probabilities to propose each
     "Locally balanced proposal with Barker's function t / (1 + t) (Zanella 2020)."
     return jax.nn.log_softmax(jax.nn.log_sigmoid(gains))
 
-# %% ../../nbs/baselines/chains.ipynb #9f22fc6c
 def _gains(target, prior, weights, energy):
     "(n, 2) fall of the energies with the flip of each weight; 64 networks at a time."
     def fall(j): return energy - _energy(target, prior, _flip(weights, j))
     return jax.lax.map(fall, jnp.arange(len(weights)), batch_size=64)
 
-# %% ../../nbs/baselines/chains.ipynb #bf7edb40
 def _linear_gains(target, prior, weights):
     "(n, 2) the same to first order, -2 w_j ∂_j log π, from one gradient."
     slopes = jax.grad(target.costs)(weights), -prior.natural_params(len(weights))
     return 2 * weights[:, None] * jnp.stack(slopes, -1)
 
-# %% ../../nbs/baselines/chains.ipynb #db67e196
+# %% ../../nbs/baselines/chains.ipynb #3cbbc6d2
 @dataclass(frozen=True)
 class LocallyBalanced(Kernel):
     "Kernel that flips one weight, chosen by what each flip gains; it remembers the gains, (n, 2)."
@@ -277,7 +270,7 @@ class LocallyBalanced(Kernel):
         yes = jax.random.uniform(key_accept) < metropolis(log_ratio)
         return _either(yes, new, chain), yes.astype(gain.dtype)
 
-# %% ../../nbs/baselines/chains.ipynb #debc627a
+# %% ../../nbs/baselines/chains.ipynb #2783ef7c
 def locally_balanced(
     model: Any,                          # BiNN, (2**n,) costs in nats, or what has `log_likelihood`
     data: tuple | None = None,           # (x, y) for a BiNN
@@ -285,7 +278,7 @@ def locally_balanced(
     *,
     gradient: bool = False,              # propose by one gradient, which the model must then have
     temperature: float = 1.0,            # T > 0: the likelihood counts 1/T times
-    n_warmup: int = 100,                 # steps before the first draw
+    n_warmup: int = 100,                 # proposals before the first draw
     n_steps: int = 300,                  # proposals of one flip, one draw each
     key: Array | None = None,            # `jax.random.key`; not needed with `state`
     n_seeds: int = 1,                    # chains, side by side
@@ -297,20 +290,23 @@ def locally_balanced(
     plan = _Plan(n_steps, key, n_seeds, progress, n_warmup, state)
     return _sampler(LocallyBalanced(bool(gradient)), temperature, model, data, prior, plan)
 
-# %% ../../nbs/baselines/chains.ipynb #653ce715
+# %% ../../nbs/baselines/chains.ipynb #c791d003
 def _best_so_far(result):
-    "The result with each chain's best draw as its only one, and a history of the best up to each step; of equals the first."
-    loss = result.history["loss"]
-    padded = np.pad(loss, ((0, 0), (1, 0)), constant_values=np.inf)
-    before = np.minimum.accumulate(padded, 1)[:, :-1]    # the least loss of all earlier steps
-    best = np.maximum.accumulate(np.where(loss < before, np.arange(loss.shape[1]), 0), 1)
-    history = {k: np.take_along_axis(v, best, 1) for k, v in result.history.items()}
+    "The result with each chain's best draw as its only one, and a history of the best up to each step."
+    best = _leader(result.history["loss"])
+    history = {name: np.take_along_axis(values, best, 1) for name, values in result.history.items()}
     history["acceptance"] = result.history["acceptance"]
     params = jnp.take_along_axis(result.params, best[:, -1:, None], 1)
     problem = replace(result.problem, distribution=Ensemble(params.shape[-1]))
     return replace(result, state=result.state._replace(params=params), history=history, problem=problem)
 
-# %% ../../nbs/baselines/chains.ipynb #93b8c9d0
+def _leader(loss):
+    "The number of the least of (chains, draws) losses up to each draw; of equals the first."
+    least = np.minimum.accumulate(loss, 1)
+    is_new = np.diff(least, axis=1, prepend=np.inf) < 0
+    return np.maximum.accumulate(np.where(is_new, np.arange(loss.shape[1]), 0), 1)
+
+# %% ../../nbs/baselines/chains.ipynb #cc57cc12
 @jax.jit
 def _typical_gain(target, prior, key):
     "Mean size of a gain, nats."
@@ -318,7 +314,6 @@ def _typical_gain(target, prior, key):
     gains = _start(LocallyBalanced(), target, prior, networks).memory
     return jnp.abs(gains.sum(-1)).mean()
 
-# %% ../../nbs/baselines/chains.ipynb #446946c1
 def _hottest(target, prior, key):
     "`_typical_gain` as a number. `TrainingDiverged`: it is none."
     gain = _typical_gain(target, prior, key)
@@ -326,7 +321,14 @@ def _hottest(target, prior, key):
     raise TrainingDiverged("log p(D|w) p(w) is not finite at a network drawn from the prior, or one flip from it; "
                            f"{_MUST_BE_FINITE}", None)
 
-# %% ../../nbs/baselines/chains.ipynb #3a1a5080
+# %% ../../nbs/baselines/chains.ipynb #d077eb4c
+def _cooling(hottest, coldest, n_steps):
+    "The two temperatures of the first sweep, and the factor from one sweep to the next. `ValueError`: they do not fall."
+    check_positive("hottest", hottest)
+    if hottest < coldest: raise ValueError(f"hottest must be at least coldest, got {hottest=} and {coldest=}")
+    return (hottest, hottest), (coldest / hottest)**(1 / max(n_steps - 1, 1))
+
+# %% ../../nbs/baselines/chains.ipynb #3706a52b
 def simulated_annealing(
     model: Any,                          # BiNN, (2**n,) costs in nats, or what has `log_likelihood`
     data: tuple | None = None,           # (x, y) for a BiNN
@@ -343,13 +345,10 @@ def simulated_annealing(
     target = _checked_chain_target(model, data, prior, n_steps)
     check_positive("coldest", coldest)
     if hottest is None: hottest = max(_hottest(target, prior, checked_key(key)), coldest)
-    check_positive("hottest", hottest)
-    if hottest < coldest: raise ValueError(f"hottest must be at least coldest, got {hottest=} and {coldest=}")
-    factor = (coldest / hottest)**(1 / max(n_steps - 1, 1))
-    temperatures, plan = ((hottest, hottest), factor), _Plan(n_steps, key, n_seeds, progress)
-    return _best_so_far(_run_chains(Sweep(metropolis), model, data, prior, temperatures, plan))
+    cooling, plan = _cooling(hottest, coldest, n_steps), _Plan(n_steps, key, n_seeds, progress)
+    return _best_so_far(_run_chains(Sweep(metropolis), model, data, prior, cooling, plan))
 
-# %% ../../nbs/baselines/chains.ipynb #d86536ad
+# %% ../../nbs/baselines/chains.ipynb #af35d17a
 @dataclass(frozen=True)
 class Blocks(Kernel):
     "Kernel that steps to the best network of the next block of 2ⁿ, n = `n_bits`; it remembers the number of the block."
@@ -360,20 +359,21 @@ class Blocks(Kernel):
         return jnp.zeros((), jnp.int32)
     def __call__(self, target, prior, chain, key, temperature):
         "The best network of the next block, and 1; neither key nor temperature matters."
-        numbers = chain.memory * 2**self.n_bits + jnp.arange(2**self.n_bits, dtype=jnp.int32)
+        in_block = jnp.arange(2**self.n_bits, dtype=jnp.int32)
+        numbers = chain.memory * 2**self.n_bits + in_block
         networks = weights_from_index(numbers, len(chain.weights), chain.weights.dtype)
         energy = _energy(target, prior, networks)
         best = energy.sum(-1).argmin()
         return Chain(networks[best], energy[best], chain.memory + 1), jnp.ones(())
 
-# %% ../../nbs/baselines/chains.ipynb #f60ea33e
+# %% ../../nbs/baselines/chains.ipynb #c8315c2d
 def _repeated(result, n_seeds):
     "The one chain of a result, so many times."
-    history = {k: v.repeat(n_seeds, 0) for k, v in result.history.items()}
+    history = {name: values.repeat(n_seeds, 0) for name, values in result.history.items()}
     params = jnp.repeat(result.params, n_seeds, 0)
     return replace(result, state=result.state._replace(params=params), history=history)
 
-# %% ../../nbs/baselines/chains.ipynb #233e020c
+# %% ../../nbs/baselines/chains.ipynb #16880c76
 def exhaustive_search(
     model: Any,                          # BiNN, (2**n,) costs in nats, or what has `log_likelihood`
     data: tuple | None = None,           # (x, y) for a BiNN
@@ -395,4 +395,5 @@ def exhaustive_search(
     if n_steps is None: n_steps = n_blocks
     _checked_chain_target(model, data, prior, n_steps)
     plan = _Plan(min(n_steps, n_blocks), jax.random.key(0), 1, progress)
-    return _repeated(_best_so_far(_run_chains(kernel, model, data, prior, ((1., 1.), 1.), plan)), n_seeds)
+    result = _run_chains(kernel, model, data, prior, ((1., 1.), 1.), plan)
+    return _repeated(_best_so_far(result), n_seeds)

@@ -9,7 +9,7 @@ __all__ = ['Rotation', 'Entangler', 'Operation', 'Ansatz', 'product', 'brickwork
 # %% ../../nbs/circuits/ansatz.ipynb #f08a8e40
 from dataclasses import dataclass
 from functools import cached_property
-from operator import index
+from operator import attrgetter, index
 from typing import NamedTuple
 import math
 import jax
@@ -46,6 +46,7 @@ def _as_wires(wires):
     if len(set(clean)) < len(clean): raise ValueError(f"wires must be different, got {wires!r}")
     return clean
 
+# %% ../../nbs/circuits/ansatz.ipynb #ac7e3d5f
 def _check_gate_name(name, n_wires):
     known = tuple(gate.name for gate in GATES.values() if gate.n_wires == n_wires)
     if name not in known: raise ValueError(f"gate must be one of {known}, got gate={name!r}; register adds one")
@@ -83,7 +84,7 @@ def _operations(n_qubits, moments):
             yield Operation(moment.gate, tuple(wires), n_angles if has_angle else None, number)
             n_angles += has_angle
 
-# %% ../../nbs/circuits/ansatz.ipynb #8fcbb962
+# %% ../../nbs/circuits/ansatz.ipynb #7c4ecd2c
 def _acts(n_qubits, operations):
     turned = [False] * n_qubits
     for op in operations:
@@ -91,6 +92,7 @@ def _acts(n_qubits, operations):
         for wire, moved in zip(op.wires, after): turned[wire] = moved
         yield acts
 
+# %% ../../nbs/circuits/ansatz.ipynb #8fcbb962
 def _seen(n_qubits, operations):
     visible, seen = [False] * n_qubits, []    # whether a phase of the wire can still reach a bit
     for op in reversed(operations):
@@ -113,6 +115,7 @@ def _parts(n_qubits, moments):
         start += size
     return parts
 
+# %% ../../nbs/circuits/ansatz.ipynb #24ba6c79
 def _joined(parts, sizes):
     if not isinstance(parts, dict):
         names = sizes if len(parts) == len(sizes) else range(len(parts))
@@ -130,6 +133,7 @@ def _check_register(n_qubits, moments):
             what = f"pairs must stay on wires 0 to {n_qubits - 1}, got the pair {wires}" if len(wires) == 2 else f"wires must lie between 0 and {n_qubits - 1}, got wire {wires[0]}"
             raise ValueError(f"{what} with {n_qubits=}")
 
+# %% ../../nbs/circuits/ansatz.ipynb #15a7dd1d
 def check_key(key, otherwise="make one with jax.random.key(seed)"):
     "`key`; a `ValueError` unless it is a single `jax.random.key`."
     is_key = isinstance(key, Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
@@ -161,24 +165,11 @@ def _near_superposition(ansatz, key, noise):
     start = jnp.zeros(ansatz.param_shape).at[np.array(list(first.values()))].set(math.pi / 2)
     return start + noise * jax.random.normal(key, ansatz.param_shape)
 
-# %% ../../nbs/circuits/ansatz.ipynb #140f463b
-@dataclass(frozen=True)
-class Ansatz:
-    "A circuit on `n_qubits` wires from |0…0⟩: moments in order, angles left open. `ValueError`: a pair off the register."
-    n_qubits: int                                # wires 0 … n_qubits-1, wire 0 most significant
-    moments: tuple[Rotation | Entangler, ...]    # applied first to last
-
-    def __post_init__(self):
-        object.__setattr__(self, "n_qubits", check_integer("n_qubits", self.n_qubits, 1))
-        object.__setattr__(self, "moments", tuple(self.moments))
-        _check_register(self.n_qubits, self.moments)
-        object.__setattr__(self, "_hash", hash((self.n_qubits, self.moments)))    # asked for at every call
-
-    def __hash__(self): return self._hash
-
-    # hashes of strings differ from process to process
-    def __reduce__(self): return type(self), (self.n_qubits, self.moments)
-
+# %% ../../nbs/circuits/ansatz.ipynb #288bf87b
+class _Gates:
+    "The gates of a circuit, and the number of its angles."
+    n_qubits: int
+    moments: tuple
     @cached_property
     def operations(self) -> tuple[Operation, ...]:
         "All gates, first to last."
@@ -194,6 +185,9 @@ class Ansatz:
         "Shape of the parameter array, (n_params,)."
         return (self.n_params,)
 
+# %% ../../nbs/circuits/ansatz.ipynb #daedb214
+class _Effects(_Gates):
+    "What each gate can change."
     @cached_property
     def acts(self) -> tuple[bool, ...]:    # one entry for each operation
         "Whether a gate does anything: not if what it needs is still |0⟩."
@@ -207,9 +201,45 @@ class Ansatz:
     @cached_property
     def frequencies(self) -> tuple[tuple[float, ...], ...]:    # one entry for each parameter
         "Frequencies at which q depends on each angle: 1 for a Pauli rotation, none for an angle that cannot be seen."
-        def of(op, matters): return GATES[op.gate].frequencies if matters else ()
-        matters = map(min, self.acts, self.seen)
-        return tuple(of(op, m) for op, m in zip(self.operations, matters) if op.angle is not None)
+        def of(op, acts, seen): return GATES[op.gate].frequencies if acts and seen else ()
+        every = zip(self.operations, self.acts, self.seen)
+        return tuple(of(op, *matters) for op, *matters in every if op.angle is not None)
+
+# %% ../../nbs/circuits/ansatz.ipynb #b0d7b0fe
+class _Views(_Effects):
+    "The angles by name."
+    def view(self,
+        params: Array,          # (..., n_params) angles
+    ) -> dict[str, Array]:      # "RY 1", "RZ 1", "RY 2", ...: (..., wires or pairs) of each moment
+        "The angles of each moment by name. `ValueError`: another number of angles."
+        if jnp.shape(params)[-1:] != self.param_shape:
+            raise ValueError(f"params must have shape (..., {self.n_params}), got shape {jnp.shape(params)}")
+        parts = _parts(self.n_qubits, self.moments).items()
+        return {name: params[..., start:start + size] for name, (start, size) in parts}
+
+    def flatten(self,
+        parts: dict | list,    # what `view` gives, or its arrays in order
+    ) -> Array:                # (..., n_params) angles
+        "The parameters whose `view` this is. `ValueError`: parts of other names or sizes."
+        return _joined(parts, {name: size for name, (_, size) in _parts(self.n_qubits, self.moments).items()})
+
+# %% ../../nbs/circuits/ansatz.ipynb #140f463b
+@dataclass(frozen=True)
+class Ansatz(_Views):
+    "A circuit on `n_qubits` wires from |0…0⟩: moments in order, angles left open. `ValueError`: a pair off the register."
+    n_qubits: int                                # wires 0 … n_qubits-1, wire 0 most significant
+    moments: tuple[Rotation | Entangler, ...]    # applied first to last
+
+    def __post_init__(self):
+        object.__setattr__(self, "n_qubits", check_integer("n_qubits", self.n_qubits, 1))
+        object.__setattr__(self, "moments", tuple(self.moments))
+        _check_register(self.n_qubits, self.moments)
+        object.__setattr__(self, "_hash", hash((self.n_qubits, self.moments)))    # asked for at every call
+
+    def __hash__(self): return self._hash
+
+    # hashes of strings differ from process to process
+    def __reduce__(self): return type(self), (self.n_qubits, self.moments)
 
     def init(self,
         key: Array,                    # `jax.random.key`
@@ -218,22 +248,6 @@ class Ansatz:
         "Starting angles: uniform in [-π, π), or near the uniform superposition of all bit strings. `ValueError`: no key, or `noise` not finite and at least 0."
         check_key(key)
         return _uniform_angles(self, key) if noise is None else _near_superposition(self, key, noise)
-
-    def view(self,
-        params: Array,          # (..., n_params) angles
-    ) -> dict[str, Array]:      # "RY 1", "RZ 1", "RY 2", ...: (..., wires or pairs) of each moment
-        "The angles of each moment by name. `ValueError`: another number of angles."
-        if jnp.shape(params)[-1:] != self.param_shape:
-            raise ValueError(f"params must have shape (..., {self.n_params}), got shape {jnp.shape(params)}")
-        parts = _parts(self.n_qubits, self.moments)
-        return {name: params[..., start:start + size] for name, (start, size) in parts.items()}
-
-    def flatten(self,
-        parts: dict | list,    # what `view` gives, or its arrays in order
-    ) -> Array:                # (..., n_params) angles
-        "The parameters whose `view` this is. `ValueError`: parts of other names or sizes."
-        sizes = {name: size for name, (_, size) in _parts(self.n_qubits, self.moments).items()}
-        return _joined(parts, sizes)
 
     def circuit(self,
         params: Array,    # angles in radians, shape `param_shape`
@@ -246,7 +260,7 @@ def _queue(ansatz, params):
     import pennylane as qml
     params = check_params(ansatz, params)
     for op in ansatz.operations:
-        gate = getattr(qml, GATES[op.gate].pennylane or op.gate)
+        gate = attrgetter(GATES[op.gate].pennylane or op.gate)(qml)
         angle = () if op.angle is None else (params[op.angle],)
         gate(*angle, wires=op.wires)
 
@@ -272,7 +286,7 @@ def brickwork(
     n_layers: int,            # L ≥ 1
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # with 2L n_qubits angles, or (2L-1) n_qubits
-    "Alternating bricks of CNOTs, each layer closed by RY and RZ on all (Carrasquilla et al., arXiv:2301.08292)."
+    "Alternating bricks of CNOTs, each layer closed by RY and RZ on all (Carrasquilla et al., arXiv:2301.08292). `ValueError`: sizes below 1; `TypeError`: no integers."
     n_qubits = check_integer("n_qubits", n_qubits, 1)
     n_layers = check_integer("n_layers", n_layers, 1, "use product() for a circuit without entanglers")
     layers = [(_bricks(n_qubits, d % 2), Rotation("RY"), Rotation("RZ")) for d in range(1, n_layers + 1)]
@@ -284,7 +298,7 @@ def staircase(
     n_layers: int,            # L ≥ 0 ladders
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # with (2L+2) n_qubits angles, or (2L+1) n_qubits
-    "RY and RZ on all, then L times a CNOT ladder from the first wire to the last with RY and RZ on all."
+    "RY and RZ on all, then L times a CNOT ladder from the first wire to the last with RY and RZ on all. `ValueError`: a negative L; `TypeError`: no integers."
     n_qubits, n_layers = _sizes(n_qubits, n_layers)
     ladder = Entangler("CNOT", tuple((j, j + 1) for j in range(n_qubits - 1)))
     turn = (Rotation("RY"), Rotation("RZ"))
@@ -295,13 +309,19 @@ def hardware_efficient(
     n_qubits: int,    # number of wires
     n_layers: int,    # L ≥ 0
 ) -> Ansatz:          # with (2L+1) n_qubits angles
-    "RY and RZ on all, then L times two rows of CNOT bricks with RY and RZ on all; no dead gate."
+    "RY and RZ on all, then L times two rows of CNOT bricks with RY and RZ on all; no dead gate. `ValueError`: a negative L; `TypeError`: no integers."
     n_qubits, n_layers = _sizes(n_qubits, n_layers)
     turn = (Rotation("RY"), Rotation("RZ"))
     layer = (_bricks(n_qubits, 0), _bricks(n_qubits, 1)) + turn
     return Ansatz(n_qubits, (turn + layer * n_layers)[:-1])
 
 # %% ../../nbs/circuits/ansatz.ipynb #5cccdce5
+def _moves_bits(moment):
+    "RX, or a gate without an angle that is not diagonal."
+    if isinstance(moment, Rotation): return moment.gate == "RX"
+    gate = GATES[moment.gate]
+    return bool(moment.pairs) and not gate.has_angle and not is_diagonal(gate)
+
 def _last_ry(ansatz):
     "Moment of the last RY on all wires; a `ValueError` if a later gate can change what is measured where all other angles are 0."
     at = max((k for k, m in enumerate(ansatz.moments) if m == Rotation("RY")), default=None)
@@ -309,12 +329,7 @@ def _last_ry(ansatz):
         raise ValueError(f"ansatz must have an RY moment that no CNOT and no RX follows, got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
     return at
 
-def _moves_bits(moment):
-    "RX, or a gate without an angle that is not diagonal."
-    if isinstance(moment, Rotation): return moment.gate == "RX"
-    gate = GATES[moment.gate]
-    return bool(moment.pairs) and not gate.has_angle and not is_diagonal(gate)
-
+# %% ../../nbs/circuits/ansatz.ipynb #1a839370
 def _angles_of(ansatz, moment):
     "Numbers of the angles of a moment."
     return np.array([op.angle for op in ansatz.operations if op.moment == moment], int)

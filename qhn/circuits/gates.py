@@ -34,18 +34,11 @@ def turn(pauli) -> tuple:
     "U, V, W of a rotation about a Pauli matrix."
     return _NONE, IDENTITY, pauli
 
-# %% ../../nbs/circuits/gates.ipynb #b98a9a83
-@dataclass(frozen=True, eq=False)
-class Gate:
-    "A gate on one or two wires. `ValueError`: terms that make no unitary matrix, or a rotation that turns at angle 0."
-    name: str
-    right: tuple                    # (U, V, W) of every term, on the second wire, or on the only one
-    left: tuple | None = None       # constant matrix of every term on the first wire; None: one wire
-    qiskit: str = ""                # name of the method of a Qiskit circuit
-    pennylane: str = ""             # PennyLane's name; empty if it is the same
-    frequencies: tuple[float, ...] = ()    # of its angle; none known: an empty tuple
-
-    def __post_init__(self): _check_gate(self)
+# %% ../../nbs/circuits/gates.ipynb #981a7315
+class _Terms:
+    "What follows from the terms of a gate."
+    right: tuple
+    left: tuple | None
 
     @property
     def n_wires(self) -> int:
@@ -63,6 +56,9 @@ class Gate:
         if self.left is None: return np.array(self.right[0])
         return sum(np.array([np.kron(a, b) for b in parts]) for a, parts in zip(self.left, self.right))
 
+# %% ../../nbs/circuits/gates.ipynb #9f4a2073
+class _Matrix(_Terms):
+    "The matrix of a gate at an angle."
     @property
     def has_angle(self) -> bool:
         "Whether it has an angle."
@@ -72,6 +68,19 @@ class Gate:
         "The matrix at an angle; the first wire is the more significant bit."
         u, v, w = self.coefficients
         return u + np.cos(angle / 2) * v - 1j * np.sin(angle / 2) * w
+
+# %% ../../nbs/circuits/gates.ipynb #b98a9a83
+@dataclass(frozen=True, eq=False)
+class Gate(_Matrix):
+    "A gate on one or two wires. `ValueError`: terms that make no unitary matrix, or a rotation that turns at angle 0."
+    name: str
+    right: tuple                    # (U, V, W) of every term, on the second wire, or on the only one
+    left: tuple | None = None       # constant matrix of every term on the first wire; None: one wire
+    qiskit: str = ""                # name of the method of a Qiskit circuit
+    pennylane: str = ""             # PennyLane's name; empty if it is the same
+    frequencies: tuple[float, ...] = ()    # of its angle; none known: an empty tuple
+
+    def __post_init__(self): _check_gate(self)
 
 # %% ../../nbs/circuits/gates.ipynb #1390501e
 def _check_gate(gate):
@@ -96,6 +105,7 @@ def _ising(axis, pauli):
     name, right = f"R{axis}{axis}", (cosine(IDENTITY), sine(pauli))
     return Gate(name, right, (IDENTITY, pauli), name.lower(), f"Ising{axis}{axis}", (1.,))
 
+# %% ../../nbs/circuits/gates.ipynb #b0f5fa96
 _ROWS = (
     Gate("RX", (turn(X),), qiskit="rx", frequencies=(1.,)),
     Gate("RY", (turn(Y),), qiskit="ry", frequencies=(1.,)),
@@ -128,10 +138,12 @@ def bit_map(
 ) -> np.ndarray | None:   # (2, 2) entries 0 or 1
     "M of a gate that sends every |b⟩ to |Mb⟩, None if it does something else."
     if gate.has_angle: return None
-    m = np.stack([_STATES[gate.matrix()[:, 2].real.argmax()], _STATES[gate.matrix()[:, 1].real.argmax()]], 1)
+    images = [_STATES[gate.matrix()[:, column].real.argmax()] for column in (2, 1)]
+    m = np.stack(images, 1)
     sends = _STATES @ m.T % 2 @ [2, 1]
     return m if np.array_equal(gate.matrix(), np.eye(4)[:, sends.argsort()]) else None
 
+# %% ../../nbs/circuits/gates.ipynb #fad5bb29
 @lru_cache
 def is_sign(
     gate: Gate,    # on two wires

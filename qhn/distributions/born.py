@@ -7,20 +7,22 @@ __all__ = ['BornMachine']
 
 # %% ../../nbs/distributions/born.ipynb #6a77fe1b
 from dataclasses import dataclass
+from functools import cached_property
 import jax.numpy as jnp
 from ..circuits.ansatz import Ansatz
-from .base import ClosedMMD, Independent, LogProb, Samples, Shiftable, Table, Words
+from .base import (ClosedMMD, Derived, Independent, LogProb, Samples, Shiftable,
+                                    Table, Words)
 from ..engine.interface import Dense, Engine, choose
 from ..engine.cores import bond_dim, cores
 
 # %% ../../nbs/distributions/born.ipynb #3066eb27
-@dataclass(frozen=True)
-class BornMachine(Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable):
-    "The distribution of a simulated circuit. `ValueError`: an engine that cannot simulate it."
-    ansatz: Ansatz                          # the circuit
-    engine: type | None = None    # `MPS` or `Dense`; None chooses by cost, for each question anew
+class _Simulated(Derived):
+    "A circuit with the engines that are chosen for it, and their prices."
+    ansatz: Ansatz
+    engine: type | None
 
-    def __post_init__(self): self.engine_for("probs")
+    @property
+    def _origin(self): return self.ansatz
 
     def engine_for(
         self,
@@ -29,25 +31,10 @@ class BornMachine(Samples, LogProb, Table, Words, Independent, ClosedMMD, Shifta
         "The engine that answers a question."
         return choose(self.ansatz, question, self.engine)
 
-    @property
-    def capabilities(self):
-        "All but `Remote`; `Independent` only of a circuit without entanglement."
-        return super().capabilities - ({Independent} if bond_dim(self.ansatz) > 1 else set())
-
-    @property
-    def n_qubits(self) -> int:
-        "Number of weights."
-        return self.ansatz.n_qubits
-
-    @property
-    def param_shape(self) -> tuple:
-        "Shape of the angles."
-        return self.ansatz.param_shape
-
-    @property
-    def frequencies(self) -> tuple:
-        "Frequencies of each flat angle."
-        return self.ansatz.frequencies
+    @cached_property
+    def _of_tables(self): return self.engine_for("probs")
+    @cached_property
+    def _of_strings(self): return self.engine_for("log_prob")
 
     @property
     def divides_amplitudes(self) -> bool:
@@ -60,20 +47,38 @@ class BornMachine(Samples, LogProb, Table, Words, Independent, ClosedMMD, Shifta
 
     def bytes(self, question: str) -> int:
         "Memory of the gradient of all probabilities: states and derivatives, as XLA's own account has it."
-        return self.engine_for("probs").bytes("probs")
+        return self._of_tables.bytes("probs")
 
-    def _init(self, key, noise): return self.ansatz.init(key, noise)
-    def _probs(self, params): return self.engine_for("probs").probs(params)
-    def _log_prob(self, params, weights): return self.engine_for("log_prob").log_prob(params, weights)
-    def _sample(self, params, key, n_samples): return self.engine_for("log_prob").sample(params, key, n_samples)
+# %% ../../nbs/distributions/born.ipynb #311d9d1c
+@dataclass(frozen=True)
+class BornMachine(_Simulated, Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable):
+    "The distribution of a simulated circuit. `ValueError`: an engine that cannot simulate it."
+    ansatz: Ansatz                          # the circuit
+    engine: type | None = None    # `MPS` or `Dense`; None chooses by cost, for each question anew
+
+    def __post_init__(self): self.engine_for("probs")
+
+    @cached_property
+    def capabilities(self):
+        "All but `Remote`; `Independent` only of a circuit without entanglement."
+        return super().capabilities - ({Independent} if bond_dim(self.ansatz) > 1 else set())
+
+    def _probs(self, params): return self._of_tables.probs(params)
+    def _log_prob(self, params, weights): return self._of_strings._log_prob(params, weights)
+    def _sample(self, params, key, n_samples): return self._of_strings.sample(params, key, n_samples)
     def _sample_and_log_prob(self, params, key, n_samples):
-        return self.engine_for("log_prob").sample_and_log_prob(params, key, n_samples)
+        return self._of_strings.sample_and_log_prob(params, key, n_samples)
     def _entropy_estimate(self, params, key, n_samples):
-        return self.engine_for("log_prob").entropy(params, key, n_samples)
+        return self._of_strings.entropy(params, key, n_samples)
+
     def _words(self, params, sets, key, n_strings):
-        values = self.engine_for("log_prob").words(params, sets)
+        values = self._of_strings.words(params, sets)
         return values, jnp.zeros_like(values)
-    def _means(self, params): return self.engine_for("log_prob").means(params)
-    def _pair_means(self, params): return self.engine_for("log_prob").pair_means(params)
-    def _coins(self, params): return jnp.abs(cores(self.ansatz, params)[:, 0, 0])**2    # amplitudes of a matrix product of bond 1
-    def _mmd2(self, params, means, word_probs): return self.engine_for("pairs").mmd2(params, means, word_probs)
+    def _means(self, params): return self._of_strings.means(params)
+    def _pair_means(self, params): return self._of_strings.pair_means(params)
+
+    def _coins(self, params):
+        "Squared amplitudes of a matrix product of bond 1."
+        return jnp.abs(cores(self.ansatz, params)[:, 0, 0])**2
+    def _mmd2(self, params, means, word_probs):
+        return self.engine_for("pairs").mmd2(params, means, word_probs)

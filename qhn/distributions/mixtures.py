@@ -39,9 +39,7 @@ class Mixture(Wrapper, Samples, LogProb, Table, Words, Shiftable):
     source: Any             # the distribution of every part
     n_circuits: int         # K ≥ 1
 
-    def __post_init__(self):
-        if not isinstance(self.source, Distribution): raise TypeError(f"source must be a Distribution such as BornMachine(ansatz), got {self.source!r}")
-        object.__setattr__(self, "n_circuits", check_integer("n_circuits", self.n_circuits, 1))
+    def __post_init__(self): _check_mixture(self)
 
     @property
     def param_shape(self) -> tuple:
@@ -67,9 +65,9 @@ class Mixture(Wrapper, Samples, LogProb, Table, Words, Shiftable):
 
     @partial(jax.jit, static_argnums=0)
     def _probs(self, params):
-        if self.source.can(Independent): return _mean_of_products(jax.vmap(self.source.coins)(params)[:, :, 1])
-        n_bytes = self.n_circuits * 2**self.n_qubits * params.dtype.itemsize
-        check_memory(n_bytes, f"the probabilities of 2^{self.n_qubits} bit strings", "log_prob or sample")
+        if self.source.can(Independent):
+            return _mean_of_products(jax.vmap(self.source.coins)(params)[:, :, 1])
+        _check_tables(self, params)
         return jax.vmap(self.source.probs)(params).mean(0)
 
     def _log_prob(self, params, weights):
@@ -85,10 +83,9 @@ class Mixture(Wrapper, Samples, LogProb, Table, Words, Shiftable):
         return drawn[part, jnp.arange(n_samples)]
 
     def _words(self, params, sets, key, n_strings):
-        if key is None: of_parts = jax.vmap(lambda p: self.source.words(p, sets, n_strings=n_strings))
-        else: of_parts = jax.vmap(lambda p, k: self.source.words(p, sets, key=k, n_strings=n_strings))
-        keys = () if key is None else (jax.random.split(key, self.n_circuits),)
-        values, errors = of_parts(params, *keys)
+        keys = None if key is None else jax.random.split(key, self.n_circuits)
+        def words(params, key): return self.source.words(params, sets, key=key, n_strings=n_strings)
+        values, errors = jax.vmap(words)(params, keys)
         return values.mean(0), jnp.sqrt((errors**2).sum(0)) / self.n_circuits
 
     @partial(jax.jit, static_argnums=0)
@@ -96,3 +93,14 @@ class Mixture(Wrapper, Samples, LogProb, Table, Words, Shiftable):
 
     @partial(jax.jit, static_argnums=0)
     def _pair_means(self, params): return jax.vmap(self.source.pair_means)(params).mean(0)
+
+# %% ../../nbs/distributions/mixtures.ipynb #34e762fe
+def _check_mixture(mixture):
+    "Make `n_circuits` an integer; raise unless it is one of at least 1 and the source is a distribution."
+    source = mixture.source
+    if not isinstance(source, Distribution): raise TypeError(f"source must be a Distribution such as BornMachine(ansatz), got {source!r}")
+    object.__setattr__(mixture, "n_circuits", check_integer("n_circuits", mixture.n_circuits, 1))
+
+def _check_tables(mixture, params):
+    n_bytes = mixture.n_circuits * 2**mixture.n_qubits * params.dtype.itemsize
+    check_memory(n_bytes, f"the probabilities of 2^{mixture.n_qubits} bit strings", "log_prob or sample")

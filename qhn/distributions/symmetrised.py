@@ -18,6 +18,15 @@ from .base import LogProb, Remote, Samples, Shiftable, Table, Words, Wrapper
 from ..problem.network import BiNN
 from ..problem.symmetry import Symmetry
 
+# %% ../../nbs/distributions/symmetrised.ipynb #261dfa0c
+def _moved_words(moves, sets):
+    "Signs (S, moves) and sets (S, moves, n) of the words that (moves, n) moves make of (S, n) sets."
+    place, negative = jnp.abs(moves) - 1, moves < 0
+    odd = (sets[:, None] & negative).sum(-1) % 2
+    moved = jnp.zeros((len(sets), *moves.shape), bool)
+    rows, move = jnp.arange(len(sets))[:, None, None], jnp.arange(len(moves))[:, None]
+    return 1 - 2 * odd, moved.at[rows, move, place].set(jnp.broadcast_to(sets[:, None], moved.shape))
+
 # %% ../../nbs/distributions/symmetrised.ipynb #c6d5a498
 @dataclass(frozen=True)
 class Symmetrised(Wrapper, Samples, LogProb, Table, Words, Shiftable, Remote):
@@ -55,18 +64,9 @@ class Symmetrised(Wrapper, Samples, LogProb, Table, Words, Shiftable, Remote):
 
     def _words(self, params, sets, key, n_strings):
         "A word of the average is the mean, over the moves, of the words that they turn it into."
-        signs, moved = self._moved(sets)
+        signs, moved = _moved_words(jnp.asarray(self.symmetry.moves()), sets)
         values, errors = self.source.words(params, moved, key=key, n_strings=n_strings)
         return (signs * values).mean(1), errors.mean(1)    # at most: the moved words may share their strings
-
-    def _moved(self, sets):
-        "Signs (S, moves) and sets (S, moves, n) of the words that the moves make of (S, n) sets."
-        moves = jnp.asarray(self.symmetry.moves())
-        place, negative = jnp.abs(moves) - 1, moves < 0
-        odd = (sets[:, None] & negative).sum(-1) % 2
-        moved = jnp.zeros((len(sets), *moves.shape), bool)
-        rows, move = jnp.arange(len(sets))[:, None, None], jnp.arange(len(moves))[:, None]
-        return 1 - 2 * odd, moved.at[rows, move, place].set(jnp.broadcast_to(sets[:, None], moved.shape))
 
     def cost(self, question):
         "Operations: the source's, and two look-ups in the table; a string is looked up in all its copies."

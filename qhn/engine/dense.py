@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_split', 'split_wires', 'memories', 'plain_statevector', 'dense_statevector', 'dense_probs',
-           'table_expect_product', 'table_means', 'table_pair_means', 'table_sample', 'table_log_prob']
+           'table_expect_product', 'table_means', 'table_pair_means', 'table_sample']
 
 # %% ../../nbs/engine/dense.ipynb #d99e79c3
 from functools import lru_cache, partial, reduce
@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ..problem.bits import index_from_weights, weights_from_index
+from ..problem.bits import weights_from_index
 from ..circuits.gates import GATES, bit_map, is_diagonal, is_sign
 from ..circuits.ansatz import Ansatz, Rotation
-from .cores import angles_at, einsum, rotation_matrices
-from .mps import safe_log, uniform
+from .cores import einsum, gate_matrices, rotation_matrices
+from .mps import uniform
 
 # %% ../../nbs/engine/dense.ipynb #db9e306c
 def _groups(mats):
@@ -46,11 +46,13 @@ def _images(columns, split=0):
     if split: images ^= _span(columns[:split])[jax.lax.axis_index("amplitudes")]
     return images.reshape(-1)
 
+# %% ../../nbs/engine/dense.ipynb #6554e1a1
+def _values(n): return 2**np.arange(n, dtype=np.uint32)[::-1]    # of the bits, wire 0 first
+
 def _negate(state, columns, split):
     "Apply the CZs whose matrix Q has these columns, none if there are no columns."
     if not columns.size: return state
-    basis = 2**np.arange(len(columns), dtype=np.uint32)[::-1]
-    odd = jax.lax.population_count(_images(basis, split) & _images(columns, split)) & 1
+    odd = jax.lax.population_count(_images(_values(len(columns)), split) & _images(columns, split)) & 1
     return jnp.where(odd, -state, state)
 
 # %% ../../nbs/engine/dense.ipynb #a4e54aec
@@ -78,6 +80,7 @@ def _inverse_mod2(m):
         a ^= np.outer(a[:, c] * (np.arange(len(m)) != c), a[c])
     return a[:, len(m):]
 
+# %% ../../nbs/engine/dense.ipynb #f56d320b
 def _independent(rows):
     "Columns, from the first on, that are no sum of chosen ones before them."
     chosen, basis = [], []
@@ -139,37 +142,38 @@ def _front(layer, n, split):
     "Map of bits that puts the pairs of a layer side by side behind the first `split` wires."
     order = [wire for op in layer for wire in op.wires]
     rest = [wire for wire in range(n) if wire not in order]
-    order = rest[:split] + order + rest[split:]
-    return np.eye(n, dtype=np.int64)[:, order]
+    return np.eye(n, dtype=np.int64)[:, rest[:split] + order + rest[split:]]
 
 # %% ../../nbs/engine/dense.ipynb #cd46d4dc
+def _last(steps, n, maps=True):
+    "The last step, or a new one if a layer, or for maps of bits a sign, stands in it already."
+    if not steps or steps[-1].layer or maps and steps[-1].signs.any(): steps.append(_Step(n))
+    return steps[-1]
+
+def _add(steps, gate, operations, n, split):
+    "Add the gates of a moment on pairs."
+    if bit_map(gate) is not None:
+        for op in operations: _last(steps, n).add_map(op.wires, bit_map(gate))
+    elif is_sign(gate):
+        for op in operations: _last(steps, n, maps=False).add_sign(op.wires)
+    else:
+        for layer in _layers(operations, (n - split) // 2): _add_layer(steps, layer, n, split)
+
+# %% ../../nbs/engine/dense.ipynb #45621372
+def _add_layer(steps, layer, n, split):
+    front, step = _front(layer, n, split), _last(steps, n)
+    step.bits, step.layer = step.bits @ front % 2, layer
+    steps.append(_Step(n))
+    steps[-1].bits = front.T
+
 def _steps(ansatz, split):
     "The circuit as steps."
-    n, steps = ansatz.n_qubits, []
-    def last(fits):
-        if not steps or not fits(steps[-1]): steps.append(_Step(n))
-        return steps[-1]
-    def takes_maps(step): return not step.layer and not step.signs.any()
-    def takes_signs(step): return not step.layer
-    by_moment = {}
+    n, steps, by_moment = ansatz.n_qubits, [], {}
     for op in ansatz.operations: by_moment.setdefault(op.moment, []).append(op)
     for number, moment in enumerate(ansatz.moments):
-        gate, operations = GATES[moment.gate], by_moment.get(number, [])
         if isinstance(moment, Rotation): steps.append(_Step(n, number))
-        elif bit_map(gate) is not None:
-            for op in operations: last(takes_maps).add_map(op.wires, bit_map(gate))
-        elif is_sign(gate):
-            for op in operations: last(takes_signs).add_sign(op.wires)
-        else: _add_layers(steps, last, takes_maps, _layers(operations, (n - split) // 2), n, split)
+        else: _add(steps, GATES[moment.gate], by_moment.get(number, []), n, split)
     return steps or [_Step(n)]
-
-def _add_layers(steps, last, takes_maps, layers, n, split):
-    for layer in layers:
-        front = _front(layer, n, split)
-        step = last(takes_maps)
-        step.bits, step.layer = step.bits @ front % 2, layer
-        steps.append(_Step(n))
-        steps[-1].bits = front.T
 
 # %% ../../nbs/engine/dense.ipynb #4f06815f
 class _Plan(NamedTuple):
@@ -181,24 +185,15 @@ class _Plan(NamedTuple):
     angles: np.ndarray       # (steps, pairs) numbers of the angles of a layer, -1 for none
     pairs: np.ndarray        # (3, steps, pairs, 4, 4) coefficients of its matrices
 
-@lru_cache
-def _plan(ansatz, split):
-    "The steps of a circuit over 2^split devices. `ValueError`: more than 32 qubits, or one qubit a device for gates on pairs."
-    n = ansatz.n_qubits
-    if n > 32: raise ValueError(f"Dense numbers amplitudes by 32 bits, got n_qubits={n}; use at most 32 qubits")
-    _check_pairs_fit(ansatz, split)
-    steps, value = _steps(ansatz, split), 2**np.arange(n)[::-1]
-    here = value * (np.arange(n) >= split)    # an address on the device
+def _map_plan(steps, n, split):
+    here = _values(n) * (np.arange(n) >= split)    # an address on the device
     maps = [_local_maps(step.bits, split) for step in steps]
     forward = np.array([[here @ m for m in step] for step in maps], np.uint32)
     backward = np.array([[here @ _inverse_mod2(m) for m in step[::-1]] for step in maps], np.uint32)
-    signs = np.array([value @ step.signs for step in steps], np.uint32)
-    moments = tuple(step.moment for step in steps)
-    if all((step.bits == np.eye(n)).all() for step in steps):
-        forward, backward = forward[:, :0], backward[:, :0]
-    if not signs.any(): signs = signs[:, :0]
-    return _Plan(moments, forward, backward, signs, *_pair_plan(steps, (n - split) // 2))
+    moves = any((step.bits != np.eye(n)).any() for step in steps)
+    return (forward, backward) if moves else (forward[:, :0], backward[:, :0])
 
+# %% ../../nbs/engine/dense.ipynb #84669c4b
 def _pair_plan(steps, n_pairs):
     if not any(step.layer for step in steps): n_pairs = 0
     angles = np.full((len(steps), n_pairs), -1)
@@ -210,13 +205,20 @@ def _pair_plan(steps, n_pairs):
             if op.angle is not None: angles[k, slot] = op.angle
     return angles, pairs
 
-def _check_pairs_fit(ansatz, split):
-    if ansatz.n_qubits - split > 1: return
-    if all(len(op.wires) == 1 or _by_bits(GATES[op.gate]) for op in ansatz.operations): return
-    raise ValueError(f"a gate on two wires that is no map of bits needs two qubits on every device, got n_qubits={ansatz.n_qubits} "
-                     f"on {2**split} devices; use a mesh of fewer devices")
-
-def _by_bits(gate): return bit_map(gate) is not None or is_sign(gate)
+# %% ../../nbs/engine/dense.ipynb #973f3022
+@lru_cache
+def _plan(ansatz, split):
+    "The steps of a circuit over 2^split devices. `ValueError`: more than 32 qubits, or one qubit a device for gates on pairs."
+    n = ansatz.n_qubits
+    if n > 32: raise ValueError(f"Dense numbers amplitudes by 32 bits, got n_qubits={n}; use at most 32 qubits")
+    steps = _steps(ansatz, split)
+    if n - split < 2 and any(step.layer for step in steps):
+        raise ValueError(f"a gate on two wires that is no map of bits needs two qubits on every device, got n_qubits={n} "
+                         f"on {2**split} devices; use a mesh of fewer devices")
+    signs = np.array([_values(n) @ step.signs for step in steps], np.uint32)
+    if not signs.any(): signs = signs[:, :0]
+    moments = tuple(step.moment for step in steps)
+    return _Plan(moments, *_map_plan(steps, n, split), signs, *_pair_plan(steps, (n - split) // 2))
 
 # %% ../../nbs/engine/dense.ipynb #c09fc95d
 def check_split(
@@ -225,10 +227,10 @@ def check_split(
 ) -> int:              # k
     "Number k of first wires that number the devices. `ValueError`: not 2ᵏ devices with 2k ≤ n."
     split = n_devices.bit_length() - 1
-    if n_devices != 2**split or 2*split > n:
-        raise ValueError(f"the mesh axis 'amplitudes' must hold a power of two of devices, at most 2**{n // 2} for n_qubits={n}, got {n_devices}; use a mesh of fewer devices")
-    return split
+    if n_devices == 2**split and 2*split <= n: return split
+    raise ValueError(f"the mesh axis 'amplitudes' must hold a power of two of devices, at most 2**{n // 2} for n_qubits={n}, got {n_devices}; use a mesh of fewer devices")
 
+# %% ../../nbs/engine/dense.ipynb #03221081
 def split_wires(
     n: int,    # qubits
 ) -> int:      # k
@@ -246,24 +248,18 @@ def memories(
 def _on_devices(f, split, args, parts):
     "f(*args) on every device's part; `parts` says per argument, and last for the result, whether it is split or everywhere whole."
     if not split: return f(*args)
-    specs = tuple(jax.sharding.PartitionSpec("amplitudes") if p else jax.sharding.PartitionSpec() for p in parts)
+    specs = tuple(jax.sharding.PartitionSpec(*["amplitudes"] * part) for part in parts)
     return jax.shard_map(f, in_specs=specs[:-1], out_specs=specs[-1], axis_names={"amplitudes"})(*args)
 
 def _step_matrices(ansatz, params):
     "Matrices (steps, n, 2, 2) of all rotations and (steps, pairs, 4, 4) of all layers."
     plan = _plan(ansatz, split_wires(ansatz.n_qubits))
-    mats = rotation_matrices(ansatz, params, plan.moments)
-    angles = angles_at(jnp.asarray(params), plan.angles) if plan.angles.size else jnp.zeros(plan.angles.shape)
-    half = angles[..., None, None] / 2
-    u, v, w = plan.pairs
-    pairs = u + jnp.cos(half) * v - 1j * jnp.sin(half) * w
-    return mats, pairs.astype(mats.dtype)
+    pairs = gate_matrices(plan.pairs, params, plan.angles)
+    return rotation_matrices(ansatz, params, plan.moments), pairs
 
-def _apply_pairs(state, mats):
-    "Apply a layer to the first wires that this device holds, and leave all wires in order."
-    if not len(mats): return state
-    state = _rotate(state, mats)
-    return state.reshape(-1, 4**len(mats)).T.reshape(-1) if state.size > 4**len(mats) else state
+def _to_front(state, n_pairs):
+    "Put the wires of so many pairs, which a product left behind the others, before them again."
+    return state.reshape(-1, 4**n_pairs).T.reshape(-1)
 
 # %% ../../nbs/engine/dense.ipynb #9c944dd4
 def _forward(ansatz, mats, pairs):
@@ -274,11 +270,12 @@ def _forward(ansatz, mats, pairs):
         def advance(state, step):
             mats, pairs, maps, signs = step
             state = _permute(_rotate_all(state, mats, split), maps, split)
-            return _apply_pairs(_negate(state, signs, split), pairs), None
-        start = _images(2**np.arange(n, dtype=np.uint32)[::-1], split) == 0
+            return _to_front(_rotate(_negate(state, signs, split), pairs), len(pairs)), None
+        start = _images(_values(n), split) == 0
         return jax.lax.scan(advance, start.astype(mats.dtype), (mats, pairs, plan.forward, plan.signs))[0]
     return _on_devices(run, split, (mats, pairs), (False, False, True))
 
+# %% ../../nbs/engine/dense.ipynb #d03cd6c2
 def plain_statevector(
     ansatz: Ansatz,    # any ansatz of at most 32 qubits
     params: Array,     # angles in radians, shape `ansatz.param_shape`
@@ -299,6 +296,7 @@ def _unrotate(psi, bar, mats):
         psi, bar = einsum("jr,ji->ri", psi, block.conj()), einsum("jr,ji->ri", bar, block)
     return psi.reshape(-1), bar.reshape(-1), overlaps
 
+# %% ../../nbs/engine/dense.ipynb #caa8c1b8
 def _unrotate_all(psi, bar, mats, split):
     psi, bar, rest = _unrotate(psi, bar, mats[split:])
     if not split: return psi, bar, jnp.stack(rest)
@@ -308,14 +306,24 @@ def _unrotate_all(psi, bar, mats, split):
 def _unapply_pairs(psi, bar, mats):
     if not len(mats): return psi, bar, mats
     psi, bar, overlaps = _unrotate(psi, bar, mats)
-    if psi.size > 4**len(mats): psi, bar = (x.reshape(-1, 4**len(mats)).T.reshape(-1) for x in (psi, bar))
-    return psi, bar, jnp.stack(overlaps)
+    return _to_front(psi, len(mats)), _to_front(bar, len(mats)), jnp.stack(overlaps)
 
 # %% ../../nbs/engine/dense.ipynb #40e47ab8
-def _matrix_bars(overlaps, mats):
-    "O conj(G) of each matrix; as a sum, which needs no array of its own."
-    return (overlaps[..., :, :, None] * mats.conj()[..., None, :, :]).sum(-2)
+def _bars(overlaps, mats): return (overlaps[..., :, :, None] * mats.conj()[..., None, :, :]).sum(-2)
 
+def _unwind(plan, split, mats, pairs, psi, bar):
+    "O of all rotations and of all layers, by the steps from last to first."
+    def retreat(both, step):
+        mats, pairs, maps, signs = step
+        psi, bar, of_pairs = _unapply_pairs(*both, pairs)
+        psi, bar = (_permute(_negate(state, signs, split), maps, split) for state in (psi, bar))
+        psi, bar, of_mats = _unrotate_all(psi, bar, mats, split)
+        return (psi, bar), (of_mats, of_pairs)
+    steps = mats, pairs, plan.backward, plan.signs
+    overlaps = jax.lax.scan(retreat, (psi, bar), steps, reverse=True)[1]
+    return jax.lax.psum(overlaps, "amplitudes") if split else overlaps
+
+# %% ../../nbs/engine/dense.ipynb #6f0b493e
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _reversible(ansatz, mats, pairs): return _forward(ansatz, mats, pairs)
 
@@ -325,23 +333,13 @@ def _reversible_fwd(ansatz, mats, pairs):
 
 def _reversible_bwd(ansatz, saved, bar):
     split = split_wires(ansatz.n_qubits)
-    plan = _plan(ansatz, split)
-    def unwind(mats, pairs, psi, bar):
-        def retreat(both, step):
-            mats, pairs, maps, signs = step
-            psi, bar, of_pairs = _unapply_pairs(*both, pairs)
-            psi, bar = (_permute(_negate(state, signs, split), maps, split) for state in (psi, bar))
-            psi, bar, of_mats = _unrotate_all(psi, bar, mats, split)
-            return (psi, bar), (of_mats, of_pairs)
-        steps = mats, pairs, plan.backward, plan.signs
-        overlaps = jax.lax.scan(retreat, (psi, bar), steps, reverse=True)[1]
-        return jax.lax.psum(overlaps, "amplitudes") if split else overlaps
-    of_mats, of_pairs = _on_devices(unwind, split, (*saved, bar), (False, False, True, True, False))
-    mats, pairs, _ = saved
-    return _matrix_bars(of_mats, mats), _matrix_bars(of_pairs, pairs)
+    unwind = partial(_unwind, _plan(ansatz, split), split)
+    overlaps = _on_devices(unwind, split, (*saved, bar), (False, False, True, True, False))
+    return tuple(map(_bars, overlaps, saved[:2]))
 
 _reversible.defvjp(_reversible_fwd, _reversible_bwd)
 
+# %% ../../nbs/engine/dense.ipynb #4200ac89
 def dense_statevector(
     ansatz: Ansatz,    # any ansatz of at most 32 qubits
     params: Array,     # angles in radians, shape `ansatz.param_shape`
@@ -369,15 +367,16 @@ def table_expect_product(
 
 def table_means(
     p: Array,    # (2**n,) probabilities
-    n: int,
+    n: int,      # wires
 ) -> Array:      # (n,)
     "E[w_j] of every weight."
     bits = [p.reshape(2**j, 2, -1).sum((0, 2)) for j in range(n)]
     return jnp.stack([b[0] - b[1] for b in bits])
 
+# %% ../../nbs/engine/dense.ipynb #b0953d56
 def table_pair_means(
     p: Array,    # (2**n,) probabilities
-    n: int,
+    n: int,      # wires
 ) -> Array:      # (n, n), below the diagonal
     "E[w_i w_j] of every pair i > j."
     wires = jnp.arange(n)
@@ -399,10 +398,3 @@ def table_sample(
         zero, one = level[2 * node], level[2 * node + 1]
         node = 2 * node + (u * (zero + one) >= zero)
     return weights_from_index(node, n).astype(p.dtype)
-
-def table_log_prob(
-    p: Array,          # (2**n,) probabilities
-    weights: Array,    # (..., n) entries in {-1, +1}
-) -> Array:            # (...) nats
-    "log q(w): the log of chosen entries only, for others may be zero."
-    return safe_log(p[index_from_weights(weights)])

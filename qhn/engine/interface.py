@@ -13,16 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ..problem.bits import check_integer, check_memory, check_weights, is_traced
+from ..problem.bits import check_integer, check_memory, check_weights, index_from_weights, is_traced
 from ..circuits.gates import GATES
 from ..circuits.ansatz import Ansatz, Rotation, check_key, check_params
 from .cores import bond_dim, bond_dims, live_gates, site_plan
 from .mps import (mps_entropy, mps_expect_product, mps_log_prob, mps_means,
-                            mps_pair_means, mps_probs, mps_sample, mps_statevector, pairing)
+                            mps_pair_means, mps_probs, mps_sample, mps_statevector, pairing,
+                            safe_log)
 from .pairs import sweep_mmd2, sweep_pair_product, table_mmd2, table_pair_product
 from .dense import (dense_probs, dense_statevector, memories, split_wires,
-                              table_expect_product, table_log_prob, table_means,
-                              table_pair_means, table_sample)
+                              table_expect_product, table_means, table_pair_means, table_sample)
 
 # %% ../../nbs/engine/interface.ipynb #bb0cb2b1
 def _check_draws(n_samples, n, dtype, chi=0, keep=False):
@@ -37,14 +37,19 @@ def _check_finite(params):
     lost = np.size(params) - np.isfinite(params).sum()
     raise ValueError(f"params must be finite angles in radians, got {lost} that are NaN or infinite")
 
+# %% ../../nbs/engine/interface.ipynb #8ed2b0d7
 def _check_factors(factors, shape, meaning):
     "`factors` as an array; a `ValueError` unless they are real and their last axes have this shape."
     factors = jnp.asarray(factors)
     if jnp.iscomplexobj(factors): raise ValueError(f"factors must be real, got dtype {factors.dtype}")
-    if factors.shape[-len(shape):] != shape:
-        wanted = ", ".join(map(str, shape))
-        raise ValueError(f"factors must have shape (..., {wanted}){meaning} got shape {factors.shape}")
-    return factors
+    if factors.shape[-len(shape):] == shape: return factors
+    wanted = ", ".join(map(str, shape))
+    raise ValueError(f"factors must have shape (..., {wanted}){meaning} got shape {factors.shape}")
+
+def _check_means(means, n):
+    means = jnp.asarray(means)
+    if means.shape == (n,): return means
+    raise ValueError(f"means must have shape ({n},), got shape {means.shape}")
 
 def _check_sets(sets, n):
     sets = sets if isinstance(sets, Array) else np.asarray(sets)
@@ -52,24 +57,34 @@ def _check_sets(sets, n):
     raise ValueError(f"sets must have shape (..., {n}), one entry per wire, got shape {sets.shape}")
 
 # %% ../../nbs/engine/interface.ipynb #7ae8bfa9
-class Engine(ABC):
-    "A circuit and a way to simulate it. `params` are angles in radians, of shape `ansatz.param_shape`; a `ValueError` names whatever has another shape or does not fit in memory."
+class _Amplitudes(ABC):
+    "Answers with 2ⁿ entries."
     ansatz: Ansatz
 
     @partial(jax.jit, static_argnums=0)
     def statevector(self, params):
         "(2ⁿ,) complex amplitudes, wire 0 most significant, global phase included, as PennyLane's `state`. `ValueError`: amplitudes that do not fit."
         params = check_params(self.ansatz, params)
-        self._check_state(params, 2)
+        _check_state(self, params, 2)
         return self._statevector(params)
 
     @partial(jax.jit, static_argnums=0)
     def probs(self, params):
         "(2ⁿ,) probabilities q(w) = |⟨b(w)|ψ⟩|² of sum one, index as in PennyLane's `probs`. `ValueError`: a table that does not fit."
         params = check_params(self.ansatz, params)
-        self._check_state(params, 1)
+        _check_state(self, params, 1)
         return self._probs(params)
 
+# %% ../../nbs/engine/interface.ipynb #4bf09a48
+def _check_state(engine, params, parts):
+    "Raise unless the amplitudes fit: their real and imaginary parts, or the probabilities alone."
+    n, real = engine.ansatz.n_qubits, jnp.result_type(params, jnp.float32).itemsize
+    what = f"all 2^{n} amplitudes of a circuit with n_qubits={n} (engine {type(engine).__name__})"
+    check_memory(engine._numbers(parts) * real, what, engine._way_out)
+
+# %% ../../nbs/engine/interface.ipynb #0abf1df7
+class _Strings(ABC):
+    "Answers about single strings."
     def log_prob(self, params, weights):
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}, -inf without a slope where q(w) = 0. `ValueError`: weights that are not n signs."
         if isinstance(weights, (list, tuple)): weights = np.asarray(weights)
@@ -78,27 +93,33 @@ class Engine(ABC):
 
     def sample(self, params, key, n_samples):
         "(n_samples, n) independent exact samples w ~ q. `ValueError`: `n_samples` below 1, samples that do not fit, angles that are not finite."
-        params = self._check_sampling(params, key, n_samples, keep=False)
+        params = _check_sampling(self, params, key, n_samples, keep=False)
         return self._sample(params, key, n_samples)[0]
 
     def sample_and_log_prob(self, params, key, n_samples):
         "The weights of `sample` with their (n_samples,) log q, differentiable in `params` at the weights drawn. `ValueError`: as `sample`."
-        params = self._check_sampling(params, key, n_samples, keep=True)
+        params = _check_sampling(self, params, key, n_samples, keep=True)
         return self._sample(params, key, n_samples)
 
-    def entropy(self, params, key, n_samples):
-        "Entropy of q in nats and its standard error, 0 where it is exact. `ValueError`: as `sample`, and fewer than 2 draws."
-        params = self._check_sampling(params, key, n_samples, keep=True)
-        if n_samples < 2: raise ValueError(f"n_samples must be at least 2 for a standard error, got {n_samples=}")
-        return self._entropy(params, key, n_samples)
+# %% ../../nbs/engine/interface.ipynb #f2ec4ca0
+def _check_sampling(engine, params, key, n_samples, keep):
+    "Angles as an array; raise unless the draws are possible."
+    params = check_params(engine.ansatz, params)
+    check_key(key)
+    _check_finite(params)
+    engine._check_cores()
+    _check_draws(n_samples, engine.ansatz.n_qubits, params.dtype, engine._bond, keep)
+    return params
 
+# %% ../../nbs/engine/interface.ipynb #47dbbf40
+class _Averages(ABC):
+    "Means of functions of one string."
     def expect_product(self, params, factors):
         "(...) E_q Π_j f_j(w_j) of (..., n, 2) real factors: f_j at bit 0 (w_j = +1) and at bit 1. `ValueError`: factors of another shape."
-        n, params = self.ansatz.n_qubits, check_params(self.ansatz, params)
-        factors = _check_factors(factors, (n, 2), ", one number per wire and bit,")
-        rows, dtype = factors.size // (2 * n), jnp.result_type(params, jnp.float32)
-        n_bytes = rows * (2*n + 4 * self._bond**2) * dtype.itemsize
-        check_memory(n_bytes, f"{rows} products of {n} factors", "fewer rows at a time")
+        params = check_params(self.ansatz, params)
+        factors = _check_factors(factors, (self.ansatz.n_qubits, 2), ", one number per wire and bit,")
+        dtype = jnp.result_type(params, jnp.float32)
+        _check_rows(self, factors.size, dtype)
         return self._expect_product(params, factors.astype(dtype))
 
     def words(self, params, sets):
@@ -107,6 +128,17 @@ class Engine(ABC):
         signs = jnp.stack([jnp.ones(sets.shape), 1 - 2. * (sets != 0)], -1)
         return self.expect_product(params, signs)
 
+# %% ../../nbs/engine/interface.ipynb #07516d52
+def _check_rows(engine, n_factors, dtype):
+    "Raise unless the environments of all products fit."
+    n = engine.ansatz.n_qubits
+    rows = n_factors // (2 * n)
+    n_bytes = rows * (2*n + 4 * engine._bond**2) * dtype.itemsize
+    check_memory(n_bytes, f"{rows} products of {n} factors", "fewer rows at a time")
+
+# %% ../../nbs/engine/interface.ipynb #28d3b0e1
+class _Moments(ABC):
+    "Means of all weights, and of all pairs."
     @partial(jax.jit, static_argnums=0)
     def means(self, params):
         "(n,) E_q[w_j] of every weight. `ValueError`: `params` of another shape, or complex."
@@ -115,13 +147,22 @@ class Engine(ABC):
     @partial(jax.jit, static_argnums=0)
     def pair_means(self, params):
         "(n, n) E_q[w_i w_j] of every pair, 1 on the diagonal. `ValueError`: as `means`, and tables that do not fit."
-        n, params = self.ansatz.n_qubits, check_params(self.ansatz, params)
-        # the result, its lower half and its transpose; environments of all sites before one
-        numbers = 3*n*n + 8*n * self._bond**2
-        check_memory(numbers * params.dtype.itemsize, f"the means of all pairs of {n} weights", "expect_product for the pairs that are wanted")
+        params = check_params(self.ansatz, params)
+        _check_pair_means(self, params.dtype)
         lower = self._pair_means(params)
-        return lower + lower.T + jnp.eye(n, dtype=lower.dtype)
+        return lower + lower.T + jnp.eye(len(lower), dtype=lower.dtype)
 
+# %% ../../nbs/engine/interface.ipynb #c08c646c
+def _check_pair_means(engine, dtype):
+    n = engine.ansatz.n_qubits
+    # the result, its lower half and its transpose; environments of all sites before one
+    numbers = 3*n*n + 8*n * engine._bond**2
+    check_memory(numbers * dtype.itemsize, f"the means of all pairs of {n} weights",
+                 "expect_product for the pairs that are wanted")
+
+# %% ../../nbs/engine/interface.ipynb #2ca85a85
+class _Copies(ABC):
+    "Means of functions of two independent strings."
     def expect_pair_product(self, params, factors):
         "(...) E Π_j f_j(b_j, b'_j) over independent w, w' ~ q, of (..., n, 2, 2) real factors. `ValueError`: factors of another shape, environments that do not fit."
         n, params = self.ansatz.n_qubits, check_params(self.ansatz, params)
@@ -132,31 +173,25 @@ class Engine(ABC):
 
     def mmd2(self, params, means, word_probs):
         "MMD²(q, p) ≥ 0 to the product distribution p with (n,) `means`, mean over kernels with inclusion probabilities `word_probs`. `ValueError`: means of another shape, environments that do not fit."
-        n, params, means = self.ansatz.n_qubits, check_params(self.ansatz, params), jnp.asarray(means)
-        if means.shape != (n,): raise ValueError(f"means must have shape ({n},), got shape {means.shape}")
+        params, means = check_params(self.ansatz, params), _check_means(means, self.ansatz.n_qubits)
         pis = tuple(np.asarray(word_probs, float).ravel().tolist())
         self._check_pairs(len(pis))
         return self._mmd2(params, means, pis)
+
+# %% ../../nbs/engine/interface.ipynb #874f15e7
+class Engine(_Amplitudes, _Strings, _Averages, _Moments, _Copies):
+    "A circuit and a way to simulate it. `params` are angles in radians, of shape `ansatz.param_shape`; a `ValueError` names whatever has another shape or does not fit in memory."
+    def entropy(self, params, key, n_samples):
+        "Entropy of q in nats and its standard error, 0 where it is exact. `ValueError`: as `sample`, and fewer than 2 draws."
+        params = _check_sampling(self, params, key, n_samples, keep=True)
+        if n_samples < 2: raise ValueError(f"n_samples must be at least 2 for a standard error, got {n_samples=}")
+        return self._entropy(params, key, n_samples)
 
     @abstractmethod
     def cost(self, question: str) -> int: "Operations of an answer to one of `QUESTIONS`."
 
     @abstractmethod
     def bytes(self, question: str) -> int: "Memory of an answer and its gradient."
-
-    def _check_state(self, params, parts):
-        n, real = self.ansatz.n_qubits, jnp.result_type(params, jnp.float32).itemsize
-        what = f"all 2^{n} amplitudes of a circuit with n_qubits={n} (engine {type(self).__name__})"
-        check_memory(self._numbers(parts) * real, what, self._way_out)
-
-    def _check_sampling(self, params, key, n_samples, keep):
-        "Angles as an array; raise unless the draws are possible."
-        params = check_params(self.ansatz, params)
-        check_key(key)
-        _check_finite(params)
-        self._check_cores()
-        _check_draws(n_samples, self.ansatz.n_qubits, params.dtype, self._bond, keep)
-        return params
 
 # %% ../../nbs/engine/interface.ipynb #9601fc5c
 QUESTIONS = ("probs", "strings", "log_prob", "pairs")
@@ -165,84 +200,57 @@ _N_KERNELS = 3    # of the default mixture
 def _check_question(question):
     if question not in QUESTIONS: raise ValueError(f"question must be one of {QUESTIONS}, got {question!r}")
 
-def _table_pairs_cost(n, n_kernels): return 4 * n * n_kernels * 2**n
-
 @lru_cache
 def _core_cost(ansatz):
     "Operations of the cores: of each moment of rotations, and twice as many of one of gates on pairs that have angles."
     moments = [1 if isinstance(m, Rotation) else 2 for m in ansatz.moments if GATES[m.gate].has_angle]
     return 50 * ansatz.n_qubits * sum(moments) * bond_dim(ansatz)**2
 
+# %% ../../nbs/engine/interface.ipynb #5102abbc
 @lru_cache
 def _product_cost(ansatz):
-    "Operations of all probabilities by cores; an integer, since 2^n overflows a float beyond a thousand qubits."
+    "Operations of all probabilities by cores."
     n, chi, dims = ansatz.n_qubits, bond_dim(ansatz), bond_dims(ansatz)
     middle = min(dims[max(0, n//2 - 2):n//2 + 1], default=1)
     return 8 * middle * 2**n + 32 * chi**3 * 2**((n + 1) // 2) + _core_cost(ansatz)
 
+# %% ../../nbs/engine/interface.ipynb #50d82901
+def _table_pairs_cost(n, n_kernels): return 4 * n * n_kernels * 2**n
+
 def _sweep_cost(ansatz, n_kernels):
-    chi = pairing(ansatz)[1]
-    return _core_cost(ansatz) + 8 * ansatz.n_qubits * n_kernels * chi**6
+    return _core_cost(ansatz) + 8 * ansatz.n_qubits * n_kernels * pairing(ansatz)[1]**6
+
+def _table_cost(ansatz, n_kernels):
+    return _product_cost(ansatz) + _table_pairs_cost(ansatz.n_qubits, n_kernels)
+
+def _environments(ansatz, n_kernels):
+    "Numbers in an environment per pair of sites, and in the work of one step."
+    pairs = ansatz.n_qubits // 2 + 1
+    return (n_kernels * pairs + 8 * n_kernels + 16) * pairing(ansatz)[1]**4
 
 # %% ../../nbs/engine/interface.ipynb #cdf3d385
 @lru_cache
 def _neighbouring(ansatz): return all(abs(op.wires[0] - op.wires[1]) == 1 for op in live_gates(ansatz))
 
-@dataclass(frozen=True)
-class MPS(Engine):
-    "The exact matrix product of a circuit of neighbouring pairs. `ValueError`: a pair that joins other wires."
-    ansatz: Ansatz    # the circuit
-
-    def __post_init__(self):
-        if not _neighbouring(self.ansatz):
-            raise ValueError("engine=MPS needs every pair on neighbouring wires, got a long-range pair; use engine=Dense or None")
-
-    def cost(self, question):
-        "Operations of an answer to one of `QUESTIONS`. `ValueError`: another question."
-        _check_question(question)
-        if question == "probs": return _product_cost(self.ansatz)
-        if question == "strings": return _core_cost(self.ansatz)
-        if question == "log_prob": return 16 * self.ansatz.n_qubits * self._bond**2
-        return min(_sweep_cost(self.ansatz, _N_KERNELS), self._table_cost(_N_KERNELS))
-
-    def bytes(self, question):
-        "Memory of an answer and its gradient: of all probabilities five tables, as XLA's own account has it. `ValueError`: another question."
-        _check_question(question)
-        n, size = self.ansatz.n_qubits, jnp.result_type(float).itemsize
-        if question == "probs": return 5 * 2**n * size
-        if question == "pairs": return self._environments(_N_KERNELS) * size
-        return (2*n + (10 + 2*n) * self._bond) * size
-
-    _way_out = "log_prob and sample, which need no state,"
-    @property
-    def _bond(self): return bond_dim(self.ansatz)
-    def _numbers(self, parts): return 2**self.ansatz.n_qubits * parts
-    def _check_cores(self): site_plan(self.ansatz)    # refuses what fewer samples would not help
+# %% ../../nbs/engine/interface.ipynb #7d88da88
+class _ByCores(Engine):
+    "Every question as a sweep over cores."
     def _statevector(self, params): return mps_statevector(self.ansatz, params)
     def _probs(self, params): return mps_probs(self.ansatz, params)
+    def _means(self, params): return mps_means(self.ansatz, params)
+    def _pair_means(self, params): return mps_pair_means(self.ansatz, params)
+
     @partial(jax.jit, static_argnums=0)
     def _log_prob(self, params, weights): return mps_log_prob(self.ansatz, params, weights)
     @partial(jax.jit, static_argnums=(0, 3))
     def _sample(self, params, key, n_samples): return mps_sample(self.ansatz, params, key, n_samples)
     @partial(jax.jit, static_argnums=(0, 3))
     def _entropy(self, params, key, n_samples): return mps_entropy(self.ansatz, params, key, n_samples)
+
     @partial(jax.jit, static_argnums=0)
     def _expect_product(self, params, factors):
         rows = factors.reshape(-1, self.ansatz.n_qubits, 2)
         return mps_expect_product(self.ansatz, params, rows).reshape(factors.shape[:-2])
-    def _means(self, params): return mps_means(self.ansatz, params)
-    def _pair_means(self, params): return mps_pair_means(self.ansatz, params)
-
-    def _table_cost(self, n_kernels):
-        return _product_cost(self.ansatz) + _table_pairs_cost(self.ansatz.n_qubits, n_kernels)
-    def _sweeps(self, n_kernels): return _sweep_cost(self.ansatz, n_kernels) <= self._table_cost(n_kernels)
-    def _environments(self, n_kernels):
-        "Numbers in an environment per pair of sites, and in the work of one step."
-        return (n_kernels * (self.ansatz.n_qubits // 2 + 1) + 8 * n_kernels + 16) * pairing(self.ansatz)[1]**4
-    def _check_pairs(self, n_kernels):
-        if not self._sweeps(n_kernels): return
-        what = f"two copies of a circuit with bond dimension {pairing(self.ansatz)[1]} between pairs of {self.ansatz.n_qubits} wires"
-        check_memory(self._environments(n_kernels) * jnp.result_type(float).itemsize, what, "samples, or an ansatz with fewer entanglers,")
     @partial(jax.jit, static_argnums=0)
     def _expect_pair_product(self, params, factors):
         if self._sweeps(len(factors)): return sweep_pair_product(self.ansatz, params, factors)
@@ -252,9 +260,88 @@ class MPS(Engine):
         if self._sweeps(len(pis)): return sweep_mmd2(self.ansatz, params, means, pis)
         return table_mmd2(self.probs(params), means, pis)
 
-# %% ../../nbs/engine/interface.ipynb #5c8706b5
+# %% ../../nbs/engine/interface.ipynb #a57666d8
 @dataclass(frozen=True)
-class Dense(Engine):
+class MPS(_ByCores):
+    "The exact matrix product of a circuit of neighbouring pairs. `ValueError`: a pair that joins other wires."
+    ansatz: Ansatz    # the circuit
+
+    def __post_init__(self):
+        if _neighbouring(self.ansatz): return
+        raise ValueError("engine=MPS needs every pair on neighbouring wires, got a long-range pair; use engine=Dense or None")
+
+    def cost(self, question):
+        "Operations of an answer to one of `QUESTIONS`. `ValueError`: another question."
+        _check_question(question)
+        if question == "probs": return _product_cost(self.ansatz)
+        if question == "strings": return _core_cost(self.ansatz)
+        if question == "log_prob": return 16 * self.ansatz.n_qubits * self._bond**2
+        return min(_sweep_cost(self.ansatz, _N_KERNELS), _table_cost(self.ansatz, _N_KERNELS))
+
+    def bytes(self, question):
+        "Memory of an answer and its gradient: of all probabilities five tables, as XLA's own account has it. `ValueError`: another question."
+        _check_question(question)
+        n, size = self.ansatz.n_qubits, jnp.result_type(float).itemsize
+        if question == "probs": return 5 * 2**n * size
+        if question == "pairs": return _environments(self.ansatz, _N_KERNELS) * size
+        return (2*n + (10 + 2*n) * self._bond) * size
+
+    _way_out = "log_prob and sample, which need no state,"
+    @property
+    def _bond(self): return bond_dim(self.ansatz)
+    def _numbers(self, parts): return 2**self.ansatz.n_qubits * parts
+    def _check_cores(self): site_plan(self.ansatz)    # refuses what fewer samples would not help
+    def _check_pairs(self, n_kernels): _check_environments(self, n_kernels)
+    def _sweeps(self, n_kernels):
+        return _sweep_cost(self.ansatz, n_kernels) <= _table_cost(self.ansatz, n_kernels)
+
+# %% ../../nbs/engine/interface.ipynb #6648ab66
+def _check_environments(engine, n_kernels):
+    if not engine._sweeps(n_kernels): return
+    bond, n = pairing(engine.ansatz)[1], engine.ansatz.n_qubits
+    what = f"two copies of a circuit with bond dimension {bond} between pairs of {n} wires"
+    n_bytes = _environments(engine.ansatz, n_kernels) * jnp.result_type(float).itemsize
+    check_memory(n_bytes, what, "samples, or an ansatz with fewer entanglers,")
+
+# %% ../../nbs/engine/interface.ipynb #5c8706b5
+class _ByTable(Engine):
+    "Every question from the whole state, or from the table of probabilities."
+    _way_out = "an ansatz of neighbouring pairs and few layers with log_prob and sample, which need no state,"
+    def _numbers(self, parts):    # four complex states at once, split over the memories of a mesh
+        return 2**self.ansatz.n_qubits * 8 // memories(2**split_wires(self.ansatz.n_qubits))
+    _bond = 0
+    def _check_cores(self): pass
+    def _check_pairs(self, n_kernels): pass
+    def _statevector(self, params): return dense_statevector(self.ansatz, params)
+    def _probs(self, params): return dense_probs(self.ansatz, params)
+    def _means(self, params): return table_means(self.probs(params), self.ansatz.n_qubits)
+    def _pair_means(self, params): return table_pair_means(self.probs(params), self.ansatz.n_qubits)
+
+    @partial(jax.jit, static_argnums=0)
+    def _log_prob(self, params, weights):
+        return safe_log(self.probs(params)[index_from_weights(weights)])    # others may be zero
+    @partial(jax.jit, static_argnums=(0, 3))
+    def _sample(self, params, key, n_samples):
+        p = self.probs(params)
+        weights = table_sample(jax.lax.stop_gradient(p), key, n_samples)
+        return weights, safe_log(p[index_from_weights(weights)])
+    @partial(jax.jit, static_argnums=(0, 3))
+    def _entropy(self, params, key, n_samples):
+        h = jax.scipy.special.entr(self.probs(params)).sum()
+        return h, jnp.zeros_like(h)
+
+    @partial(jax.jit, static_argnums=0)
+    def _expect_product(self, params, factors):
+        rows = factors.reshape(-1, self.ansatz.n_qubits, 2)
+        return table_expect_product(self.probs(params), rows).reshape(factors.shape[:-2])
+    @partial(jax.jit, static_argnums=0)
+    def _expect_pair_product(self, params, factors): return table_pair_product(self.probs(params), factors)
+    @partial(jax.jit, static_argnums=(0, 3))
+    def _mmd2(self, params, means, pis): return table_mmd2(self.probs(params), means, pis)
+
+# %% ../../nbs/engine/interface.ipynb #88a88f9d
+@dataclass(frozen=True)
+class Dense(_ByTable):
     "The whole state of any circuit of at most 32 qubits, over the devices of a mesh with an axis \"amplitudes\" if one is set."
     ansatz: Ansatz    # the circuit
 
@@ -269,36 +356,6 @@ class Dense(Engine):
         "Memory of an answer and its gradient: states and derivatives, as XLA's own account has it. `ValueError`: another question."
         _check_question(question)
         return 10 * 2**self.ansatz.n_qubits * jnp.result_type(float).itemsize
-
-    _bond = 0
-    _way_out = "an ansatz of neighbouring pairs and few layers with log_prob and sample, which need no state,"
-    def _numbers(self, parts):    # four complex states at once, split over the memories of a mesh
-        return 2**self.ansatz.n_qubits * 8 // memories(2**split_wires(self.ansatz.n_qubits))
-    def _check_cores(self): pass
-    def _check_pairs(self, n_kernels): pass
-    def _statevector(self, params): return dense_statevector(self.ansatz, params)
-    def _probs(self, params): return dense_probs(self.ansatz, params)
-    @partial(jax.jit, static_argnums=0)
-    def _log_prob(self, params, weights): return table_log_prob(self.probs(params), weights)
-    @partial(jax.jit, static_argnums=(0, 3))
-    def _sample(self, params, key, n_samples):
-        p = self.probs(params)
-        weights = table_sample(jax.lax.stop_gradient(p), key, n_samples)
-        return weights, table_log_prob(p, weights)
-    @partial(jax.jit, static_argnums=(0, 3))
-    def _entropy(self, params, key, n_samples):
-        h = jax.scipy.special.entr(self.probs(params)).sum()
-        return h, jnp.zeros_like(h)
-    @partial(jax.jit, static_argnums=0)
-    def _expect_product(self, params, factors):
-        rows = factors.reshape(-1, self.ansatz.n_qubits, 2)
-        return table_expect_product(self.probs(params), rows).reshape(factors.shape[:-2])
-    def _means(self, params): return table_means(self.probs(params), self.ansatz.n_qubits)
-    def _pair_means(self, params): return table_pair_means(self.probs(params), self.ansatz.n_qubits)
-    @partial(jax.jit, static_argnums=0)
-    def _expect_pair_product(self, params, factors): return table_pair_product(self.probs(params), factors)
-    @partial(jax.jit, static_argnums=(0, 3))
-    def _mmd2(self, params, means, pis): return table_mmd2(self.probs(params), means, pis)
 
 # %% ../../nbs/engine/interface.ipynb #3529d866
 _DECIDES = {"log_prob": "strings"}    # strings come by the hundred: what they share decides

@@ -8,7 +8,7 @@ __all__ = ['mps_statevector', 'mps_probs', 'pairing', 'pair_cores', 'Chain', 'ch
            'mps_entropy']
 
 # %% ../../nbs/engine/mps.ipynb #4d5ffe6d
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from typing import NamedTuple
 import math
 import jax
@@ -18,31 +18,36 @@ from ..circuits.ansatz import Ansatz
 from .cores import bond_dim, bond_dims, cores, einsum, matmul
 
 # %% ../../nbs/engine/mps.ipynb #6eaf600c
+def _join(a, b):
+    "Blocks (..., χ, strings, χ) of neighbouring sites as one."
+    both = einsum("...apb,...bqc->...apqc", a, b)
+    return both.reshape(*a.shape[:-2], -1, b.shape[-1])
+
 def _block(cores):
     "Product of neighbouring cores, (χ, 2^sites, χ)."
     if not len(cores): return jnp.eye(cores.shape[1], dtype=cores.dtype)[:, None]
     blocks, rest = jnp.moveaxis(cores, 3, 2), []
-    def join(a, b):
-        both = einsum("...apb,...bqc->...apqc", a, b)
-        return both.reshape(*a.shape[:-2], -1, b.shape[-1])
     while len(blocks) > 1:
         if len(blocks) % 2: rest.append(blocks[-1])
         even = len(blocks) // 2 * 2
-        blocks = join(blocks[:even:2], blocks[1:even:2])
-    block = blocks[0]
-    for later in reversed(rest): block = join(block, later)
-    return block
+        blocks = _join(blocks[:even:2], blocks[1:even:2])
+    return reduce(_join, reversed(rest), blocks[0])
 
 # %% ../../nbs/engine/mps.ipynb #9a42991e
-def _halves(ansatz, params):
-    "Matrices A (2^m, χ) and B (χ, 2^(n-m)) whose product holds all amplitudes."
-    dims, n = bond_dims(ansatz), ansatz.n_qubits
+def _middle(dims):
+    "The cut near the middle with the smallest bond, as a number of sites to its left, and its bond."
+    n = len(dims) + 1
     near = range(max(1, n // 2 - 1), min(n - 1, n // 2 + 1) + 1)
     m = min(near, key=lambda m: (dims[m - 1], abs(2*m - n)), default=1)
-    chi = dims[m - 1] if n > 1 else 1
+    return m, dims[m - 1] if dims else 1
+
+def _halves(ansatz, params):
+    "Matrices A (2^m, χ) and B (χ, 2^(n-m)) whose product holds all amplitudes."
+    m, chi = _middle(bond_dims(ansatz))
     all_cores = cores(ansatz, params)
     return _block(all_cores[:m])[0, :, :chi], _block(all_cores[m:])[:chi, :, 0]
 
+# %% ../../nbs/engine/mps.ipynb #1e244fd1
 def mps_statevector(
     ansatz: Ansatz,    # pairs on neighbouring wires only
     params: Array,     # angles in radians, shape `ansatz.param_shape`
@@ -59,6 +64,7 @@ def _modulus_squared(a, b1, b2, band):
 
 def _modulus_squared_fwd(a, b1, b2, band): return _modulus_squared(a, b1, b2, band), (a, b1, b2)
 
+# %% ../../nbs/engine/mps.ipynb #0b72494e
 def _modulus_squared_bwd(band, saved, p_bar):
     a, b1, b2 = saved
     def step(sums, rows_and_bar):
@@ -114,7 +120,7 @@ def pair_cores(
 class Chain(NamedTuple):
     "Cores of one or two sites each, with the wires that belong to them."
     cores: Array     # (steps, χ, χ, outcomes)
-    n_qubits: int
+    n_qubits: int    # wires
     before: int      # empty sites before the first wire
     sites: int       # per step
 
@@ -126,8 +132,7 @@ class Chain(NamedTuple):
 
     def unfold(self, rows):
         "(steps, sites, S) as (n, S) of wires."
-        flat = rows.reshape(len(self.cores) * self.sites, rows.shape[-1])
-        return flat[self.before:self.before + self.n_qubits]
+        return rows.reshape(-1, rows.shape[-1])[self.before:self.before + self.n_qubits]
 
 # %% ../../nbs/engine/mps.ipynb #a23c530f
 def chain(
@@ -185,9 +190,10 @@ def _right_end(lefts, chi):
     q = jnp.where((re != 0) | (im != 0), re**2 + im**2, jnp.inf)
     return jnp.zeros_like(lefts[-1]).at[0].set(re / q).at[chi].set(-im / q)
 
-def _core_gradient(cores, bits, lefts, norms, bar):
-    "Derivative of bar @ log q with respect to the cores, from left vectors and the lengths they were divided by."
-    steps, chi, _, d = cores.shape
+# %% ../../nbs/engine/mps.ipynb #867c478c
+def _core_gradient(saved, bar):
+    "Derivative of bar @ log q with respect to the cores, from left vectors and the lengths they were divided by; None for the bits."
+    (cores, bits, lefts, norms), (steps, chi, _, d) = saved, saved[0].shape
     maps = _real(cores.transpose(0, 3, 1, 2)).reshape(steps, d*2*chi, 2*chi)
     before = jnp.concatenate([_left_end(cores, bits.shape[-1])[None], lefts[:-1]])
     def step(right, this):
@@ -201,7 +207,7 @@ def _core_gradient(cores, bits, lefts, norms, bar):
     parts = outer.reshape(steps, d, 2, chi, 2, chi)               # of l, and of r: real, imaginary
     re = parts[:, :, 0, :, 0] - parts[:, :, 1, :, 1]
     im = parts[:, :, 0, :, 1] + parts[:, :, 1, :, 0]
-    return 2 * (re + 1j * im).transpose(0, 2, 3, 1)
+    return 2 * (re + 1j * im).transpose(0, 2, 3, 1), None
 
 # %% ../../nbs/engine/mps.ipynb #5889fd67
 @jax.custom_vjp
@@ -212,9 +218,7 @@ def _strings_log_prob_fwd(cores, bits):
     end = last[0]**2 + last[cores.shape[1]]**2
     return 2 * jnp.log(norms).sum(0) + jnp.log(end), (cores, bits, lefts, norms)
 
-def _strings_log_prob_bwd(saved, bar): return _core_gradient(*saved, bar), None
-
-_strings_log_prob.defvjp(_strings_log_prob_fwd, _strings_log_prob_bwd)
+_strings_log_prob.defvjp(_strings_log_prob_fwd, _core_gradient)
 
 # %% ../../nbs/engine/mps.ipynb #df6996ce
 def safe_log(
@@ -229,6 +233,7 @@ def _product_log_prob(cores, bits):
     p = _choose(bits.swapaxes(0, 1), _product_probs(cores))
     return safe_log(p).sum(0)
 
+# %% ../../nbs/engine/mps.ipynb #a4f3986c
 def mps_log_prob(
     ansatz: Ansatz,    # pairs on neighbouring wires only
     params: Array,     # angles in radians, shape `ansatz.param_shape`
@@ -258,7 +263,7 @@ def _pick(p, uniforms):
         p = jnp.where(bits[-1], p[1], p[0])
     return jnp.stack(bits)
 
-# %% ../../nbs/engine/mps.ipynb #5741b7cf
+# %% ../../nbs/engine/mps.ipynb #ba7035b1
 def draw(
     cores: Array,       # (steps, χ, χ, outcomes) complex
     uniforms: Array,    # (steps, sites, S) in (0, 1)
@@ -274,9 +279,8 @@ def draw(
         p = (vectors * closed).sum(1)                    # v C^b R C^b† v†
         p = jnp.maximum(p, 0)                            # rounding leaves an impossible outcome below zero
         bits = _pick(p, u)
-        norm = jnp.sqrt(_choose(bits, p))
+        norm, total = jnp.sqrt(_choose(bits, p)), p.sum(0)
         left = _choose(bits, vectors) / norm
-        total = p.sum(0)
         return left, (bits, norm**2 / total, p / total, left, norm)
     return jax.lax.scan(step, _left_end(cores, uniforms.shape[-1]), (maps, uniforms))[1]
 
@@ -287,26 +291,18 @@ def draw_with_log_prob(
     uniforms: Array,    # (steps, sites, S) in (0, 1)
 ) -> tuple:             # (steps, sites, S) bits, and (S,) nats
     "Bits and log q of the strings they make, differentiable in the cores at these bits."
-    return _draw_with_log_prob_fwd(cores, uniforms)[0]
+    return _draw_fwd(cores, uniforms)[0]
 
-def _draw_with_log_prob_fwd(cores, uniforms):
+def _draw_fwd(cores, uniforms):
     bits, conditionals, _, lefts, norms = draw(cores, uniforms)
     return (bits, jnp.log(conditionals).sum(0)), (cores, bits, lefts, norms)
 
-def _draw_with_log_prob_bwd(saved, bars): return _core_gradient(*saved, bars[1]), None
-
-draw_with_log_prob.defvjp(_draw_with_log_prob_fwd, _draw_with_log_prob_bwd)
-
-def _product_draw(cores, uniforms):
-    p = jax.lax.stop_gradient(_product_probs(cores))
-    p = jnp.broadcast_to(p, (*p.shape[:2], uniforms.shape[-1]))
-    bits = _pick(p, uniforms.swapaxes(0, 1)).swapaxes(0, 1)
-    return bits, _product_log_prob(cores, bits)
+draw_with_log_prob.defvjp(_draw_fwd, lambda saved, bars: _core_gradient(saved, bars[1]))
 
 # %% ../../nbs/engine/mps.ipynb #9699aa46
 def uniform(
     key: Array,      # `jax.random.key`
-    shape: tuple,
+    shape: tuple,    # of the result
     dtype: type,     # of floats
 ) -> Array:
     "Numbers in the middle of their 2²³ cells (2⁵² in double precision): at the edge, 0 would draw an improbable bit too often."
@@ -315,11 +311,18 @@ def uniform(
 def _uniforms(links, key, n_samples):
     return links.fold(uniform(key, (links.n_qubits, n_samples), links.cores.real.dtype))
 
+def _product_draw(cores, uniforms):
+    p = jax.lax.stop_gradient(_product_probs(cores))
+    p = jnp.broadcast_to(p, (*p.shape[:2], uniforms.shape[-1]))
+    bits = _pick(p, uniforms.swapaxes(0, 1)).swapaxes(0, 1)
+    return bits, _product_log_prob(cores, bits)
+
+# %% ../../nbs/engine/mps.ipynb #ca198141
 def mps_sample(
     ansatz: Ansatz,    # pairs on neighbouring wires only
     params: Array,     # angles in radians, shape `ansatz.param_shape`
     key: Array,        # `jax.random.key`
-    n_samples: int,
+    n_samples: int,    # number of draws
 ) -> tuple:            # (n_samples, n) entries in {-1, +1}, and (n_samples,) nats
     "Weights and their log probabilities, differentiable at the weights drawn."
     links = chain(ansatz, params)
@@ -328,23 +331,25 @@ def mps_sample(
     return 1 - 2 * links.unfold(bits).T.astype(log_q.dtype), log_q
 
 # %% ../../nbs/engine/mps.ipynb #4df8e27c
+def _pass(carry, step):
+    "Take a site into the environments of all rows, and rescale them."
+    (env, log_scale), (core, factor) = carry, step
+    env = einsum("mb,mac,adb,ceb->mde", factor, env, core, core.conj(), optimize="optimal")
+    scale = jax.lax.stop_gradient(jnp.sqrt((jnp.abs(env)**2).sum((1, 2))))
+    scale = jnp.where(scale > 0, scale, 1)
+    return (env / scale[:, None, None], log_scale + jnp.log(scale)), None
+
+# %% ../../nbs/engine/mps.ipynb #cee699e1
 def mps_expect_product(
     ansatz: Ansatz,    # pairs on neighbouring wires only
     params: Array,     # angles in radians, shape `ansatz.param_shape`
     factors: Array,    # (m, n, 2) real
 ) -> Array:            # (m,)
     "E Π_j factors[i, j, b_j] of each row i."
-    def site(carry, step):
-        env, log_scale = carry
-        core, factor = step
-        env = einsum("mb,mac,adb,ceb->mde", factor, env, core, core.conj(), optimize="optimal")
-        scale = jax.lax.stop_gradient(jnp.sqrt((jnp.abs(env)**2).sum((1, 2))))
-        scale = jnp.where(scale > 0, scale, 1)
-        return (env / scale[:, None, None], log_scale + jnp.log(scale)), None
     all_cores = cores(ansatz, params)
     start = jnp.zeros((len(factors), *all_cores.shape[1:3]), all_cores.dtype).at[:, 0, 0].set(1)
     zeros = jnp.zeros(len(factors), all_cores.real.dtype)
-    (env, log_scale), _ = jax.lax.scan(site, (start, zeros), (all_cores, factors.swapaxes(0, 1)))
+    (env, log_scale), _ = jax.lax.scan(_pass, (start, zeros), (all_cores, factors.swapaxes(0, 1)))
     return env[:, 0, 0].real * jnp.exp(log_scale)
 
 # %% ../../nbs/engine/mps.ipynb #4b8cf773

@@ -6,6 +6,7 @@
 __all__ = ['real_matrices', 'by_pairs', 'contract_pairs', 'sweep_pair_product', 'table_pair_product', 'sweep_mmd2', 'table_mmd2']
 
 # %% ../../nbs/engine/pairs.ipynb #1cab4085
+from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +41,21 @@ def by_pairs(
     return jnp.pad(per_site, ends, constant_values=1).reshape(-1, 2, *per_site.shape[1:])
 
 # %% ../../nbs/engine/pairs.ipynb #50c3f40b
+def _through(matrices, carry, step):
+    "X' = Σ f(s,t) D_sᵀ X D_t, and the power of two that it was divided by."
+    (x, exponent), d, f = carry, matrices(step[0]), step[1]
+    left = einsum("mst,mscb->mtcb", f, einsum("sac,mab->mscb", d, x))
+    x = einsum("mtcb,tbd->mcd", left, d)
+    power = jnp.frexp(jax.lax.stop_gradient(abs(x).max((1, 2))))[1]
+    return (jnp.ldexp(x, -power[:, None, None]), exponent + power), None
+
+def _at_the_left_end(matrices, steps, factors, start):
+    one = jax.tree.map(lambda x: x[0], steps)
+    d = jax.eval_shape(matrices, one).shape[-1]
+    first = jnp.zeros((factors.shape[1], d, d), factors.dtype).at[:, start, start].set(1)
+    return first, jnp.zeros(len(first), jnp.int32)
+
+# %% ../../nbs/engine/pairs.ipynb #f39f4eca
 def contract_pairs(
     matrices,          # function of one slice of `steps` -> (strings, d, d) real
     steps,             # arrays with a leading axis of pairs
@@ -47,18 +63,9 @@ def contract_pairs(
     start: int = 0,    # bond index at the left end; at the right end it is 0
 ) -> Array:            # (kernels,)
     "Σ over two strings of both matrix products times Π factors, by one sweep of X' = Σ f(s,t) D_sᵀ X D_t."
-    @jax.checkpoint
-    def pair(carry, step):
-        (x, exponent), d, f = carry, matrices(step[0]), step[1]
-        left = einsum("mst,mscb->mtcb", f, einsum("sac,mab->mscb", d, x))
-        x = einsum("mtcb,tbd->mcd", left, d)
-        power = jnp.frexp(jax.lax.stop_gradient(abs(x).max((1, 2))))[1]
-        return (jnp.ldexp(x, -power[:, None, None]), exponent + power), None
-    one = jax.tree.map(lambda x: x[0], steps)
-    d = jax.eval_shape(matrices, one).shape[-1]
-    first = jnp.zeros((factors.shape[1], d, d), factors.dtype).at[:, start, start].set(1)
-    exponents = jnp.zeros(len(first), jnp.int32)
-    (x, exponent), _ = jax.lax.scan(pair, (first, exponents), (steps, factors))
+    first = _at_the_left_end(matrices, steps, factors, start)
+    pair = jax.checkpoint(partial(_through, matrices))
+    (x, exponent), _ = jax.lax.scan(pair, first, (steps, factors))
     return jnp.ldexp(x[:, 0, 0], exponent)
 
 # %% ../../nbs/engine/pairs.ipynb #abf7e510
@@ -101,6 +108,7 @@ def _left_environments(pairs):
     first = jnp.zeros(pairs.shape[1]**2, pairs.real.dtype).at[0].set(1)
     return jax.lax.scan(jax.checkpoint(pair), first, pairs)[1]
 
+# %% ../../nbs/engine/pairs.ipynb #1edaacf6
 def _difference_matrices(step):
     "Δ^s of one pair, (4, χ² + 1, χ² + 1)."
     core, means, before, after = step
@@ -110,6 +118,14 @@ def _difference_matrices(step):
     return jnp.concatenate([jnp.pad(d, ((0, 0), (0, 0), (0, 1))), last], 1)
 
 # %% ../../nbs/engine/pairs.ipynb #a5ebc70a
+def _sets_and_kappa(means, word_probs):
+    "Means (pairs, 4) and weights (kernels, 4) of the sets of a pair, in the order of the rows of _WALSH."
+    first, second = means.T
+    of_sets = jnp.stack([jnp.ones_like(first), second, first, first * second], 1)
+    kappa = jnp.asarray([np.kron([1 - p, p], [1 - p, p]) for p in word_probs], of_sets.dtype)
+    return of_sets, kappa
+
+# %% ../../nbs/engine/pairs.ipynb #b3455243
 def sweep_mmd2(
     ansatz: Ansatz,       # pairs on neighbouring wires only
     params: Array,        # angles in radians, shape `ansatz.param_shape`
@@ -118,9 +134,8 @@ def sweep_mmd2(
 ) -> Array:               # ≥ 0, mean over the kernels
     "MMD² of a circuit to a product distribution, by one sweep over two copies of their difference."
     pairs = pair_cores(ansatz, params)
-    first, second = by_pairs(ansatz, means.astype(pairs.real.dtype)).T
-    of_sets = jnp.stack([jnp.ones_like(first), second, first, first * second], 1)    # rows of _WALSH
-    kappa = jnp.asarray([np.kron([1 - p, p], [1 - p, p]) for p in word_probs], of_sets.dtype)
+    means = by_pairs(ansatz, means.astype(pairs.real.dtype))
+    of_sets, kappa = _sets_and_kappa(means, word_probs)
     equal_sets = kappa[..., None] * jnp.eye(4, dtype=of_sets.dtype)
     factors = jnp.broadcast_to(equal_sets, (len(pairs), len(word_probs), 4, 4))
     steps = (pairs, of_sets, *_left_environments(pairs))

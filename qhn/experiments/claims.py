@@ -69,11 +69,11 @@ def _draw(ax, comparison, at, colour, marker):
 def _panel(ax, comparisons, tasks, looks, outcome):
     "All comparisons of one outcome, a row for each task; `looks` are colour and marker of each method."
     from matplotlib.ticker import MaxNLocator
-    methods = list(looks)
+    methods, middle = list(looks), (len(looks) - 1) / 2
     for c in comparisons:
         if c.outcome != outcome: continue
-        beside = 0.3 * (methods.index(c.method) - (len(methods) - 1) / 2)
-        _draw(ax, c, tasks.index(c.task) + beside, *looks[c.method])
+        at = tasks.index(c.task) + 0.3 * (methods.index(c.method) - middle)
+        _draw(ax, c, at, *looks[c.method])
     better = f"{' and '.join(methods)} better"
     ax.set_title(f"← {better}" if PRIMARY[outcome] < 0 else f"{better} →", fontsize="medium")
     ax.axvline(0, color="black", lw=1)
@@ -152,7 +152,8 @@ ROUNDS = (ROUND_ONE, ROUND_TWO, ROUND_THREE)
 
 def _quick(protocol):
     "Two tasks, six methods, three splits."
-    tasks, methods = (protocol.tasks[0], protocol.tasks[4]), protocol.methods[:6]
+    tasks = protocol.tasks[0], protocol.tasks[4]
+    methods = protocol.methods[:6]
     return replace(protocol, tasks=tasks, methods=methods, n_splits=3, n_inits=2, n_steps=20, n_trials=3,
                    n_tuning_splits=2)
 
@@ -162,7 +163,8 @@ QUICK_ROUNDS = tuple(map(_quick, ROUNDS))
 def _write_gradients(path, gradients, progress):
     if not path.is_file(): return write_rows(path, gradient_study(gradients, progress))
     wanted = set(product(gradients.widths, gradients.depths, (gradients.n_starts,)))
-    with path.open(newline="", encoding="utf-8") as file: found = set(map(_place, csv.DictReader(file)))
+    with path.open(newline="", encoding="utf-8") as file:
+        found = set(map(_place, csv.DictReader(file)))
     if found == wanted: return
     raise ValueError(f"{path.name} in the study's folder is of other widths, depths or numbers of starts; "
                      "choose another folder, or delete that file")
@@ -181,13 +183,15 @@ def _challengers(protocol):
 def _write_round(folder, protocol, units):
     "The tables and the figure of a round; its comparisons are returned."
     from qhn.plots import style
-    means, names = split_means(units), tuple(task.name for task in protocol.tasks)
+    names = tuple(task.name for task in protocol.tasks)
+    means = split_means(units)
     comparisons = compare_methods(means, names, _challengers(protocol), BASELINE)
     write_splits(folder / "splits.csv", means)
     write_rows(folder / "comparisons.csv", [asdict(c) for c in comparisons])
     write_rows(folder / "summary.csv", summary(means))
     write_rows(folder / "tuning.csv", tuning(protocol, units))
-    with whole_file(folder / "claims.png") as part, style(): claims_figure(comparisons).savefig(part, dpi=150)
+    with whole_file(folder / "claims.png") as part, style():
+        claims_figure(comparisons).savefig(part, dpi=150)
     return comparisons
 
 # %% ../../nbs/experiments/claims.ipynb #44681884
@@ -201,10 +205,13 @@ def study_claims(
     "Run what is missing, and write tables and figures. `ValueError`: nothing to compare, or files of another study."
     if not rounds: raise ValueError("rounds must be one protocol or more, got none")
     for protocol in rounds: _challengers(protocol)    # now rather than after the runs
-    first, *later = (Path(folder) / (f"round-{k + 1}" if k else "") for k in range(len(rounds)))
+    names = ["", *(f"round-{k}" for k in range(2, len(rounds) + 1))]
+    paths = [Path(folder) / name for name in names]
+    first = paths[0]
     first.mkdir(parents=True, exist_ok=True)
     own_bar = progress and n_workers == 1
     beside = (partial(_write_gradients, first / "gradients.csv", gradients, own_bar),) if gradients else ()
-    folders = {path / "units": protocol for path, protocol in zip((first, *later), rounds)}
+    folders = {path / "units": protocol for path, protocol in zip(paths, rounds)}
     units = run_apart(folders, n_workers, progress, beside)
-    return [_write_round(path.parent, protocol, units[path]) for path, protocol in folders.items()]
+    found = zip(paths, rounds, units.values())
+    return [_write_round(*of_round) for of_round in found]

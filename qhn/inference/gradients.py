@@ -121,7 +121,8 @@ def _spread_of_points(by_point):
     "Variance over points of their mean cost, without what the samples' own noise adds to it."
     n_samples = by_point.shape[1]
     squares = (by_point - by_point.mean(1, keepdims=True)).var(0, ddof=1).sum()
-    noise = squares / (n_samples * (n_samples - 1.))    # float: 32 bits do not count the pairs of 50,000
+    n_pairs = n_samples * (n_samples - 1.)    # a float: 32 bits do not count the pairs of 50,000
+    noise = squares / max(n_pairs, 1.)
     return jnp.maximum(by_point.mean(1).var(ddof=1) - noise, 0)
 
 # %% ../../nbs/inference/gradients.ipynb #2ac2b320

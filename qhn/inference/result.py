@@ -10,6 +10,10 @@ import numpy as np
 from dataclasses import dataclass, field
 from jax import Array
 from typing import Any
+from ..circuits.ansatz import check_key
+from ..distributions.base import Table
+from ..posterior.predictive import (PredictedNumbers, posterior_predictive,
+                                      posterior_predictive_from_samples)
 from .state import TrainState
 
 # %% ../../nbs/inference/result.ipynb #b3495789
@@ -32,11 +36,21 @@ def _reached(result):
     parts = {name: float(result.history[name][best, -1]) for name in ("expected_nll", "divergence")}
     return {"best loss": float(final[best, 0]), "median loss": float(np.median(final))} | parts
 
+# %% ../../nbs/inference/result.ipynb #02f5c2c7
 def _short(result):
     about = result.summary()
     what = ", ".join(about[name] for name in ("distribution", "objective", "estimator") if name in about)
     best = f", best loss {about['best loss']:.4g}" if "best loss" in about else ""
     return f"FitResult({what}: {about['seeds']} seeds, {about['steps']} steps{best})"
+
+# %% ../../nbs/inference/result.ipynb #1945c9fc
+def _predicted(result, x, key, n_samples):
+    network, distribution = result.problem.target.model, result.distribution
+    if key is None and distribution.can(Table) and distribution.n_qubits <= 16:
+        return posterior_predictive(network, distribution.probs(result.best()), x)
+    networks = result.sample(check_key(key, "networks of more than 16 weights are drawn"), n_samples)
+    predicted = posterior_predictive_from_samples(network, networks, x)
+    return predicted.probs if network.likelihood.has_classes else predicted
 
 # %% ../../nbs/inference/result.ipynb #9a6c2002
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,6 +96,14 @@ class FitResult:
     ) -> Array:             # (n_samples, n) entries in {-1, +1}
         "Networks from the best seed's distribution. `TypeError`: a distribution that cannot be sampled here."
         return self.distribution.sample(self.best(), key, n_samples)
+
+    def predict(self,
+        x: Array,                   # (N, n_inputs)
+        key: Array | None = None,   # `jax.random.key`; None asks all networks, of at most 16 weights
+        n_samples: int = 1000,      # networks drawn with the key
+    ) -> Array | PredictedNumbers:  # (N, n_classes) probabilities; of numbers mean and deviations
+        "What the best seed's networks predict together. `TypeError`, `ValueError`: bad x, no key for many weights."
+        return _predicted(self, x, key, n_samples)
 
     def summary(self) -> dict[str, Any]:
         "What was trained, how, and what came of it: name to number or text."

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['Schedule', 'log_evidence', 'exact_posterior', 'kl_divergence', 'prior_divergence', 'free_energy',
-           'posterior_divergence', 'Loss', 'at_step', 'Divergence', 'answers', 'mean_credits', 'NoDivergence', 'KL']
+           'posterior_divergence', 'Loss', 'at_step', 'Questions', 'mean_credits', 'Divergence', 'answers',
+           'NoDivergence', 'KL']
 
 # %% ../../nbs/objectives/elbo.ipynb #fc9d9771
 import math
@@ -20,66 +21,73 @@ from ..distributions.base import Distribution, LogProb, Samples, Words
 from ..problem.bits import as_float, entropy, is_traced, n_bits
 from ..problem.prior import Prior
 
-# %% ../../nbs/objectives/elbo.ipynb #4493d08e
+# %% ../../nbs/objectives/elbo.ipynb #7b3aade0
 def _check_temperature(temperature):
     if is_traced(temperature): return
-    if isinstance(temperature, (bool, str)) or np.ndim(temperature) or not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must be a positive, finite number, got {temperature=}")
+    is_number = np.ndim(temperature) == 0 and not isinstance(temperature, (bool, str))
+    if is_number and 0 < temperature < math.inf: return
+    raise ValueError(f"temperature must be a positive, finite number, got {temperature=}")
 
 def _log_joint(log_likelihoods, prior, temperature):
     "log p(w) + log p(D|w) / T of all networks."
     _check_temperature(temperature)
     log_likelihoods = as_float(log_likelihoods, "log_likelihoods")
-    return log_likelihoods / temperature + prior.table(n_bits(log_likelihoods, "log_likelihoods"))
+    n = n_bits(log_likelihoods, "log_likelihoods")
+    return log_likelihoods / temperature + prior.table(n)
 
-# %% ../../nbs/objectives/elbo.ipynb #f83dc0f5
+# %% ../../nbs/objectives/elbo.ipynb #7a412ca1
 def log_evidence(
     log_likelihoods: Array,       # (2**n,) log p(D|w) in nats, basis order
-    prior: Prior,        # p(w)
+    prior: Prior,                 # p(w)
     temperature: float = 1.0,     # T > 0: the likelihood counts 1/T times
 ) -> Array:                       # log p(D) in nats; log Z_T for other temperatures
     "Exact log evidence by enumeration: log Σ_w p(D|w) p(w)."
     return logsumexp(_log_joint(log_likelihoods, prior, temperature))
 
+# %% ../../nbs/objectives/elbo.ipynb #fcbdf706
 def exact_posterior(
     log_likelihoods: Array,       # (2**n,) log p(D|w) in nats, basis order
-    prior: Prior,        # p(w)
+    prior: Prior,                 # p(w)
     temperature: float = 1.0,     # T > 0: the likelihood counts 1/T times
 ) -> Array:                       # (2**n,) p(w|D), sums to one
     "Exact posterior by enumeration (Bayes' rule)."
     return jax.nn.softmax(_log_joint(log_likelihoods, prior, temperature))
 
-# %% ../../nbs/objectives/elbo.ipynb #e385ed3b
+# %% ../../nbs/objectives/elbo.ipynb #9b5de0d9
 def kl_divergence(
     q: Array,        # (2**n,) probabilities
     log_p: Array,    # (2**n,) logarithms of the reference
 ) -> Array:          # nats, ≥ 0 for normalised arguments
     "KL(q ‖ p) = Σ q (log q - log p), with 0 log 0 = 0."
-    return -entropy(q) - q @ jnp.where(q > 0, log_p, 0)
+    log_p = jnp.where(q > 0, log_p, 0)
+    return -entropy(q) - q @ log_p
 
 def prior_divergence(
-    q: Array,                # (2**n,) probabilities
-    prior: Prior,   # p(w)
-) -> Array:                  # nats
+    q: Array,        # (2**n,) probabilities
+    prior: Prior,    # p(w)
+) -> Array:          # nats
     "KL(q ‖ prior), without a table of the prior."
     return prior.cross_entropy(q) - entropy(q)
 
+# %% ../../nbs/objectives/elbo.ipynb #c61853a7
 def free_energy(
     q: Array,                  # (2**n,) probabilities
     log_likelihoods: Array,    # (2**n,) log p(D|w) in nats
-    prior: Prior,     # p(w)
+    prior: Prior,              # p(w)
 ) -> Array:                    # nats, to be minimised; at least -log p(D)
     "Negative ELBO: E_q[-log p(D|w)] + KL(q ‖ prior)."
     return prior_divergence(q, prior) - q @ log_likelihoods
 
+# %% ../../nbs/objectives/elbo.ipynb #fd41e5a6
 def posterior_divergence(
     q: Array,                  # (2**n,) probabilities
     log_likelihoods: Array,    # (2**n,) log p(D|w) in nats
-    prior: Prior,     # p(w)
+    prior: Prior,              # p(w)
     temperature: float = 1.0,  # of the posterior
 ) -> Array:                    # nats, at least 0
     "KL(q ‖ posterior), also where the posterior's probabilities are too small for a floating-point number."
-    return kl_divergence(q, jax.nn.log_softmax(_log_joint(log_likelihoods, prior, temperature)))
+    log_joint = _log_joint(log_likelihoods, prior, temperature)
+    return kl_divergence(q, jax.nn.log_softmax(log_joint))
 
 # %% ../../nbs/objectives/elbo.ipynb #3059f310
 class Loss(NamedTuple):
@@ -97,13 +105,12 @@ def at_step(
     "Value of a hyperparameter that may be a schedule."
     return value(step) if callable(value) else value
 
-# %% ../../nbs/objectives/elbo.ipynb #3888a53e
-class Divergence:
-    "An objective: the expected cost plus a weight times a divergence. One of its own writes `of_table`, or `of_samples` and `witness`."
+# %% ../../nbs/objectives/elbo.ipynb #075891e5
+class Questions:
+    "What a divergence may be asked."
     needs: type[Distribution] = Samples                # what sampled training asks of a distribution
     closed_needs: type[Distribution] | None = None     # what the closed share asks of it
     needs_density = False            # whether it asks the prior for its density
-    weight: Any = 1.0                # ≥ 0, or an optax schedule
 
     def of_table(
         self,
@@ -145,6 +152,19 @@ class Divergence:
         "The share of the divergence that the distribution tells without samples. `NotImplementedError`: it is not written."
         raise NotImplementedError
 
+# %% ../../nbs/objectives/elbo.ipynb #0aa20093
+def mean_credits(
+    values: Array,    # (S,)
+) -> Array:           # (S,)
+    "What the mean loses without each entry: the mean less the mean of the others."
+    return (values - values.mean()) / (len(values) - 1)
+
+# %% ../../nbs/objectives/elbo.ipynb #fbf7876a
+class Divergence(Questions):
+    "An objective: the expected cost plus a weight times a divergence. One of its own writes `of_table`, or `of_samples` and `witness`."
+    weight: Any = 1.0         # ≥ 0, or an optax schedule
+    includes_costs = False    # whether the divergence holds the costs, which are then not added
+
     def rest(self) -> "Divergence":
         "What is left for the samples, under a uniform prior, where the closed share is taken apart."
         return NoDivergence()
@@ -177,8 +197,8 @@ class Divergence:
     ) -> Loss:
         "The objective and its parts, of all probabilities."
         q, costs = as_float(q, "q"), as_float(costs, "costs")
-        divergence = self.of_table(q, prior, costs, step)
-        return self._total(q @ costs, divergence, prior, n_bits(q, "q"), step)
+        scale = self.scale(prior, n_bits(q, "q"), step)
+        return _loss(self, q @ costs, self.of_table(q, prior, costs, step), scale)
 
     def from_samples(
         self,
@@ -189,27 +209,27 @@ class Divergence:
         step: int = 0,
     ) -> Loss:
         "An estimate of the objective and its parts, from samples."
-        divergence = self.of_samples(weights, log_q, prior, step)
-        return self._total(costs.mean(), divergence, prior, jnp.shape(weights)[-1], step)
+        scale = self.scale(prior, jnp.shape(weights)[-1], step)
+        return _loss(self, costs.mean(), self.of_samples(weights, log_q, prior, step), scale)
 
-    def _total(self, expected_nll, divergence, prior, n, step):
-        return Loss(expected_nll + self.scale(prior, n, step) * divergence, expected_nll, divergence)
+def _loss(objective, expected_nll, divergence, scale):
+    scaled = scale * divergence
+    loss = scaled if objective.includes_costs else expected_nll + scaled
+    return Loss(loss, expected_nll, divergence)
 
-# %% ../../nbs/objectives/elbo.ipynb #c624144d
+# %% ../../nbs/objectives/elbo.ipynb #5e487ee0
 def answers(
     objective: Divergence,
 ) -> frozenset[str]:    # names of methods
     "Which of the four questions a divergence answers."
-    own, base = type(objective), Divergence
-    written = {"of_table": own.of_table is not base.of_table, "of_samples": own.of_samples is not base.of_samples,
-               "witness": own.witness is not base.witness, "closed": own.closed is not base.closed}
+    own, base = type(objective), Questions
+    written = {
+        "of_table": own.of_table is not base.of_table,
+        "of_samples": own.of_samples is not base.of_samples,
+        "witness": own.witness is not base.witness,
+        "closed": own.closed is not base.closed,
+    }
     return frozenset(question for question, is_own in written.items() if is_own)
-
-def mean_credits(
-    values: Array,    # (S,)
-) -> Array:           # (S,)
-    "What the mean loses without each entry: the mean less the mean of the others."
-    return (values - values.mean()) / (len(values) - 1)
 
 # %% ../../nbs/objectives/elbo.ipynb #7fbc4cbf
 @dataclass(frozen=True)
@@ -218,11 +238,20 @@ class NoDivergence(Divergence):
     closed_needs = Samples
 
     def of_table(self, q, prior, costs, step=0): return jnp.zeros((), q.dtype)
-    def of_samples(self, weights, log_q, prior, step=0): return jnp.zeros((), jnp.result_type(weights, jnp.float32))
+    def of_samples(self, weights, log_q, prior, step=0):
+        return jnp.zeros((), jnp.result_type(weights, jnp.float32))
     def witness(self, weights, log_q, prior, step=0, reference=None): return jnp.zeros(len(weights))
     def closed(self, distribution, params, prior): return jnp.zeros((), params.dtype)
 
-# %% ../../nbs/objectives/elbo.ipynb #56d861db
+# %% ../../nbs/objectives/elbo.ipynb #35eed10d
+def check_weight(name, value):
+    "Raise a `ValueError` unless `value` is a non-negative number or a schedule."
+    if callable(value): return
+    is_text = isinstance(value, (bool, str))
+    if np.ndim(value) == 0 and not is_text and np.isreal(value) and 0 <= value < math.inf: return
+    raise ValueError(f"{name} must be a finite number of at least 0 or an optax schedule, got {name}={value!r}")
+
+# %% ../../nbs/objectives/elbo.ipynb #256c42f8
 @dataclass(frozen=True)
 class KL(Divergence):
     "Free energy: expected cost plus `weight` × KL(q ‖ prior); weight 1 is the negative ELBO. `ValueError`: a negative weight."
@@ -231,16 +260,10 @@ class KL(Divergence):
 
     def __post_init__(self): check_weight("weight", self.weight)
     def of_table(self, q, prior, costs, step=0): return prior_divergence(q, prior)
-    def of_samples(self, weights, log_q, prior, step=0): return self.witness(weights, log_q, prior).mean()
+    def of_samples(self, weights, log_q, prior, step=0):
+        return self.witness(weights, log_q, prior).mean()
     def witness(self, weights, log_q, prior, step=0, reference=None): return log_q - prior.log_prob(weights)
     def closed(self, distribution, params, prior):
-        return prior.cross_entropy_of_means(distribution.means(params)) - distribution.n_qubits * math.log(2)
+        of_uniform = distribution.n_qubits * math.log(2)
+        return prior.cross_entropy_of_means(distribution.means(params)) - of_uniform
     def rest(self): return self
-
-# %% ../../nbs/objectives/elbo.ipynb #24afbe2f
-def check_weight(name, value):
-    "Raise a `ValueError` unless `value` is a non-negative number or a schedule."
-    if callable(value): return
-    is_number = np.ndim(value) == 0 and np.isreal(value) and not isinstance(value, (bool, str))
-    if is_number and 0 <= value < math.inf: return
-    raise ValueError(f"{name} must be a finite number of at least 0 or an optax schedule, got {name}={value!r}")

@@ -14,38 +14,46 @@ import numpy as np
 from functools import partial
 from jax import Array
 from typing import Any, NamedTuple
-from ..problem.bits import (batch_size, all_weights, check_distribution, check_integer,
-                              check_memory, check_weights, is_traced, as_array)
+from ..problem.bits import (all_weights, check_distribution, check_integer,
+                              check_memory, check_weights, is_traced)
 from ..problem.costs import CostTable
 from ..problem.datasets import Dataset
 from ..problem.network import BiNN
 from ..problem.points import check_data
-from .predictive import checked_points
+from .predictive import checked_data, log_densities
 from ..problem.prior import BernoulliPrior
 
-# %% ../../nbs/posterior/calibration.ipynb #38781941
+# %% ../../nbs/posterior/calibration.ipynb #973554d8
 def _labels(y):
     "An array of labels; of a data set the test labels, if each is of a class that was seen in training."
     if not isinstance(y, Dataset): return np.asarray(y)
-    unseen = np.flatnonzero(~np.isin(y.y_test, y.y_train))
-    if unseen.size:
-        label = y.y_test[unseen[0]]
-        raise ValueError(f"y must hold classes seen in training, got y_test[{unseen[0]}]={label}, class {y.class_names[label]!r}, of which "
-                         f"{y.name!r} has no training point; train on it, or leave its points out")
-    return y.y_test
+    is_new = ~np.isin(y.y_test, y.y_train)
+    if not is_new.any(): return y.y_test
+    first = is_new.argmax()
+    label = y.y_test[first]
+    raise ValueError(f"y must hold classes seen in training, got y_test[{first}]={label}, class {y.class_names[label]!r}, of which "
+                     f"{y.name!r} has no training point; train on it, or leave its points out")
+
+# %% ../../nbs/posterior/calibration.ipynb #b775fb58
+def _check_single(predictive, why=""):
+    "A `ValueError` unless there is one prediction."
+    if np.ndim(predictive) == 2: return
+    raise ValueError(f"predictive must have shape (N, n_classes){why}, got shape {np.shape(predictive)}")
 
 def _checked_labels(predictive, y):
     "Labels (N,), after the checks of both arguments."
-    y = _labels(y)
-    if np.ndim(predictive) < 2 or np.shape(predictive)[-1] < 2 or np.shape(predictive)[-2] < 1:
-        raise ValueError(f"predictive must have shape (..., N, n_classes), at least one point and two classes, got shape {np.shape(predictive)}")
-    n_points, n_classes = np.shape(predictive)[-2:]
-    if np.shape(y) != (n_points,): raise ValueError(f"y must hold one label for each of the {n_points} points of predictive, got shape {np.shape(y)}")
-    check_data(np.zeros((n_points, 1)), y, n_classes)   # any features do: the labels are what is checked
+    y, shape = _labels(y), np.shape(predictive)
+    if len(shape) < 2 or 0 in shape[-2:] or shape[-1] < 2:
+        raise ValueError(f"predictive must have shape (..., N, n_classes), at least one point and two classes, got shape {shape}")
+    n_points, n_classes = shape[-2:]
+    if np.shape(y) != (n_points,):
+        raise ValueError(f"y must hold one label for each of the {n_points} points of predictive, got shape {np.shape(y)}")
+    any_features = np.zeros((n_points, 1))    # the labels are what is checked
+    check_data(any_features, y, n_classes)
     check_distribution("predictive", predictive)
     return y.astype(int)    # of truth values too
 
-# %% ../../nbs/posterior/calibration.ipynb #4962391f
+# %% ../../nbs/posterior/calibration.ipynb #d346e496
 def _normalised(predictive):
     "Double precision, each row over its sum."
     p = np.asarray(predictive, dtype=float)
@@ -53,14 +61,17 @@ def _normalised(predictive):
 
 def _log_normalised(predictive, log):
     "Log-probabilities in double precision; those of 0 are minus infinity."
-    if log: return np.asarray(predictive, float) - np.logaddexp.reduce(predictive, -1, float, keepdims=True)
+    if log:
+        total = np.logaddexp.reduce(predictive, -1, float, keepdims=True)
+        return np.asarray(predictive, float) - total
     with np.errstate(divide="ignore"): return np.log(_normalised(predictive))
 
 def _of_label(values, y):
     "(..., N) of (..., N, n_classes)."
-    return np.take_along_axis(values, np.broadcast_to(y[:, None], (*values.shape[:-1], 1)), -1)[..., 0]
+    columns = np.broadcast_to(y[:, None], (*values.shape[:-1], 1))
+    return np.take_along_axis(values, columns, -1)[..., 0]
 
-# %% ../../nbs/posterior/calibration.ipynb #11a2762a
+# %% ../../nbs/posterior/calibration.ipynb #5292b101
 def log_loss(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
@@ -68,8 +79,10 @@ def log_loss(
 ) -> np.ndarray:           # (...) nats per point, infinite where a label was given the probability 0
     "Mean negative log probability of the labels. `ValueError`: no predictions, or labels that do not fit them."
     y = _checked_labels(np.exp(predictive) if log else predictive, y)
-    return (0 - _of_label(_log_normalised(predictive, log), y)).mean(-1)
+    log_p = _of_label(_log_normalised(predictive, log), y)
+    return (0 - log_p).mean(-1)
 
+# %% ../../nbs/posterior/calibration.ipynb #72e3f81f
 def brier_score(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
@@ -80,6 +93,7 @@ def brier_score(
     squares = ((p - np.eye(n_classes)[y])**2).sum(-1).mean(-1)
     return squares / 2 if n_classes == 2 else squares
 
+# %% ../../nbs/posterior/calibration.ipynb #07309075
 def accuracy(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
@@ -88,7 +102,7 @@ def accuracy(
     y = _checked_labels(predictive, y)
     return (_normalised(predictive).argmax(-1) == y).mean(-1)
 
-# %% ../../nbs/posterior/calibration.ipynb #ab0657f6
+# %% ../../nbs/posterior/calibration.ipynb #d2743a62
 def _claims(p, y, label):
     "Confidence (N,) of a claim at each point, and whether it came true: the most probable class, or the class `label`."
     if label is None: return p.max(1), p.argmax(1) == y
@@ -96,39 +110,48 @@ def _claims(p, y, label):
 
 def _bins(confidence, n_bins, adaptive):
     "Bin of each claim; a claim on an edge belongs below it, as in scikit-learn's `calibration_curve`."
-    inner = np.linspace(0, 1, n_bins + 1)[1:-1]
-    return np.searchsorted(np.percentile(confidence, 100 * inner) if adaptive else inner, confidence)
+    edges = np.linspace(0, 1, n_bins + 1)[1:-1]
+    if adaptive: edges = np.percentile(confidence, 100 * edges)
+    return np.searchsorted(edges, confidence)
 
+# %% ../../nbs/posterior/calibration.ipynb #52413892
 def _check_bins(p, n_bins, label):
     check_integer("n_bins", n_bins, 1)
     if label is None: return
     n_classes = np.shape(p)[-1]
     is_integer = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
-    if not is_integer or not 0 <= label < n_classes:
-        raise ValueError(f"label must be None or a class from 0 to {n_classes - 1}, got {label=}")
+    if is_integer and 0 <= label < n_classes: return
+    raise ValueError(f"label must be None or a class from 0 to {n_classes - 1}, got {label=}")
 
-# %% ../../nbs/posterior/calibration.ipynb #5f28c074
+def _checked_claims(predictive, y, n_bins, label):
+    "Confidence of each claim, and whether it came true, after the checks."
+    y = _checked_labels(predictive, y)
+    _check_bins(predictive, n_bins, label)
+    return _claims(_normalised(predictive), y, label)
+
+# %% ../../nbs/posterior/calibration.ipynb #1ae11606
 class Reliability(NamedTuple):
     "What was claimed and what came true, for each bin that holds points."
     confidence: np.ndarray   # (B,) mean probability claimed
     frequency: np.ndarray    # (B,) share of the claims that came true
     spread: np.ndarray       # (B,) standard deviation of that share if all claims were calibrated
     count: np.ndarray        # (B,) claims
-
     @property
     def error(self) -> float:
         "Expected calibration error: the mean distance of claim and share, each bin weighted by its claims."
         distance = np.abs(self.frequency - self.confidence)
         return float(self.count @ distance / self.count.sum())
 
+# %% ../../nbs/posterior/calibration.ipynb #7b26c715
 def _reliability(confidence, hit, bins):
     count = np.bincount(bins)
     held = count > 0
     def total(values): return np.bincount(bins, values, len(count))[held]
-    count, variance = count[held], np.maximum(total(confidence * (1 - confidence)), 0)
-    return Reliability(total(confidence) / count, total(hit) / count, np.sqrt(variance) / count, count)
+    variance = np.maximum(total(confidence * (1 - confidence)), 0)
+    claims = count[held]
+    return Reliability(total(confidence) / claims, total(hit) / claims, np.sqrt(variance) / claims, claims)
 
-# %% ../../nbs/posterior/calibration.ipynb #59dedc52
+# %% ../../nbs/posterior/calibration.ipynb #6bfc4641
 def reliability(
     predictive: Array,          # (N, n_classes) probabilities
     y: Array | Dataset,         # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
@@ -137,12 +160,11 @@ def reliability(
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
 ) -> Reliability:
     "Reliability diagram: confidence against frequency, bin by bin. `ValueError`, `TypeError`: bad predictions, labels or bins."
-    if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), one diagram for one prediction, got shape {np.shape(predictive)}")
-    y = _checked_labels(predictive, y)
-    _check_bins(predictive, n_bins, label)
-    confidence, hit = _claims(_normalised(predictive), y, label)
+    _check_single(predictive, ", one diagram for one prediction")
+    confidence, hit = _checked_claims(predictive, y, n_bins, label)
     return _reliability(confidence, hit, _bins(confidence, n_bins, adaptive))
 
+# %% ../../nbs/posterior/calibration.ipynb #ea0d5565
 def expected_calibration_error(
     predictive: Array,          # (..., N, n_classes) probabilities
     y: Array | Dataset,         # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
@@ -152,10 +174,11 @@ def expected_calibration_error(
 ) -> np.ndarray:                # (...) between 0 and 1
     "Mean distance between claimed probability and frequency; above 0 by chance even where calibration is perfect. `ValueError`, `TypeError`: as `reliability`."
     y, p = _checked_labels(predictive, y), _normalised(predictive)
-    errors = [reliability(table, y, n_bins, adaptive, label).error for table in p.reshape(-1, *p.shape[-2:])]
+    options = n_bins, adaptive, label
+    errors = [reliability(table, y, *options).error for table in p.reshape(-1, *p.shape[-2:])]
     return np.reshape(errors, p.shape[:-2])[()]    # [()]: one error is a number
 
-# %% ../../nbs/posterior/calibration.ipynb #0a42183d
+# %% ../../nbs/posterior/calibration.ipynb #f3284873
 def calibration_errors_by_chance(
     predictive: Array,          # (N, n_classes) probabilities
     key: Array,                 # `jax.random.key`
@@ -165,92 +188,104 @@ def calibration_errors_by_chance(
     label: int | None = None,
 ) -> np.ndarray:                # (n_draws,) expected calibration errors
     "Expected calibration errors that the same predictions would get if they were perfectly calibrated. `ValueError`, `TypeError`: as `reliability`."
-    if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), got shape {np.shape(predictive)}")
+    _check_single(predictive)
     check_integer("n_draws", n_draws, 1)
-    _checked_labels(predictive, np.zeros(len(predictive), int))
-    _check_bins(predictive, n_bins, label)
-    confidence = _claims(_normalised(predictive), 0, label)[0]
+    confidence, _ = _checked_claims(predictive, np.zeros(len(predictive), int), n_bins, label)
     bins = _bins(confidence, n_bins, adaptive)
-    uniforms = np.asarray(jax.random.uniform(key, (n_draws, len(confidence))))
-    return np.array([_reliability(confidence, u < confidence, bins).error for u in uniforms])
+    hits = np.asarray(jax.random.uniform(key, (n_draws, len(confidence)))) < confidence
+    return np.array([_reliability(confidence, hit, bins).error for hit in hits])
 
-# %% ../../nbs/posterior/calibration.ipynb #ae3e83c1
+# %% ../../nbs/posterior/calibration.ipynb #c8cf93c7
+def _checked_scores(name, scores):
+    "One finite number for each point."
+    scores = np.asarray(scores, float)
+    if scores.ndim == 1 and len(scores) and np.isfinite(scores).all(): return scores
+    raise ValueError(f"{name} must hold one finite score a point, got shape {scores.shape}: {scores}")
+
 def out_of_distribution_auroc(
     familiar: Array,     # (N,) scores, such as entropies, of points like the training points
     strange: Array,      # (M,) scores of other points
 ) -> float:              # between 0 and 1
     "Probability that a strange point scores higher than a familiar one, ties counted half (scikit-learn's `roc_auc_score`). `ValueError`: scores that are not finite."
     from sklearn.metrics import roc_auc_score
-    scores = [np.asarray(familiar, float), np.asarray(strange, float)]
-    for name, score in zip(("familiar", "strange"), scores):
-        if score.ndim != 1 or not len(score) or not np.isfinite(score).all(): raise ValueError(f"{name} must hold one finite score a point, got shape {score.shape}: {score}")
-    return float(roc_auc_score(np.repeat([0, 1], [len(s) for s in scores]), np.concatenate(scores)))
+    scores = _checked_scores("familiar", familiar), _checked_scores("strange", strange)
+    is_strange = np.repeat([0, 1], list(map(len, scores)))
+    return float(roc_auc_score(is_strange, np.concatenate(scores)))
 
-# %% ../../nbs/posterior/calibration.ipynb #cb844b88
+# %% ../../nbs/posterior/calibration.ipynb #c97a8f71
 class RiskCoverage(NamedTuple):
     "Share of mistakes among the points that are answered, the least doubtful first."
     coverage: np.ndarray   # (N,) share of the points answered: 1/N, 2/N, ..., 1
     risk: np.ndarray       # (N,) share of mistakes among them
-
     @property
     def area(self) -> float:
         "Mean risk over all coverages."
         return float(self.risk.mean())
 
+def _by_doubt(doubt, mistakes):
+    "Mistakes in the order of doubt, each point with the mean of its equals."
+    _, group, size = np.unique(doubt, return_inverse=True, return_counts=True)
+    return np.repeat(np.bincount(group, mistakes) / size, size)
+
+# %% ../../nbs/posterior/calibration.ipynb #11ad6e28
 def risk_coverage(
     predictive: Array,             # (N, n_classes) probabilities
     y: Array | Dataset,            # (N,) integer labels, or a data set whose test labels they are
     doubt: Array | None = None,    # (N,) any score, as an entropy; None: one minus the largest probability
 ) -> RiskCoverage:
     "Selective risk: how the error falls when the most doubtful points are left out. `ValueError`: bad predictions, labels or doubts."
-    if np.ndim(predictive) != 2: raise ValueError(f"predictive must have shape (N, n_classes), got shape {np.shape(predictive)}")
+    _check_single(predictive)
     y, p = _checked_labels(predictive, y), np.asarray(predictive)
-    doubt = 1 - p.max(1) if doubt is None else np.asarray(doubt, float)
-    if doubt.shape != (len(p),) or np.isnan(doubt).any(): raise ValueError(f"doubt must hold one number for each of the {len(p)} points, got shape {doubt.shape}: {doubt}")
-    _, group, size = np.unique(doubt, return_inverse=True, return_counts=True)
-    mistakes = np.bincount(group, p.argmax(1) != y) / size
+    doubt = np.asarray(1 - p.max(1) if doubt is None else doubt, float)
+    if doubt.shape != y.shape or np.isnan(doubt).any():
+        raise ValueError(f"doubt must hold one number for each of the {len(p)} points, got shape {doubt.shape}: {doubt}")
+    mistakes = _by_doubt(doubt, p.argmax(1) != y)
     answered = np.arange(1, len(p) + 1)
-    return RiskCoverage(answered / len(p), np.cumsum(np.repeat(mistakes, size)) / answered)
+    return RiskCoverage(answered / len(p), np.cumsum(mistakes) / answered)
 
-# %% ../../nbs/posterior/calibration.ipynb #645fb7fb
-@jax.jit
-def _of_points(network, weights, x, y):
-    "log p(y_i|x_i, w) for the rows of weights (S, n), some at a time: (S, N)."
-    def of_points(weights): return network.likelihood.log_prob(network.logits(weights, x), y)
-    batch = batch_size(of_points, network.n_weights, x.dtype)
-    return jax.lax.map(of_points, weights.astype(x.dtype), batch_size=batch)
-
+# %% ../../nbs/posterior/calibration.ipynb #d9cdfabc
 @jax.jit
 def _drawn(network, weights, x, key):
     "y drawn at each point from each row of weights (S, n): (S, N), or (S, N, n_outputs) for several numbers."
+    keys = jax.random.split(key, len(weights))
     def of_one(row): return network.likelihood.sample(row[1], network.logits(row[0], x))
-    return jax.lax.map(of_one, (weights.astype(x.dtype), jax.random.split(key, len(weights))))
+    return jax.lax.map(of_one, (weights.astype(x.dtype), keys))
 
-def _checked_points(network, x, y):
-    "Points as arrays that JAX computes with."
-    floats = checked_points(network, x)
-    network.likelihood.check(x, y, network.layer_sizes[-1])
-    return floats, as_array(y, "y")
-
+# %% ../../nbs/posterior/calibration.ipynb #2aa1e4c2
 def _checked_draws(network, weights, log_q):
     "Networks (chains, S, n)."
-    if np.ndim(weights) not in (2, 3): raise ValueError(f"weights must have shape (S, n_weights) or (chains, S, n_weights), got shape {np.shape(weights)}")
-    if log_q is not None and np.shape(log_q) != np.shape(weights)[:-1]:
-        raise ValueError(f"log_q must have shape {np.shape(weights)[:-1]}, one number for each network, got shape {np.shape(log_q)}")
+    shape = np.shape(weights)
+    if len(shape) not in (2, 3):
+        raise ValueError(f"weights must have shape (S, n_weights) or (chains, S, n_weights), got shape {shape}")
+    if log_q is not None and np.shape(log_q) != shape[:-1]:
+        raise ValueError(f"log_q must have shape {shape[:-1]}, one number for each network, got shape {np.shape(log_q)}")
     check_weights(weights, network.n_weights)
-    weights = jnp.asarray(weights)
-    return weights.reshape(-1, *weights.shape[-2:])
+    return jnp.reshape(jnp.asarray(weights), (-1, *shape[-2:]))
 
 def _check_log_likelihoods(n_networks, n_points):
     "Five arrays in double precision, and JAX's own."
     check_memory(n_networks * n_points * 48, f"log-likelihoods of {n_networks} networks at {n_points} points", "fewer samples")
+
+# %% ../../nbs/posterior/calibration.ipynb #6e78a3b8
+def _groups(network, weights, x, y, key, log_q, prior):
+    "What ArviZ wants to know of the draws (chains, S, n), by group."
+    flat = weights.reshape(-1, network.n_weights)
+    chains = weights.shape[:2]
+    def shaped(values): return np.asarray(values).reshape(*chains, *np.shape(values)[1:])
+    log_l = log_densities(network, flat, x, y)
+    stats = {"lp": shaped(log_l.sum(1) + prior.log_prob(flat))}
+    if log_q is not None: stats["log_q"] = np.asarray(log_q).reshape(chains)
+    drawn = shaped(_drawn(network, flat, x, key))
+    return {"posterior": {"weights": np.asarray(weights)}, "log_likelihood": {"y": shaped(log_l)},
+            "posterior_predictive": {"y": drawn}, "sample_stats": stats,
+            "observed_data": {"y": np.asarray(y)}, "constant_data": {"x": np.asarray(x)}}
 
 def _arviz_base():
     try: import arviz_base
     except ImportError: raise ImportError('to_arviz needs ArviZ, an optional extra: pip install "qhn[arviz]"') from None
     return arviz_base
 
-# %% ../../nbs/posterior/calibration.ipynb #0e7629c1
+# %% ../../nbs/posterior/calibration.ipynb #eb4b6113
 def to_arviz(
     binn: BiNN,
     weights: Array,                  # (S, n_weights) or (chains, S, n_weights) samples of q, entries ±1
@@ -261,22 +296,14 @@ def to_arviz(
     prior: BernoulliPrior = BernoulliPrior(),
 ) -> Any:    # xarray.DataTree
     "ArviZ data: posterior, log_likelihood, posterior_predictive, sample_stats, observed_data, constant_data. `ImportError`: no ArviZ. `ValueError`: bad draws or data."
-    x, y = _checked_points(binn, x, y)
+    x, y = checked_data(binn, x, y)
     weights = _checked_draws(binn, weights, log_q)
-    chains, flat = weights.shape[:2], weights.reshape(-1, binn.n_weights)
-    _check_log_likelihoods(len(flat), len(x))
-    from_dict = _arviz_base().from_dict
-    def shaped(values): return np.asarray(values).reshape(*chains, *np.shape(values)[1:])
-    log_l = _of_points(binn, flat, x, y)
-    stats = {"lp": shaped(log_l.sum(1) + prior.log_prob(flat))}
-    if log_q is not None: stats["log_q"] = shaped(np.reshape(log_q, -1))
-    groups = {"posterior": {"weights": shaped(flat)}, "log_likelihood": {"y": shaped(log_l)},
-              "posterior_predictive": {"y": shaped(_drawn(binn, flat, x, key))}, "sample_stats": stats,
-              "observed_data": {"y": np.asarray(y)}, "constant_data": {"x": np.asarray(x)}}
-    dims = {"weights": ["weight"], "y": ["point"], "x": ["point", "feature"]}
-    return from_dict(groups, dims=dims, attrs={"/": {"inference_library": "qhn"}})
+    _check_log_likelihoods(weights[..., 0].size, len(x))
+    options = {"dims": {"weights": ["weight"], "y": ["point"], "x": ["point", "feature"]},
+               "attrs": {"/": {"inference_library": "qhn"}}}
+    return _arviz_base().from_dict(_groups(binn, weights, x, y, key, log_q, prior), **options)
 
-# %% ../../nbs/posterior/calibration.ipynb #27eb2e46
+# %% ../../nbs/posterior/calibration.ipynb #70200a54
 class LeaveOneOut(NamedTuple):
     "How well the posterior of all other points predicts each training point, nats."
     elpd: float                    # Σ_i log p(y_i | x_i, D without i)
@@ -285,40 +312,7 @@ class LeaveOneOut(NamedTuple):
     pointwise_error: np.ndarray    # (N,)
     n_effective: np.ndarray        # (N,) draws that carry the weight; networks, where every one was asked
 
-def loo(
-    binn: BiNN,
-    weights: Array | None,           # (S, n_weights) or (chains, S, n_weights) draws; None: every network
-    x: Array,                        # (N, n_inputs) training points
-    y: Array,                        # (N,) integer labels, or what the likelihood takes
-    log_q: Array | None = None,      # (S,) or (chains, S) log q of the draws; None: they are from the posterior
-    prior: BernoulliPrior = BernoulliPrior(),
-) -> LeaveOneOut:
-    "Leave-one-out cross-validation, exact or by plain importance sampling, which draws may repeat. `ValueError`, `TypeError`: bad draws or data."
-    x, y = _checked_points(binn, x, y)
-    log_q = _checked_log_q(weights, log_q)
-    asked = _every_network(binn, len(x)) if weights is None else _checked_draws(binn, weights, log_q)
-    asked = asked.reshape(-1, binn.n_weights)
-    _check_log_likelihoods(len(asked), len(x))
-    log_l = np.asarray(_of_points(binn, asked, x, y), float)    # (S, N)
-    log_v = np.zeros(len(log_l))
-    if weights is None or log_q is not None: log_v = log_l.sum(1) + np.asarray(prior.log_prob(asked), float)
-    if log_q is not None: log_v -= log_q.reshape(-1)
-    return _left_out(log_l, log_v, weights is None)
-
-# %% ../../nbs/posterior/calibration.ipynb #3498205e
-def _left_out(log_l, log_v, exact):
-    "The estimate from log-likelihoods (S, N), and the log weights (S,) of the draws for the posterior."
-    total = partial(np.logaddexp.reduce, axis=0)
-    log_r = log_v[:, None] - log_l
-    pointwise = total(log_v) - total(log_r)
-    v, r = np.exp(log_v - total(log_v))[:, None], np.exp(log_r - total(log_r))
-    spread = 0 * r if exact else v - r
-    one_network = (log_l == log_l[0]).all()
-    if one_network and not exact: spread = np.nan * r    # whose draws cannot tell how wrong they are
-    error, pointwise_error = np.linalg.norm(spread.sum(1)), np.linalg.norm(spread, axis=0)
-    return LeaveOneOut(float(pointwise.sum()), float(error), pointwise, pointwise_error, 1 / (r**2).sum(0))
-
-# %% ../../nbs/posterior/calibration.ipynb #b00655db
+# %% ../../nbs/posterior/calibration.ipynb #e0dad512
 def _every_network(network, n_points):
     "(2ⁿ, n) networks, if their log-likelihoods at so many points fit into memory."
     n = network.n_weights
@@ -326,14 +320,72 @@ def _every_network(network, n_points):
     _check_log_likelihoods(2**n, n_points)
     return all_weights(n)
 
+def _asked(network, weights, log_q, n_points):
+    "Networks (S, n): the draws, or every one."
+    if weights is None: return _every_network(network, n_points)
+    draws = _checked_draws(network, weights, log_q).reshape(-1, network.n_weights)
+    _check_log_likelihoods(len(draws), n_points)
+    return draws
+
+# %% ../../nbs/posterior/calibration.ipynb #d2eaea7a
 def _checked_log_q(weights, log_q):
     if log_q is None: return None
-    if weights is None: raise ValueError("log_q belongs to draws, got weights=None, which asks every network; leave log_q out, or give the draws")
+    if weights is None:
+        raise ValueError("log_q belongs to draws, got weights=None, which asks every network; leave log_q out, or give the draws")
     log_q = np.asarray(log_q, float)
-    if not np.isfinite(log_q).all(): raise ValueError(f"log_q must be finite, got {log_q[~np.isfinite(log_q)][0]}")
+    not_finite = log_q[~np.isfinite(log_q)]
+    if not_finite.size: raise ValueError(f"log_q must be finite, got {not_finite[0]}")
     return log_q
 
-# %% ../../nbs/posterior/calibration.ipynb #f758df48
+def _log_weights(log_joint, log_q, from_posterior):
+    "(S,) log weights of the networks for the posterior, up to a constant."
+    if from_posterior: return np.zeros(len(log_joint))
+    return log_joint if log_q is None else log_joint - log_q.reshape(-1)
+
+# %% ../../nbs/posterior/calibration.ipynb #f6066eaa
+def _left_out(log_l, log_v, exact):
+    "The estimate from log-likelihoods (S, N), and the log weights (S,) of the draws for the posterior."
+    total = partial(np.logaddexp.reduce, axis=0)
+    log_r = log_v[:, None] - log_l
+    pointwise = total(log_v) - total(log_r)
+    r = np.exp(log_r - total(log_r))
+    v = np.exp(log_v - total(log_v))
+    spread = 0 * r if exact else v[:, None] - r
+    one_network = (log_l == log_l[0]).all()
+    if one_network and not exact: spread = np.nan * r    # whose draws cannot tell how wrong they are
+    error, pointwise_error = np.linalg.norm(spread.sum(1)), np.linalg.norm(spread, axis=0)
+    elpd, n_effective = float(pointwise.sum()), 1 / (r**2).sum(0)
+    return LeaveOneOut(elpd, float(error), pointwise, pointwise_error, n_effective)
+
+# %% ../../nbs/posterior/calibration.ipynb #82718862
+def loo(
+    binn: BiNN,
+    weights: Array | None,           # (S, n_weights) or (chains, S, n_weights) draws; None: every network
+    x: Array,                        # (N, n_inputs) training points
+    y: Array,                        # (N,) integer labels, or what the likelihood takes
+    log_q: Array | None = None,      # (S,) or (chains, S) log q of the draws; None: from the posterior
+    prior: BernoulliPrior = BernoulliPrior(),
+) -> LeaveOneOut:
+    "Leave-one-out cross-validation, exact or by plain importance sampling, which draws may repeat. `ValueError`, `TypeError`: bad draws or data."
+    x, y = checked_data(binn, x, y)
+    log_q, exact = _checked_log_q(weights, log_q), weights is None
+    asked = _asked(binn, weights, log_q, len(x))
+    log_l = np.asarray(log_densities(binn, asked, x, y), float)    # (S, N)
+    log_joint = log_l.sum(1) + np.asarray(prior.log_prob(asked), float)
+    log_v = _log_weights(log_joint, log_q, not exact and log_q is None)
+    return _left_out(log_l, log_v, exact)
+
+# %% ../../nbs/posterior/calibration.ipynb #1fe8ec70
+def _check_search(q, costs, tolerance, n_networks):
+    if not tolerance >= 0: raise ValueError(f"tolerance must be at least 0, got {tolerance=}")
+    if n_networks < 1: raise ValueError(f"n_networks must be at least 1, got {n_networks=}")
+    if q.shape[-1:] != costs.shape:
+        raise ValueError(f"q must have one entry along the last axis for each of the {len(costs)} costs, got shape {q.shape}")
+    check_distribution("q", q)
+    if is_traced(costs) or costs.min() >= 0: return
+    raise ValueError(f"costs must be negative log-likelihoods, at least 0, got {costs.min()}; a log-likelihood needs a minus sign")
+
+# %% ../../nbs/posterior/calibration.ipynb #e26d3475
 def success_probability(
     q: Array,                   # (..., 2**n) probabilities of the networks, in basis order
     costs: Array,               # (2**n,) negative log-likelihoods in nats, at least 0
@@ -341,13 +393,8 @@ def success_probability(
     n_networks: int = 100,      # independent draws from q
 ) -> Array:                     # (...) between 0 and 1
     "Probability that the best of `n_networks` draws from q is good: 1 - (1 - m)^n_networks, m the mass of good networks. `ValueError`: bad arguments."
-    if not tolerance >= 0: raise ValueError(f"tolerance must be at least 0, got {tolerance=}")
-    if n_networks < 1: raise ValueError(f"n_networks must be at least 1, got {n_networks=}")
     q, costs = jnp.asarray(q), CostTable(costs).costs
-    if q.shape[-1:] != costs.shape: raise ValueError(f"q must have one entry along the last axis for each of the {len(costs)} costs, got shape {q.shape}")
-    check_distribution("q", q)
-    if not is_traced(costs) and costs.min() < 0:
-        raise ValueError(f"costs must be negative log-likelihoods, at least 0, got {costs.min()}; a log-likelihood needs a minus sign")
+    _check_search(q, costs, tolerance, n_networks)
     is_good = costs <= (1 + tolerance) * costs.min()
-    mass = jnp.clip(jnp.where(is_good, q, 0).sum(-1), 0, 1)    # rounding may leave a mass above 1
+    mass = jnp.where(is_good, q, 0).sum(-1).clip(0, 1)    # rounding may leave a mass above 1
     return -jnp.expm1(n_networks * jnp.log1p(-mass))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['votes', 'mixture', 'PredictedNumbers', 'posterior_predictive', 'log_predictive_density', 'sampled', 'checked_samples',
            'SampledPredictive', 'posterior_predictive_from_samples', 'log_predictive_density_from_samples',
-           'Uncertainty', 'predictive_uncertainty', 'predictive_uncertainty_from_samples']
+           'log_densities', 'Uncertainty', 'predictive_uncertainty', 'predictive_uncertainty_from_samples']
 
 # %% ../../nbs/posterior/predictive.ipynb #724dee73
 import math
@@ -21,7 +21,7 @@ from ..problem.bits import (as_array, as_float, batch_size, check_distribution, 
 from ..problem.network import BiNN
 from ..problem.points import check_features
 
-# %% ../../nbs/posterior/predictive.ipynb #a15f326f
+# %% ../../nbs/posterior/predictive.ipynb #1fe64a2a
 def votes(
     network: BiNN,
     weights: Array,    # (S, n_weights)
@@ -30,44 +30,44 @@ def votes(
     "What each network expects of y: the probabilities of the classes, or means."
     return network.likelihood.mean(network.logits(weights, x))
 
-# %% ../../nbs/posterior/predictive.ipynb #069bf52b
+# %% ../../nbs/posterior/predictive.ipynb #b4c7ca55
+def _over_networks(ask, network, q, dtype, add, empty):
+    "Fold `add(total, shares (M, B), answers (B, ...))` over batches of all networks, with each row of q (M, 2ⁿ)."
+    n = network.n_weights
+    batch = batch_size(ask, n, dtype)
+    def add_batch(k, total):
+        weights = weights_from_index(k * batch + jnp.arange(batch), n, dtype)
+        shares = jax.lax.dynamic_slice_in_dim(q, k * batch, batch, axis=1)
+        return add(total, shares, ask(weights))
+    one = jax.eval_shape(ask, jax.ShapeDtypeStruct((1, n), dtype))
+    start = jnp.full((len(q), *one.shape[1:]), empty, jnp.result_type(q, dtype))
+    return jax.lax.fori_loop(0, 2**n // batch, add_batch, start)
+
+# %% ../../nbs/posterior/predictive.ipynb #252914c7
 @partial(jax.jit, static_argnums=0)
 def mixture(answers, network, q, x, *more):
     "`answers(network, weights, x, *more)` (S, N, K) of all networks, summed with each row of q (M, 2ⁿ): (M, N, K)."
-    n, n_answers = network.n_weights, len(q)
     def ask(weights): return answers(network, weights, x, *more)
-    batch = batch_size(ask, n, x.dtype)
-    def add(k, total):
-        weights = weights_from_index(k * batch + jnp.arange(batch), n, x.dtype)
-        share = jax.lax.dynamic_slice_in_dim(q, k * batch, batch, axis=1)
-        return total + jnp.tensordot(share, ask(weights), 1)
-    one = jax.eval_shape(ask, jax.ShapeDtypeStruct((1, n), x.dtype))
-    nothing = jnp.zeros((n_answers, *one.shape[1:]), jnp.result_type(q, x))
-    return jax.lax.fori_loop(0, 2**n // batch, add, nothing)
+    def add(total, shares, answered): return total + jnp.tensordot(shares, answered, 1)
+    return _over_networks(ask, network, q, x.dtype, add, 0)
 
-# %% ../../nbs/posterior/predictive.ipynb #7922aee8
+# %% ../../nbs/posterior/predictive.ipynb #cf613e4e
 @partial(jax.jit, static_argnums=0)
 def _log_mixture(log_answers, network, q, wanted, x, *more):
     "ln Σ q(w) exp(log answer (S, N, ...)), network by network, for the wanted rows of q (M, 2ⁿ): (M, N, ...)."
-    n = network.n_weights
     def ask(weights): return log_answers(network, weights, x, *more)
-    batch = batch_size(ask, n, x.dtype)
-    def add(k, total):
-        log_p = ask(weights_from_index(k * batch + jnp.arange(batch), n, x.dtype))
-        log_q = jnp.log(jax.lax.dynamic_slice_in_dim(q, k * batch, batch, axis=1))
-        def of_row(row): return jax.lax.cond(row[0], _add_shares, _keep, log_p, *row[1:])
-        return jax.lax.map(of_row, (wanted, log_q, total))
-    one = jax.eval_shape(ask, jax.ShapeDtypeStruct((1, n), x.dtype))
-    nothing = jnp.full((len(q), *one.shape[1:]), -jnp.inf, jnp.result_type(q, x))
-    return jax.lax.fori_loop(0, 2**n // batch, add, nothing)
+    def add(total, shares, log_p):
+        def of_row(row): return jax.lax.cond(row[0], _add_shares, _keep, *row[1:], log_p)
+        return jax.lax.map(of_row, (wanted, total, shares))
+    return _over_networks(ask, network, q, x.dtype, add, -jnp.inf)
 
-def _add_shares(log_p, log_q, total):
-    shares = log_q.reshape(-1, *[1] * (log_p.ndim - 1)) + log_p
-    return jnp.logaddexp(total, logsumexp(shares, 0))
+def _add_shares(total, shares, log_p):
+    log_q = jnp.log(shares).reshape(-1, *[1] * (log_p.ndim - 1))
+    return jnp.logaddexp(total, logsumexp(log_q + log_p, 0))
 
-def _keep(log_p, log_q, total): return total
+def _keep(total, shares, log_p): return total
 
-# %% ../../nbs/posterior/predictive.ipynb #37f522ae
+# %% ../../nbs/posterior/predictive.ipynb #3a278ef3
 def _log_votes(network, weights, x): return network.log_probs(weights, x)
 
 @jax.jit
@@ -81,21 +81,20 @@ def _log_of_mixture(network, q, x):
         return jnp.where(small[:, None, None], summed, plain())
     return jax.lax.cond(small.any(), again, plain)
 
-# %% ../../nbs/posterior/predictive.ipynb #495ef963
-def _mean_and_variance(network, weights, x):
-    "What each network states of a number y: (S, N, 2 K)."
-    outputs = network.logits(weights, x)
-    return jnp.concatenate([network.likelihood.mean(outputs), network.likelihood.variance(outputs)], -1)
-
-def _distances(network, weights, x, mean): return (votes(network, weights, x) - mean)**2    # (S, N, K)
+# %% ../../nbs/posterior/predictive.ipynb #ca451d5d
+def _distances(network, weights, x, mean):
+    "Squared distances of the votes from their mean: (S, N, K)."
+    return (votes(network, weights, x) - mean)**2
 
 @jax.jit
 def _variance(network, q, x, means):
     "Variance (M, N, K) of the votes over the networks, for each row of q (M, 2ⁿ) and its means."
-    def of_row(row): return mixture(_distances, network, row[0][None], x, row[1])[0]
+    def of_row(row):
+        probs, mean = row
+        return mixture(_distances, network, probs[None], x, mean)[0]
     return jax.lax.map(of_row, (q, means))
 
-# %% ../../nbs/posterior/predictive.ipynb #61576398
+# %% ../../nbs/posterior/predictive.ipynb #4be8f1e5
 class PredictedNumbers(NamedTuple):
     "What is predicted of a number: std² = epistemic² + noise²."
     mean: Array              # (..., N, n_outputs)
@@ -105,38 +104,55 @@ class PredictedNumbers(NamedTuple):
     standard_error: Array    # (..., N, n_outputs) of the mean; 0 where every network was asked
 
 def _numbers(mean, variance, noise_variance, standard_error):
-    std, epistemic, noise = map(jnp.sqrt, (variance + noise_variance, variance, noise_variance))
-    return PredictedNumbers(mean, std, epistemic, noise, standard_error)
+    std = jnp.sqrt(variance + noise_variance)
+    return PredictedNumbers(mean, std, jnp.sqrt(variance), jnp.sqrt(noise_variance), standard_error)
+
+# %% ../../nbs/posterior/predictive.ipynb #e63f3101
+def _mean_and_variance(network, weights, x):
+    "What each network states of a number y: (S, N, 2 K)."
+    outputs, likelihood = network.logits(weights, x), network.likelihood
+    return jnp.concatenate([likelihood.mean(outputs), likelihood.variance(outputs)], -1)
 
 @jax.jit
 def _exact_numbers(network, q, x):
-    mean, noise = jnp.split(mixture(_mean_and_variance, network, q, x), 2, axis=-1)
-    return _numbers(mean, _variance(network, q, x, mean), noise, jnp.zeros_like(mean))
+    stated = mixture(_mean_and_variance, network, q, x)
+    mean, noise = jnp.split(stated, 2, axis=-1)
+    variance = _variance(network, q, x, mean)
+    return _numbers(mean, variance, noise, jnp.zeros_like(mean))
 
-# %% ../../nbs/posterior/predictive.ipynb #4e794b53
+# %% ../../nbs/posterior/predictive.ipynb #be34502d
 def checked_points(network, x):
     "x as floats. `TypeError`: no network. `ValueError`: no features."
     if not isinstance(network, BiNN): raise TypeError(f"binn must be a BiNN, which predicts classes, got {type(network).__name__}")
     check_features(x)
     return as_float(x)
 
-def _checked_table(network, q, x):
-    "Rows of q (M, 2ⁿ) and x as floats, and the leading axes of q."
-    x = checked_points(network, x)
-    if np.ndim(q) == 0 or np.shape(q)[-1] != 2**network.n_weights:
-        raise ValueError(f"q must have 2**{network.n_weights} entries along the last axis, one for each network, got shape {np.shape(q)}; "
-                         "where only samples exist, use posterior_predictive_from_samples")
-    check_distribution("q", q)
-    q = as_float(q, "q")
-    return q.reshape(-1, q.shape[-1]), x, q.shape[:-1]
-
-def _unfold(tree, axes): return jax.tree.map(lambda array: array.reshape(*axes, *array.shape[1:]), tree)
+def checked_data(network, x, y):
+    "x as floats, and y as an array. `TypeError`, `ValueError`: no network, or points that its likelihood does not take."
+    floats = checked_points(network, x)
+    network.likelihood.check(x, y, network.layer_sizes[-1])
+    return floats, as_array(y, "y")
 
 def _check_logarithm(network, log):
-    if log and not network.likelihood.has_classes:
-        raise TypeError(f"log=True is of class probabilities, got {network.likelihood!r}; use log_predictive_density")
+    if not log or network.likelihood.has_classes: return
+    raise TypeError(f"log=True is of class probabilities, got {network.likelihood!r}; use log_predictive_density")
 
-# %% ../../nbs/posterior/predictive.ipynb #33eea7ec
+# %% ../../nbs/posterior/predictive.ipynb #15c566b4
+def _checked_table(network, q, x):
+    "Rows of q (M, 2ⁿ) and x as floats, and the leading axes of q."
+    x, shape = checked_points(network, x), np.shape(q)
+    if not shape or shape[-1] != 2**network.n_weights:
+        raise ValueError(f"q must have 2**{network.n_weights} entries along the last axis, one for each network, got shape {shape}; "
+                         "where only samples exist, use posterior_predictive_from_samples")
+    check_distribution("q", q)
+    return as_float(q, "q").reshape(-1, shape[-1]), x, shape[:-1]
+
+def _unfold(tree, axes):
+    "The leading axes of q again."
+    def unfold(array): return array.reshape(*axes, *array.shape[1:])
+    return jax.tree.map(unfold, tree)
+
+# %% ../../nbs/posterior/predictive.ipynb #efa4b859
 def posterior_predictive(
     binn: BiNN,                    # with at most 31 weights
     q: Array,                      # (..., 2**n_weights) probabilities of the networks, in basis order
@@ -146,9 +162,14 @@ def posterior_predictive(
     "Mixture of all networks, Σ_w q(w) p(y|x,w), in batches; several q share one pass. `ValueError`, `TypeError`: bad q or x."
     rows, x, axes = _checked_table(binn, q, x)
     _check_logarithm(binn, log)
-    if not binn.likelihood.has_classes: return _unfold(_exact_numbers(binn, rows, x), axes)
-    p = _log_of_mixture(binn, rows, x) if log else mixture(votes, binn, rows, x)
-    return _unfold(p, axes)
+    if not binn.likelihood.has_classes: found = _exact_numbers(binn, rows, x)
+    elif log: found = _log_of_mixture(binn, rows, x)
+    else: found = mixture(votes, binn, rows, x)
+    return _unfold(found, axes)
+
+# %% ../../nbs/posterior/predictive.ipynb #e4786d5c
+def _log_density(network, weights, x, y):    # (S, N)
+    return network.likelihood.log_prob(network.logits(weights, x), y)
 
 def log_predictive_density(
     binn: BiNN,    # with at most 31 weights
@@ -158,71 +179,98 @@ def log_predictive_density(
 ) -> Array:        # (..., N) nats
     "ln Σ_w q(w) p(y|x,w) at each point; its negative mean is the log loss, also of a regression. `ValueError`: bad q, x or y."
     rows, x, axes = _checked_table(binn, q, x)
-    binn.likelihood.check(x, y, binn.layer_sizes[-1])
+    x, y = checked_data(binn, x, y)
     everywhere = jnp.ones(len(rows), bool)
-    return _unfold(_log_mixture(_log_density, binn, rows, everywhere, x, as_array(y, "y")), axes)
+    return _unfold(_log_mixture(_log_density, binn, rows, everywhere, x, y), axes)
 
-def _log_density(network, weights, x, y):    # (S, N)
-    return network.likelihood.log_prob(network.logits(weights, x), y)
-
-# %% ../../nbs/posterior/predictive.ipynb #afb890bd
+# %% ../../nbs/posterior/predictive.ipynb #6af80b05
 def _in_batches(ask, weights, dtype):
     "Rows of weights (S, n) as (batches, B, n), the last one filled up, and which rows count: (batches, B)."
     n_samples, n = weights.shape
     batch = min(n_samples, batch_size(ask, n, dtype))
     n_batches = -(-n_samples // batch)
-    filled = jnp.pad(weights, ((0, n_batches * batch - n_samples), (0, 0)))
-    counts = jnp.arange(n_batches * batch) < n_samples
+    n_rows = n_batches * batch
+    filled = jnp.pad(weights, ((0, n_rows - n_samples), (0, 0)))
+    counts = jnp.arange(n_rows) < n_samples
     return filled.reshape(n_batches, batch, n), counts.reshape(n_batches, batch)
 
-# %% ../../nbs/posterior/predictive.ipynb #cb390cda
+def _over_samples(ask, weights, dtype, add, start):
+    "Fold `add(total, answers (B, ...), which count (B,))` over batches of rows of weights (S, n)."
+    def step(total, batch): return add(total, ask(batch[0]), batch[1]), None
+    return jax.lax.scan(step, start, _in_batches(ask, weights, dtype))[0]
+
+# %% ../../nbs/posterior/predictive.ipynb #149cdb5e
+def _group(answers, counts):
+    "Number, mean and sum of squared deviations of the answers (B, ...) that count (B,)."
+    n = counts.sum()
+    mean = jnp.tensordot(counts, answers, 1) / n
+    return n, mean, jnp.tensordot(counts, (answers - mean)**2, 1)
+
+def _merged(one, other):
+    "Number, mean and sum of squared deviations of two groups together."
+    (a, mean, squares), (b, other_mean, other_squares) = one, other
+    step, share = other_mean - mean, b / (a + b)
+    between = step**2 * a * share
+    return a + b, mean + step * share, squares + other_squares + between
+
+# %% ../../nbs/posterior/predictive.ipynb #703d185a
 @partial(jax.jit, static_argnums=0)
 def sampled(answers, network, weights, x):
     "Mean and sum of squared deviations, over the rows of weights (S, n), of `answers` (S, N, K): (N, K) each."
     def ask(weights): return answers(network, weights.astype(x.dtype), x)
-    def merge(groups, batch):
-        (count, mean, squares), (weights, counted) = groups, batch
-        p, counts = ask(weights), counted.astype(x.dtype)
-        new = counts.sum()
-        new_mean = jnp.tensordot(counts, p, 1) / new
-        new_squares = jnp.tensordot(counts, (p - new_mean)**2, 1)
-        step, share = new_mean - mean, new / (count + new)
-        return (count + new, mean + step * share, squares + new_squares + step**2 * count * share), None
-    nothing = jnp.zeros(jax.eval_shape(ask, weights[:1]).shape[1:], x.dtype)
+    def add(group, p, counted): return _merged(group, _group(p, counted.astype(x.dtype)))
+    nothing = _nothing(ask, weights, x.dtype)
     start = jnp.zeros((), x.dtype), nothing, nothing
-    return jax.lax.scan(merge, start, _in_batches(ask, weights, x.dtype))[0][1:]
+    return _over_samples(ask, weights, x.dtype, add, start)[1:]
 
-# %% ../../nbs/posterior/predictive.ipynb #a7a994ac
+def _nothing(ask, weights, dtype):
+    "Zeros of the shape of one network's answer."
+    one = jax.eval_shape(ask, weights[:1])
+    return jnp.zeros(one.shape[1:], dtype)
+
+# %% ../../nbs/posterior/predictive.ipynb #9ab90056
 @partial(jax.jit, static_argnums=0)
 def _log_sampled(log_answers, network, weights, x, *more):
     "Logarithm of the mean of p over the rows of weights (S, n), and the sum of squares of p over that mean less 1: (N, ...) each."
     def ask(weights): return log_answers(network, weights.astype(x.dtype), x, *more)
-    batches = _in_batches(ask, weights, x.dtype)
-    def of_counted(values, counted, instead):
-        rows = counted.reshape(-1, *[1] * (values.ndim - 1))
-        return jnp.where(rows, values, instead)
-    def add(total, batch):
-        log_p = of_counted(ask(batch[0]), batch[1], -jnp.inf)
-        return jnp.logaddexp(total, logsumexp(log_p, 0)), None
-    nothing = jnp.zeros(jax.eval_shape(ask, weights[:1]).shape[1:], x.dtype)
-    log_mean = jax.lax.scan(add, nothing - jnp.inf, batches)[0] - math.log(len(weights))
-    def add_squares(total, batch):
-        relative = jnp.expm1(ask(batch[0]) - log_mean)
-        return total + of_counted(relative**2, batch[1], 0).sum(0), None
-    return log_mean, jax.lax.scan(add_squares, nothing, batches)[0]
+    nothing = _nothing(ask, weights, x.dtype)
+    def add(total, log_p, counted):
+        log_p = _counted(log_p, counted, -jnp.inf)
+        return jnp.logaddexp(total, logsumexp(log_p, 0))
+    log_total = _over_samples(ask, weights, x.dtype, add, nothing - jnp.inf)
+    log_mean = log_total - math.log(len(weights))
+    def add_squares(total, log_p, counted):
+        relative = jnp.expm1(log_p - log_mean)
+        return total + _counted(relative**2, counted, 0).sum(0)
+    return log_mean, _over_samples(ask, weights, x.dtype, add_squares, nothing)
 
-# %% ../../nbs/posterior/predictive.ipynb #188b414d
+def _counted(values, counted, instead):
+    "Values (B, ...), and `instead` in the rows that do not count."
+    rows = counted.reshape(-1, *[1] * (values.ndim - 1))
+    return jnp.where(rows, values, instead)
+
+# %% ../../nbs/posterior/predictive.ipynb #7ae773a7
 def checked_samples(network, weights, x):
     "Sampled networks (S, n) and x as floats. `TypeError`, `ValueError`: no network, or fewer than two samples, or bad ones."
-    x = checked_points(network, x)
-    if jnp.ndim(weights) != 2 or len(weights) < 2:
-        raise ValueError(f"weights must have shape (S, n_weights), S at least 2 for a standard error, got shape {jnp.shape(weights)}")
+    x, shape = checked_points(network, x), jnp.shape(weights)
+    if len(shape) != 2 or shape[0] < 2:
+        raise ValueError(f"weights must have shape (S, n_weights), S at least 2 for a standard error, got shape {shape}")
     check_weights(weights, network.n_weights)
     return jnp.asarray(weights), x
 
-def _spread(squares, weights): return jnp.sqrt(squares / (len(weights) - 1))    # over samples
+def _spread(squares, weights):
+    "Standard deviation over samples, and that of their mean."
+    deviation = jnp.sqrt(squares / (len(weights) - 1))
+    return deviation, deviation / len(weights)**0.5
 
-# %% ../../nbs/posterior/predictive.ipynb #39d175be
+# %% ../../nbs/posterior/predictive.ipynb #9e1d4d0a
+def _sampled_numbers(network, weights, x):
+    (mean, noise), (squares, _) = (
+        jnp.split(sums, 2, axis=-1) for sums in sampled(_mean_and_variance, network, weights, x))
+    spread, error = _spread(squares, weights)
+    return _numbers(mean, spread**2, noise, error)
+
+# %% ../../nbs/posterior/predictive.ipynb #f0f1de40
 class SampledPredictive(NamedTuple):
     "A posterior predictive estimated from sampled networks."
     probs: Array            # (N, n_classes) mean class probabilities, or logarithms; or (N,) log densities
@@ -238,15 +286,11 @@ def posterior_predictive_from_samples(
     weights, x = checked_samples(binn, weights, x)
     _check_logarithm(binn, log)
     if not binn.likelihood.has_classes: return _sampled_numbers(binn, weights, x)
-    mean, squares = _log_sampled(_log_votes, binn, weights, x) if log else sampled(votes, binn, weights, x)
-    return SampledPredictive(mean, _spread(squares, weights) / len(weights)**0.5)
+    average, answers = (_log_sampled, _log_votes) if log else (sampled, votes)
+    mean, squares = average(answers, binn, weights, x)
+    return SampledPredictive(mean, _spread(squares, weights)[1])
 
-def _sampled_numbers(network, weights, x):
-    means, squares = sampled(_mean_and_variance, network, weights, x)
-    (mean, noise), (squares, _) = jnp.split(means, 2, axis=-1), jnp.split(squares, 2, axis=-1)
-    spread = _spread(squares, weights)
-    return _numbers(mean, spread**2, noise, spread / len(weights)**0.5)
-
+# %% ../../nbs/posterior/predictive.ipynb #67ca47ed
 def log_predictive_density_from_samples(
     binn: BiNN,        # any number of weights
     weights: Array,    # (S, n_weights) independent samples of q, entries in {-1, +1}, S at least 2
@@ -255,19 +299,24 @@ def log_predictive_density_from_samples(
 ) -> SampledPredictive:
     "Log of the mean density of sampled networks at each point, and its standard error. `ValueError`, `TypeError`: bad weights, x or y."
     weights, x = checked_samples(binn, weights, x)
-    binn.likelihood.check(x, y, binn.layer_sizes[-1])
-    log_mean, squares = _log_sampled(_log_density, binn, weights, x, as_array(y, "y"))
-    return SampledPredictive(log_mean, _spread(squares, weights) / len(weights)**0.5)
+    x, y = checked_data(binn, x, y)
+    log_mean, squares = _log_sampled(_log_density, binn, weights, x, y)
+    return SampledPredictive(log_mean, _spread(squares, weights)[1])
 
-# %% ../../nbs/posterior/predictive.ipynb #93cb83a8
-def _doubts(network, weights, x):
-    "Probabilities, and the entropy of each network at each point: (S, N, n_classes + 1)."
-    log_p = network.log_probs(weights, x)
-    p = jnp.exp(log_p)
-    own_entropy = -(p * log_p).sum(-1, keepdims=True)
-    return jnp.concatenate([p, own_entropy], -1)
+# %% ../../nbs/posterior/predictive.ipynb #f4477981
+@jax.jit
+def log_densities(
+    network: BiNN,
+    weights: Array,    # (S, n_weights)
+    x: Array,          # (N, n_inputs)
+    y: Array,          # (N,) labels or numbers, (N, n_outputs) for several numbers
+) -> Array:            # (S, N) nats
+    "log p(y|x, w) of each network at each point, some networks at a time."
+    def of_some(weights): return _log_density(network, weights, x, y)
+    batch = batch_size(of_some, network.n_weights, x.dtype)
+    return jax.lax.map(of_some, weights.astype(x.dtype), batch_size=batch)
 
-# %% ../../nbs/posterior/predictive.ipynb #3e701123
+# %% ../../nbs/posterior/predictive.ipynb #2817fbd3
 class Uncertainty(NamedTuple):
     "Doubt of a posterior predictive: total = aleatoric + epistemic."
     total: Array        # (..., N) entropy of the mixture, nats
@@ -275,10 +324,21 @@ class Uncertainty(NamedTuple):
     epistemic: Array    # (..., N) mutual information of label and network, at least 0
     spread: Array       # (..., N, n_classes) standard deviation of the probabilities over the networks
 
-def _uncertainty(p, aleatoric, spread):
+def _uncertainty(answers, spread):
+    "From the mean of the answers of `_doubts`."
+    p, aleatoric = answers[..., :-1], answers[..., -1]
     total = entropy(p)
     return Uncertainty(total, aleatoric, jnp.maximum(total - aleatoric, 0), spread)
 
+# %% ../../nbs/posterior/predictive.ipynb #e4caf622
+def _doubts(network, weights, x):
+    "Probabilities, and the entropy of each network at each point: (S, N, n_classes + 1)."
+    log_p = network.log_probs(weights, x)
+    p = jnp.exp(log_p)
+    own_entropy = -(p * log_p).sum(-1, keepdims=True)
+    return jnp.concatenate([p, own_entropy], -1)
+
+# %% ../../nbs/posterior/predictive.ipynb #19b744bc
 def predictive_uncertainty(
     binn: BiNN,   # with at most 31 weights, and a likelihood of classes
     q: Array,     # (..., 2**n_weights) probabilities of the networks, in basis order
@@ -287,11 +347,12 @@ def predictive_uncertainty(
     "Entropy of the mixture of all networks, and what it is made of. `ValueError`, `TypeError`: bad q or x, or no classes."
     rows, x, axes = _checked_table(binn, q, x)
     answers = mixture(_doubts, binn, rows, x)
-    p, aleatoric = answers[..., :-1], answers[..., -1]
+    p = answers[..., :-1]
     means = p / p.sum(-1, keepdims=True)    # q sums to one, but for rounding
-    spread = jnp.sqrt(_variance(binn, rows, x, means))
-    return _unfold(_uncertainty(p, aleatoric, spread), axes)
+    variance = _variance(binn, rows, x, means)
+    return _unfold(_uncertainty(answers, jnp.sqrt(variance)), axes)
 
+# %% ../../nbs/posterior/predictive.ipynb #e044092e
 def predictive_uncertainty_from_samples(
     binn: BiNN,        # any number of weights, and a likelihood of classes
     weights: Array,    # (S, n_weights) independent samples of q, entries in {-1, +1}, S at least 2
@@ -299,5 +360,6 @@ def predictive_uncertainty_from_samples(
 ) -> Uncertainty:
     "The same from samples; total and epistemic are too low on average, by at most ln(1 + (n_classes - 1)/S). `ValueError`, `TypeError`: as above."
     weights, x = checked_samples(binn, weights, x)
-    mean, squares = sampled(_doubts, binn, weights, x)
-    return _uncertainty(mean[:, :-1], mean[:, -1], _spread(squares, weights)[:, :-1])
+    answers, squares = sampled(_doubts, binn, weights, x)
+    spread, _ = _spread(squares[:, :-1], weights)
+    return _uncertainty(answers, spread)

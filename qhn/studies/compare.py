@@ -30,15 +30,14 @@ from ..posterior.predictive import posterior_predictive
 OBJECTIVES = {"mle": NoDivergence, "elbo": KL, "selbo": MMD}
 ANSAETZE = {"brickwork": brickwork, "staircase": staircase, "hardware-efficient": hardware_efficient}
 
-# %% ../../nbs/studies/compare.ipynb #12bfd173
 def pick(
     kind: str,       # what is chosen, for the message
     name: str,       # the user's word
     known: dict,     # name to object
 ) -> Any:            # the object
     "Look a name up. `ValueError`: an unknown one, with the list of the known."
-    if name not in known: raise ValueError(f"{kind} must be one of {', '.join(known)}, got {name!r}")
-    return known[name]
+    if name in known: return known[name]
+    raise ValueError(f"{kind} must be one of {', '.join(known)}, got {name!r}")
 
 # %% ../../nbs/studies/compare.ipynb #8aa52dd7
 def _check_labelled(data):
@@ -75,6 +74,13 @@ class Measures:
     test_accuracy: np.ndarray    # of the posterior predictive
     test_log_loss: np.ndarray    # of the posterior predictive, nats per point
 
+# %% ../../nbs/studies/compare.ipynb #5e1bedc7
+def _scores(q, binn, data):
+    "Accuracy and log loss of the posterior predictive on test points."
+    log_predictive = posterior_predictive(binn, q, data.x_test, log=True)
+    loss = log_loss(log_predictive, data, log=True)
+    return accuracy(jnp.exp(log_predictive), data), loss
+
 # %% ../../nbs/studies/compare.ipynb #60798721
 def measure(
     q: jax.Array,             # (n_seeds, 2**n) probabilities
@@ -88,10 +94,8 @@ def measure(
     kl = jax.vmap(lambda p: prior_divergence(p, prior))(q)
     gap = log_evidence(-costs, prior) + nll + kl
     success = success_probability(q, costs)
-    log_predictive = posterior_predictive(binn, q, data.x_test, log=True)
-    right = accuracy(jnp.exp(log_predictive), data)
-    loss = log_loss(log_predictive, data, log=True)
-    values = nll, kl, -nll - kl, gap, success, right, loss
+    elbo, scores = -nll - kl, _scores(q, binn, data)
+    values = nll, kl, elbo, gap, success, *scores
     return Measures(*map(np.asarray, values))
 
 # %% ../../nbs/studies/compare.ipynb #633df4a1
@@ -102,9 +106,9 @@ def runs(
     objectives: dict,    # label to objective
 ) -> dict:               # label to (distribution, objective), the mean-field twin last
     "The runs of a comparison."
-    machine = BornMachine(ansatz)
+    machine, twin = BornMachine(ansatz), BornMachine(product(ansatz.n_qubits))
     planned = {label: (machine, objective) for label, objective in objectives.items()}
-    return planned | {MEAN_FIELD: (BornMachine(product(ansatz.n_qubits)), KL())}
+    return planned | {MEAN_FIELD: (twin, KL())}
 
 # %% ../../nbs/studies/compare.ipynb #8426f2c5
 def probabilities(
@@ -121,15 +125,19 @@ def statistics(
 ) -> dict:                 # name of the row to value
     "What the table says of a measure."
     if len(values) == 1: return {"": values[0]}
+    mean, median = values.mean(), np.median(values)
     error = values.std(ddof=1) / np.sqrt(len(values))
-    return {"mean": values.mean(), "error": error, "median": np.median(values), "best": values[best]}
+    return {"mean": mean, "error": error, "median": median, "best": values[best]}
 
 # %% ../../nbs/studies/compare.ipynb #4564469b
 _COLUMNS = {"train_nll": ("train\nNLL", ".2f"), "kl": ("KL to\nprior", ".2f"), "elbo": ("\nELBO", ".2f"),
             "gap": ("gap to\nevidence", ".2f"), "success": ("best of\n100", ".2f"),
             "test_accuracy": ("test\naccuracy", ".3f"), "test_log_loss": ("test\nlog loss", ".3f")}
 
-# %% ../../nbs/studies/compare.ipynb #d23c7408
+_CAPTION = ("NLL, KL, ELBO and gap in nats, log loss in nats per point. Error: standard error of the mean "
+            "over the starts. Best: the start of the least training loss. Best of 100: probability that the "
+            "best of 100 sampled networks has an NLL within 1 % of the least possible.")
+
 def _rounded(value, form):
     text = f"{value:{form}}"
     return text.lstrip("-") if float(text) == 0 else text
@@ -144,11 +152,6 @@ def _cells(measures, best):
         values = [column[row] for column in columns]
         yield row, list(map(_rounded, values, forms))
 
-# %% ../../nbs/studies/compare.ipynb #e2fcfc0f
-_CAPTION = ("NLL, KL, ELBO and gap in nats, log loss in nats per point. Error: standard error of the mean "
-            "over the starts. Best: the start of the least training loss. Best of 100: probability that the "
-            "best of 100 sampled networks has an NLL within 1 % of the least possible.")
-
 # %% ../../nbs/studies/compare.ipynb #0dc1554b
 def show_table(
     measures: dict,    # label to `Measures`
@@ -160,7 +163,8 @@ def show_table(
     from rich import box
     from rich.table import Table
     table = Table("", "", title=title, caption=_CAPTION, box=box.SIMPLE_HEAD, padding=0)
-    for heading, _ in _COLUMNS.values(): table.add_column(heading, justify="right", no_wrap=True)
+    for heading, _ in _COLUMNS.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for label, measured in measures.items():
         for k, (row, cells) in enumerate(_cells(measured, best.get(label, 0))):
             table.add_row("" if k else label, row, *cells)
@@ -176,15 +180,14 @@ def conclusion(
     measures: dict,    # label to `Measures`, "exact posterior" among them
 ) -> str:              # one line
     "The table in a sentence."
-    found = {label: m for label, m in measures.items() if label != "exact posterior"}
+    found = dict(measures)
+    exact = found.pop("exact posterior").test_log_loss[0]
     gap = {label: np.median(m.gap) for label, m in found.items()}
     loss = {label: np.median(m.test_log_loss) for label, m in found.items()}
-    order = sorted(gap, key=lambda label: gap[label])
-    least = min(loss, key=lambda label: loss[label])
-    nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in order]
-    stuck = [_stuck(label, m.gap) for label, m in found.items()]
-    stuck = list(filter(None, stuck)) or ["none"]
-    exact = measures["exact posterior"].test_log_loss[0]
+    least = min(loss, key=loss.get)
+    nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in sorted(gap, key=gap.get)]
+    told = [_stuck(label, m.gap) for label, m in found.items()]
+    stuck = list(filter(None, told)) or ["none"]
     return (f"In short: median gap to the evidence, nearest first: {', '.join(nearest)} nats; "
             f"starts more than 1 nat above the least gap of their run: {', '.join(stuck)}; "
             f"least median test log loss: {least} {loss[least]:.3f}, of the exact posterior {exact:.3f}.")
@@ -210,11 +213,9 @@ def writable_folder(
 def _csv_rows(measures):
     for label, measured in measures.items():
         columns = asdict(measured)
-        for seed in range(len(measured.elbo)):
-            values = {name: float(column[seed]) for name, column in columns.items()}
-            yield {"run": label, "seed": seed, **values}
+        for seed, values in enumerate(zip(*columns.values())):
+            yield {"run": label, "seed": seed, **dict(zip(columns, map(float, values)))}
 
-# %% ../../nbs/studies/compare.ipynb #1a98b243
 def _write_csv(path, measures):
     rows = list(_csv_rows(measures))
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
@@ -225,7 +226,8 @@ def _write_csv(path, measures):
 # %% ../../nbs/studies/compare.ipynb #e874786e
 def _write_angles(path, results, settings):
     angles = {label: np.asarray(result.params) for label, result in results.items()}
-    with whole_file(path) as part: np.savez(part, settings=json.dumps(settings), **angles)
+    told = json.dumps(settings)
+    with whole_file(path) as part: np.savez(part, settings=told, **angles)
 
 # %% ../../nbs/studies/compare.ipynb #4a9175e6
 def _frame(losses, floor):
@@ -239,10 +241,12 @@ def _frame(losses, floor):
 # %% ../../nbs/studies/compare.ipynb #03f3fdc0
 def _loss_curves(ax, results, labels, objective, evidence):
     from qhn.plots import learning_curves
-    floor, ylabel = (evidence, "negative ELBO (nats)") if objective == KL() else (None, "loss (nats)")
+    is_elbo = objective == KL()
+    floor = evidence if is_elbo else None
     curves = {label: results[label].history["loss"] for label in labels}
-    learning_curves(curves, evidence=floor, ax=ax, ylabel=ylabel)
-    ax.set_ylim(*_frame(np.concatenate(list(curves.values())), floor))
+    learning_curves(curves, evidence=floor, ax=ax, ylabel="negative ELBO (nats)" if is_elbo else "loss (nats)")
+    every = np.concatenate(list(curves.values()))
+    ax.set_ylim(*_frame(every, floor))
     ax.set_title(f"{' and '.join(labels)}, median and quartiles")
 
 # %% ../../nbs/studies/compare.ipynb #fc3af7dd
@@ -260,6 +264,22 @@ def _log_losses(ax, measures):
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
 
+# %% ../../nbs/studies/compare.ipynb #ed35fc71
+def _together(labels, objectives):
+    "Objective to the labels of its runs."
+    groups = {}
+    for label in labels: groups.setdefault(objectives[label], []).append(label)
+    return groups
+
+def _panels(n):
+    "A figure with n axes."
+    from matplotlib.figure import Figure
+    n_rows = (n + 1) // 2
+    figure = Figure(figsize=(8, 3.6 * n_rows), layout="constrained")
+    axes = list(figure.subplots(n_rows, 2).flat)
+    for ax in axes[n:]: ax.set_axis_off()
+    return figure, axes[:n]
+
 # %% ../../nbs/studies/compare.ipynb #ef34b3dd
 def comparison_figure(
     results: dict,        # label to `FitResult`
@@ -269,23 +289,17 @@ def comparison_figure(
     title: str,           # above the panels
 ) -> Any:                 # a figure of matplotlib
     "Loss curves with seed bands, objective by objective, and the test log loss of every seed."
-    from matplotlib.figure import Figure
-    together = {}
-    for label in results: together.setdefault(objectives[label], []).append(label)
-    n_rows = len(together) // 2 + 1
-    figure = Figure(figsize=(8, 3.6 * n_rows), layout="constrained")
-    axes = list(figure.subplots(n_rows, 2).flat)
-    for ax, (objective, labels) in zip(axes, together.items()):
+    groups = _together(results, objectives)
+    figure, axes = _panels(len(groups) + 1)
+    for ax, (objective, labels) in zip(axes, groups.items()):
         _loss_curves(ax, results, labels, objective, evidence)
-    _log_losses(axes[len(together)], measures)
-    for ax in axes[len(together) + 1:]: ax.set_axis_off()
+    _log_losses(axes[-1], measures)
     figure.suptitle(title)
     return figure
 
 # %% ../../nbs/studies/compare.ipynb #ae70ae88
 _adam = lru_cache(optax.adam)
 
-# %% ../../nbs/studies/compare.ipynb #016235bb
 def _carry_out(planned, train, assess, folder, settings):
     "Results and measures of the runs, on disk after each, until one is interrupted."
     results, measures = {}, {}
@@ -313,7 +327,7 @@ def compare(
     console: Any,            # of rich, for the table
 ) -> bool:                   # False if it was interrupted
     "Train the objectives and the mean-field twin, measure them beside the exact posterior, write all of it."
-    prior, table = BernoulliPrior(), log_likelihood_table(binn, data.x_train, data.y_train)
+    prior, table = BernoulliPrior(), log_likelihood_table(binn, *data.train)
     def train(distribution, objective, label):
         return fit(distribution, CostTable(-table), None, prior, objective=objective,
                    optimizer=_adam(learning_rate), n_steps=n_steps, key=jax.random.key(seed),

@@ -19,7 +19,8 @@ from ..hardware.journal import fingerprint
 # %% ../../nbs/studies/content.ipynb #73c56772
 def _is_installed(module):
     "Whether a module belongs to Python, to qhn or to an installed package, which nobody edits between two runs."
-    if module.partition(".")[0] in {"qhn", "builtins", *sys.stdlib_module_names}: return True
+    package = module.partition(".")[0]
+    if package in {"qhn", "builtins"} or package in sys.stdlib_module_names: return True
     try: file = Path(sys.modules[module].__file__)
     except (KeyError, AttributeError, TypeError): return False    # not imported, or without a file
     folders = *site.getsitepackages(), site.getusersitepackages()
@@ -32,23 +33,25 @@ def _public_name(value):
         module, name = value.__module__, value.__qualname__
         held = attrgetter(name)(sys.modules[module])
     except (AttributeError, KeyError, TypeError): return None
-    return f"{module}.{name}" if held is value and _is_installed(module) else None
+    if held is not value or not _is_installed(module): return None
+    return f"{module}.{name}"
 
 # %% ../../nbs/studies/content.ipynb #a444b908
 def _global_names(code):
     "Names of the globals that code, or code within it, may look up."
     steps = dis.get_instructions(code)
-    names = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    lookups = "LOAD_GLOBAL", "LOAD_NAME"
+    names = {step.argval for step in steps if step.opname in lookups}
     inner = [const for const in code.co_consts if isinstance(const, CodeType)]
     return names.union(*map(_global_names, inner))
 
 # %% ../../nbs/studies/content.ipynb #cae62fbf
 def _of_code(code, known):
     sizes = code.co_flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
-    names, consts = code.co_names + code.co_varnames, _content(code.co_consts, known)
-    return [code.co_code.hex(), code.co_exceptiontable.hex(), *sizes, *names, consts]
+    names = code.co_names + code.co_varnames
+    machine = code.co_code.hex(), code.co_exceptiontable.hex()
+    return [*machine, *sizes, *names, _content(code.co_consts, known)]
 
-# %% ../../nbs/studies/content.ipynb #21369e29
 def _of_function(function, known):
     held = [cell.cell_contents for cell in function.__closure__ or ()]
     names = _global_names(function.__code__) & function.__globals__.keys()
@@ -60,47 +63,47 @@ def _of_function(function, known):
 def _of_class(cls, known):
     own = {}
     for name, value in vars(cls).items():
-        inherited = name.startswith(("__", "_abc_")) and not isinstance(value, FunctionType)
-        if not inherited: own[name] = value
+        written = isinstance(value, FunctionType) or not name.startswith(("__", "_abc_"))
+        if written: own[name] = value
     return [cls.__qualname__, *_content([cls.__bases__, own], known)]
 
-# %% ../../nbs/studies/content.ipynb #74b2bd9d
-def content(
-    value: Any,
-) -> Any:    # numbers, texts, lists and dictionaries
-    "What a value consists of, the same in every process. `TypeError`: a value that cannot be known, as an open file."
-    return _content(value, [])
+# %% ../../nbs/studies/content.ipynb #eb6378bd
+def _of_module(module):
+    "The name of an installed module, the fingerprint of another's file."
+    if _is_installed(module.__name__): return module.__name__
+    return fingerprint(Path(module.__file__).read_bytes())
 
+# %% ../../nbs/studies/content.ipynb #9516ef61
 def _content(value, known):
     "The content of a value; `known` holds what is being told already."
     if isinstance(value, (str, int, float, type(None))): return value
     if isinstance(value, bytes): return {"bytes": value.hex()}
     if isinstance(value, (list, tuple)): return [_content(part, known) for part in value]
-    if isinstance(value, (set, frozenset)): return sorted(_content(list(value), known), key=json.dumps)
-    if isinstance(value, dict): return _content(sorted(value.items(), key=_by_key), known)
+    if isinstance(value, (set, frozenset)): return _of_set(value, known)
+    if isinstance(value, dict): return _content(_in_order(value), known)
     if isinstance(value, (np.ndarray, np.generic, Array)): return fingerprint(value)
     if isinstance(value, CodeType): return _of_code(value, known)
     if isinstance(value, ModuleType): return _of_module(value)
     if name := _public_name(value): return {"name": name}
     return _of_object(value, known)
 
-# %% ../../nbs/studies/content.ipynb #7a5999bc
-def _by_key(item): return f"{type(item[0]).__name__} {item[0]}"
+# %% ../../nbs/studies/content.ipynb #a3fa1b27
+def _of_set(value, known): return sorted(_content(list(value), known), key=json.dumps)
 
-def _of_module(module):
-    "A module of one's own is known by its file."
-    if _is_installed(module.__name__): return module.__name__
-    return fingerprint(Path(module.__file__).read_bytes())
+def _in_order(value):
+    "Names and values of a dictionary, in the order of the names and of their types."
+    def by_name(item): return f"{type(item[0]).__name__} {item[0]}"
+    return sorted(value.items(), key=by_name)
 
 # %% ../../nbs/studies/content.ipynb #51343a4c
 def _of_object(value, known):
     "Content of what may lead back to itself."
-    places = [k for k, other in enumerate(known) if other is value]
-    if places: return {"again": places[0]}
+    for place, other in enumerate(known):
+        if other is value: return {"again": place}
     known.append(value)
     if isinstance(value, FunctionType): return _of_function(value, known)
     if isinstance(value, type): return _of_class(value, known)
-    if isinstance(value, property): return _content([value.fget, value.fset], known)
+    if isinstance(value, property): return _content((value.fget, value.fset), known)
     try: inner = value.__wrapped__    # below `jax.jit` and its like, and a method of a class
     except AttributeError: return _of_copy(value, known)
     return _of_copy(value, known) if inner is None else _content(inner, known)
@@ -113,5 +116,12 @@ def _of_copy(value, known):
         raise TypeError(f"protocol holds {value!r:.80}, and there is no telling whether a later run holds the same: "
                         "hand it over as numbers, texts, arrays or a function that makes it") from None
     if isinstance(made, str): return {"name": made}
-    parts = [list(part) if isinstance(part, Iterator) else part for part in made]
-    return _content(parts, known)
+    def listed(part): return list(part) if isinstance(part, Iterator) else part
+    return _content(list(map(listed, made)), known)
+
+# %% ../../nbs/studies/content.ipynb #84102877
+def content(
+    value: Any,
+) -> Any:    # numbers, texts, lists and dictionaries
+    "What a value consists of, the same in every process. `TypeError`: a value that cannot be known, as an open file."
+    return _content(value, [])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['N_STOPS', 'CIRCUITS', 'LINE_SEARCH_STEPS', 'Outcome', 'Method', 'Enumerated', 'best_networks', 'tempered_posterior',
-           'Baseline', 'lbfgs', 'cooling', 'rising', 'vanishing', 'Scheduled', 'Trained']
+           'Baseline', 'lbfgs', 'cooling', 'vanishing', 'rising', 'Scheduled', 'Trained']
 
 # %% ../../nbs/studies/methods.ipynb #990c6370
 from collections.abc import Callable
@@ -37,11 +37,12 @@ class Outcome(NamedTuple):
 
 N_STOPS = 20    # at which success is noted
 
-# %% ../../nbs/studies/methods.ipynb #c7ddf098
+# %% ../../nbs/studies/methods.ipynb #9fd4d755
 def _at_once(q, tables):
     "Outcome of distributions (R, 2ⁿ) that nothing led to step by step."
     success = jax.vmap(success_probability)(q, -tables)
-    return Outcome(q, jnp.zeros(len(q)), jnp.repeat(success[:, None], N_STOPS, 1))
+    all_the_way = jnp.repeat(success[:, None], N_STOPS, 1)
+    return Outcome(q, jnp.zeros(len(q)), all_the_way)
 
 # %% ../../nbs/studies/methods.ipynb #0accec6e
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Enumerated(Method):
         of_table = partial(self.of_table, weight=self.weight_in(trial))
         return _at_once(jax.vmap(of_table)(tables), tables)
 
-# %% ../../nbs/studies/methods.ipynb #62020c22
+# %% ../../nbs/studies/methods.ipynb #aef050b8
 def best_networks(
     table: Array,      # (2**n,) log-likelihoods in nats
     weight: float,     # not used
@@ -82,7 +83,6 @@ def best_networks(
     best = table >= table.max() - 1e-4
     return best / best.sum()
 
-# %% ../../nbs/studies/methods.ipynb #c3abac34
 def tempered_posterior(
     table: Array,      # (2**n,) log-likelihoods in nats
     weight: float,     # of the divergence: the temperature of the likelihood
@@ -100,9 +100,9 @@ class Baseline(Method):
 
     def find(self, trial, binn, tables, keys, n_steps):
         "`Outcome` on tables (R, 2ⁿ) of log-likelihoods in nats, each with its key; the steps are its own."
-        rows = []
-        for table, key in zip(tables / self.weight_in(trial), keys):
-            result = self.call(CostTable(-table), n_steps=self.n_steps, key=key, progress=False)
+        costs, rows = -tables / self.weight_in(trial), []
+        for table, key in zip(map(CostTable, costs), keys):
+            result = self.call(table, n_steps=self.n_steps, key=key, progress=False)
             rows.append(result.distribution.probs(result.params[0]))
         return _at_once(jnp.stack(rows), tables)
 
@@ -131,19 +131,17 @@ def cooling(
     "4 at the start, falling to 1 at half time."
     return jnp.maximum(1, 4 - 6 * done)
 
-# %% ../../nbs/studies/methods.ipynb #bfc441ed
-def rising(
-    done: Array,    # share of training done, 0 to 1
-) -> Array:         # Rényi's order
-    "1/2 at the start, rising to 1 at four fifths of the way: what is left is the ELBO."
-    return jnp.minimum(1, 0.5 + 0.625 * done)
-
-# %% ../../nbs/studies/methods.ipynb #fad40746
 def vanishing(
     done: Array,    # share of training done, 0 to 1
 ) -> Array:         # factor of the weight
     "1 at the start, falling to 0 at half time: what is left is maximum likelihood."
     return jnp.maximum(0, 1 - 2 * done)
+
+def rising(
+    done: Array,    # share of training done, 0 to 1
+) -> Array:         # Rényi's order
+    "1/2 at the start, rising to 1 at four fifths of the way: what is left is the ELBO."
+    return jnp.minimum(1, 0.5 + 0.625 * done)
 
 # %% ../../nbs/studies/methods.ipynb #f232d185
 @dataclass(frozen=True)
@@ -169,7 +167,8 @@ def _train(machine, objective, optimizer, n_steps, costs, learning_rate, starts)
             return state, success_probability(machine.probs(state.params[0]), costs)
         state, success = jax.lax.scan(stretch, state_from(tuned, start), length=N_STOPS)
         q = machine.probs(state.params[0])
-        return Outcome(q, objective.from_probs(q, costs, prior, n_steps).loss, success)
+        loss = objective.from_probs(q, costs, prior, n_steps).loss
+        return Outcome(q, loss, success)
     return jax.vmap(run)(costs, starts)
 
 # %% ../../nbs/studies/methods.ipynb #7d89f83b
@@ -177,6 +176,18 @@ def _train(machine, objective, optimizer, n_steps, costs, learning_rate, starts)
 def _starts(machine, noise, keys):
     "Starting angles (R, ...), one run after the other: side by side they would compile for seconds."
     return jax.lax.map(lambda key: machine.init(key, noise), keys)
+
+# %% ../../nbs/studies/methods.ipynb #fb3a2251
+def _mixed(machine, n_circuits): return Mixture(machine, n_circuits) if n_circuits > 1 else machine
+
+def _scheduled(objective, schedule, n_steps):
+    "The option of an objective that follows a schedule: of Renyi the order, of others the weight."
+    if schedule is None: return {}
+    return {"order" if objective is Renyi else "weight": Scheduled(schedule, n_steps)}
+
+def _check_steps(n_steps):
+    if n_steps >= 1 and n_steps % N_STOPS == 0: return n_steps
+    raise ValueError(f"n_steps must be a positive multiple of {N_STOPS}, got {n_steps=}")
 
 # %% ../../nbs/studies/methods.ipynb #d5b02d89
 @dataclass(frozen=True)
@@ -200,21 +211,18 @@ class Trained(Method):
         return (self.circuit,) if self.circuit else protocol.circuits
     def machine(self, trial, binn):
         "The distribution that is trained."
-        ansatz = CIRCUITS[self.circuit or trial.circuit](binn.n_weights)
-        machine = BornMachine(ansatz)
-        if self.n_circuits > 1: machine = Mixture(machine, self.n_circuits)
+        circuit = CIRCUITS[self.circuit or trial.circuit]
+        machine = _mixed(BornMachine(circuit(binn.n_weights)), self.n_circuits)
         return Symmetrised(machine, binn) if self.symmetrised else machine
     def objective_in(self, trial, n_steps):
         "The objective, with its schedule over so many steps; its weight is in the costs."
-        options = {"word_weights": trial.word_weights} if self.objective is MMD else {}
-        scheduled = "order" if self.objective is Renyi else "weight"
-        if self.schedule is not None: options[scheduled] = Scheduled(self.schedule, n_steps)
-        return self.objective(**options)
+        words = {"word_weights": trial.word_weights} if self.objective is MMD else {}
+        return self.objective(**words, **_scheduled(self.objective, self.schedule, n_steps))
     def find(self, trial, binn, tables, keys, n_steps):
         "`Outcome` on tables (R, 2ⁿ) of log-likelihoods in nats, from starts with keys (R,). `ValueError`: n_steps."
-        n_steps = self.n_steps or n_steps
-        if n_steps < 1 or n_steps % N_STOPS:
-            raise ValueError(f"n_steps must be a positive multiple of {N_STOPS}, got {n_steps=}")
-        machine, objective = self.machine(trial, binn), self.objective_in(trial, n_steps)
-        costs, starts = -tables / self.weight_in(trial), _starts(machine, trial.start, keys)
+        n_steps = _check_steps(self.n_steps or n_steps)
+        machine = self.machine(trial, binn)
+        objective = self.objective_in(trial, n_steps)
+        costs = -tables / self.weight_in(trial)
+        starts = _starts(machine, trial.start, keys)
         return _train(machine, objective, self.optimizer, n_steps, costs, trial.learning_rate, starts)

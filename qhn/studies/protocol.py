@@ -49,7 +49,8 @@ def _drawn(task, number, tuning):
     x_train, x_test, y_train, y_test = parts
     centre = x_train.mean(0)
     scale = np.sqrt(np.mean((x_train - centre)**2))
-    x_train, x_test = (x_train - centre) / scale, (x_test - centre) / scale
+    def scaled(x): return (x - centre) / scale
+    x_train, x_test = scaled(x_train), scaled(x_test)
     return replace(whole, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
 # %% ../../nbs/studies/protocol.ipynb #f14d5ce7
@@ -58,9 +59,9 @@ def _path(likeness):
     np.fill_diagonal(likeness, -1)
     path = list(np.unravel_index(likeness.argmax(), likeness.shape))
     while left := [k for k in range(len(likeness)) if k not in path]:
-        first, last = (left[likeness[end, left].argmax()] for end in (path[0], path[-1]))
-        if likeness[path[0], first] > likeness[path[-1], last]: path.insert(0, first)
-        else: path.append(last)
+        at_first, at_last = likeness[path[0], left], likeness[path[-1], left]
+        if at_first.max() > at_last.max(): path.insert(0, left[at_first.argmax()])
+        else: path.append(left[at_last.argmax()])
     return path
 
 # %% ../../nbs/studies/protocol.ipynb #4b1eecac
@@ -68,9 +69,10 @@ def features_in_order(
     data: Dataset,
 ) -> Dataset:    # the same points
     "The features along a path on which neighbours are alike."
-    path = _path(np.abs(data.x_train.T @ data.x_train))
+    products = data.x_train.T @ data.x_train
+    path = _path(np.abs(products))
     names = tuple(data.feature_names[k] for k in path)
-    x_train, x_test = data.x_train[:, path], data.x_test[:, path]
+    x_train, x_test = (x[:, path] for x in (data.x_train, data.x_test))
     return replace(data, x_train=x_train, x_test=x_test, feature_names=names, image_shape=None)
 
 # %% ../../nbs/studies/protocol.ipynb #04081d86
@@ -85,8 +87,9 @@ def split(
     if not 0 <= number < _TUNING_SEEDS:
         raise ValueError(f"number must lie between 0 and {_TUNING_SEEDS - 1}, got {number=}")
     seed = number + _TUNING_SEEDS * tuning
+    options = dict(task.options)
     if task.pool: data = _drawn(task, number, tuning)
-    else: data = load_dataset(task.dataset, seed=seed, n_train=task.n_train, **dict(task.options))
+    else: data = load_dataset(task.dataset, seed=seed, n_train=task.n_train, **options)
     return features_in_order(data) if task.in_order else data
 
 # %% ../../nbs/studies/protocol.ipynb #ab7ba0bc
@@ -115,14 +118,23 @@ RANGES = {"learning_rate": (0.02, 0.3), "logit_scale": (0.25, 8.0), "weight": (0
 def _hypercube(n_trials, seed):
     "A row of the three numbers for each trial: each slice of each range once."
     slices = np.tile(np.arange(n_trials), (len(RANGES), 1))
-    places = (np.random.default_rng(seed).permuted(slices, axis=1) + 0.5) / n_trials
-    columns = []
-    for place, (low, high) in zip(places, RANGES.values()): columns.append(low * (high / low)**place)
+    shuffled = np.random.default_rng(seed).permuted(slices, axis=1)
+    places, columns = (shuffled + 0.5) / n_trials, []
+    for place, (low, high) in zip(places, RANGES.values()):
+        ratio = high / low
+        columns.append(low * ratio**place)
     return np.array(columns).T
 
 # %% ../../nbs/studies/protocol.ipynb #3f280e58
 WORDS = ((1, 2, 4), (1,), (4,))
 
+def _trial(k, numbers, circuits, starts):
+    "Trial number k; circuits change at every trial, starts when all circuits have had their turn."
+    words, circuit = WORDS[k % len(WORDS)], circuits[k % len(circuits)]
+    turn = k // len(circuits)
+    return Trial(*map(float, numbers), words, circuit, starts[turn % len(starts)])
+
+# %% ../../nbs/studies/protocol.ipynb #c7b46a2f
 def trials(
     n_trials: int,
     seed: int = 0,
@@ -131,13 +143,8 @@ def trials(
 ) -> tuple[Trial, ...]:
     "Latin hypercube over `RANGES` in logarithms; `WORDS`, circuits and starts in turn. `ValueError`: no trial."
     check_integer("n_trials", n_trials, 1)
-    found = []
-    for k, numbers in enumerate(_hypercube(n_trials, seed)):
-        words, circuit = WORDS[k % len(WORDS)], circuits[k % len(circuits)]
-        start = starts[k // len(circuits) % len(starts)]
-        learning_rate, logit_scale, weight = map(float, numbers)
-        found.append(Trial(learning_rate, logit_scale, weight, words, circuit, start))
-    return tuple(found)
+    rows = enumerate(_hypercube(n_trials, seed))
+    return tuple(_trial(k, numbers, circuits, starts) for k, numbers in rows)
 
 # %% ../../nbs/studies/protocol.ipynb #4d8245bf
 @dataclass(frozen=True)

@@ -42,10 +42,10 @@ def read_costs(
     path: str | Path,     # text, one number a line; blank lines do not count
 ) -> np.ndarray:          # (2**n,)
     "A table of costs from a file. `FileNotFoundError`; `ValueError`: a line that is no number, not 2ⁿ lines."
-    lines = [(k, text.strip()) for k, text in enumerate(_read_lines(path), 1)]
-    costs = np.array([_number(path, k, text) for k, text in lines if text])
+    lines = enumerate(map(str.strip, _read_lines(path)), 1)
+    costs = [_number(path, k, text) for k, text in lines if text]
     n_costs = len(costs)
-    if n_costs >= 2 and n_costs.bit_count() == 1: return costs
+    if n_costs >= 2 and n_costs.bit_count() == 1: return np.array(costs)
     raise ValueError(f"{path} must hold 2**n costs, one for each network of n weights, got {n_costs}")
 
 # %% ../../nbs/studies/restarts.ipynb #4e9df603
@@ -59,8 +59,10 @@ def _descend_from(value, params, n_iterations, flat):
     def step(carry):
         k, params, state, _ = carry
         loss, gradient = value_and_grad(params, state=state)
-        updates, state = solver.update(gradient, state, params, value=loss, grad=gradient, value_fn=value)
-        return k + 1, optax.apply_updates(params, updates), state, jnp.abs(gradient).max()
+        known = {"value": loss, "grad": gradient, "value_fn": value}
+        updates, state = solver.update(gradient, state, params, **known)
+        params = optax.apply_updates(params, updates)
+        return k + 1, params, state, jnp.abs(gradient).max()
     start = 0, params, solver.init(params), jnp.inf
     k, params, *_ = jax.lax.while_loop(going, step, start)
     return value(params), k
@@ -69,16 +71,24 @@ def _descend_from(value, params, n_iterations, flat):
 @partial(jax.jit, static_argnums=(0, 1))
 def _descend(machine, n_iterations, excess, keys):
     "Final excess and iterations of each restart."
+    flat = 1e-8 * excess.max()
     def value(params): return machine.probs(params) @ excess    # E_q[C] - min C
-    def run(key): return _descend_from(value, machine.init(key), n_iterations, 1e-8 * excess.max())
+    def run(key): return _descend_from(value, machine.init(key), n_iterations, flat)
     return jax.lax.map(run, keys)
 
-# %% ../../nbs/studies/restarts.ipynb #0cbd9799
+# %% ../../nbs/studies/restarts.ipynb #98b5acc5
 class RestartsResult(NamedTuple):
     "What came of all restarts."
     excess: np.ndarray        # (R,) expected cost above the minimum, in units of the costs
     iterations: np.ndarray    # (R,) of L-BFGS
     seconds: float            # of a run, compilation not counted
+
+def _timed(machine, n_iterations, excess, keys):
+    "The result of the compiled program, and the time of a restart."
+    program = _descend.lower(machine, n_iterations, excess, keys).compile()
+    began = time.perf_counter()
+    excess, iterations = map(np.asarray, program(excess, keys))
+    return RestartsResult(excess, iterations, (time.perf_counter() - began) / len(keys))
 
 # %% ../../nbs/studies/restarts.ipynb #8201c44d
 def restarts(
@@ -94,12 +104,8 @@ def restarts(
     with jax.enable_x64(True):
         table = CostTable(np.asarray(costs, float))
         machine = BornMachine(brickwork(table.n_weights, n_layers, final_rz=False))
-        excess = table.costs - table.costs.min()
         keys = jax.random.split(jax.random.key(seed), n_restarts)
-        program = _descend.lower(machine, n_iterations, excess, keys).compile()
-        began = time.perf_counter()
-        excess, iterations = map(np.asarray, program(excess, keys))
-    return RestartsResult(excess, iterations, (time.perf_counter() - began) / n_restarts)
+        return _timed(machine, n_iterations, table.costs - table.costs.min(), keys)
 
 # %% ../../nbs/studies/restarts.ipynb #587450a7
 WITHIN = (1e-6, 1e-5, 1e-4, 1e-3)
@@ -108,4 +114,5 @@ def shares(
     excess: np.ndarray,    # (R,)
 ) -> dict:                 # each of `WITHIN` to a share of the runs
     "Shares of the runs that end within these distances of the minimum."
-    return {limit: float(np.mean(excess <= limit)) for limit in WITHIN}
+    def share(limit): return float(np.mean(excess <= limit))
+    return {limit: share(limit) for limit in WITHIN}

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 import jax, jax.numpy as jnp, numpy as np
@@ -46,15 +47,16 @@ def scaled_table(
     y: Array,        # (N,) integer labels
 ) -> Array:          # (2**n,) nats
     "Log-likelihoods of all networks, as of a `BiNN` with this `logit_scale`."
-    return _scaled_table(binn, jnp.asarray(scale, float), jnp.asarray(x, float), jnp.asarray(y))
+    scale, x = jnp.asarray(scale, float), jnp.asarray(x, float)
+    return _scaled_table(binn, scale, x, jnp.asarray(y))
 
-# %% ../../nbs/studies/study.ipynb #29022520
 @jax.jit
 def _scaled_table(binn, scale, x, y):
     def log_likelihood(number):
         weights = weights_from_index(number, binn.n_weights, x.dtype)
         return binn.log_likelihood(_scaled(binn, weights, scale), x, y)
-    return jax.lax.map(log_likelihood, jnp.arange(2**binn.n_weights), batch_size=2**10)
+    numbers = jnp.arange(2**binn.n_weights)
+    return jax.lax.map(log_likelihood, numbers, batch_size=2**10)
 
 # %% ../../nbs/studies/study.ipynb #b467f963
 @lru_cache
@@ -73,49 +75,62 @@ def scaled_predictive(
     "Posterior predictives, as of a `BiNN` with this `logit_scale`."
     numbers, orbit = _orbits(binn)
     mass = jax.ops.segment_sum(q.T, orbit, len(numbers)).T    # (R, orbits)
-    return _scaled_predictive(binn, jnp.asarray(scale, float), mass, numbers, jnp.asarray(x, float))
+    scale, x = jnp.asarray(scale, float), jnp.asarray(x, float)
+    return _scaled_predictive(binn, scale, mass, numbers, x)
 
 # %% ../../nbs/studies/study.ipynb #32ab17bd
 @jax.jit
 def _scaled_predictive(binn, scale, mass, numbers, x):
     "Point by point, as many at a time as fit a budget: Σ_orbits mass · p(y|x, w)."
-    weights = _scaled(binn, weights_from_index(numbers, binn.n_weights, x.dtype), scale)
+    weights = weights_from_index(numbers, binn.n_weights, x.dtype)
+    weights = _scaled(binn, weights, scale)
     def at_point(point):
-        votes = jnp.exp(binn.log_probs(weights, point[None]))    # (orbits, 1, n_classes)
-        return mass @ votes[:, 0]
+        vote = jnp.exp(binn.log_probs(weights, point[None]))    # (orbits, 1, n_classes)
+        return mass @ vote[:, 0]
     at_once = max(1, 2**20 // len(weights))
-    return jnp.swapaxes(jax.lax.map(at_point, x, batch_size=at_once), 0, 1)
+    votes = jax.lax.map(at_point, x, batch_size=at_once)
+    return jnp.swapaxes(votes, 0, 1)
 
 # %% ../../nbs/studies/study.ipynb #e3c5394a
 def _first_success(success):
     "(R,) share of training after which success (R, 20) exceeds one half, 1 if never."
     reached = success > 0.5
-    first = jnp.where(reached.any(1), reached.argmax(1) + 1, N_STOPS)
-    return first / N_STOPS
+    first = reached.argmax(1) + 1
+    return jnp.where(reached.any(1), first, N_STOPS) / N_STOPS
 
-# %% ../../nbs/studies/study.ipynb #8e46a67d
+def _distances(q, table, weight):
+    "How far distributions (R, 2ⁿ) are from exact inference."
+    prior = BernoulliPrior()
+    def gap(temperature):
+        return jax.vmap(lambda p: posterior_divergence(p, table, prior, temperature))(q)
+    posterior = jnp.broadcast_to(exact_posterior(table, prior), q.shape)
+    far = total_variation(q, posterior)
+    return {"gap": gap(1.), "target_gap": gap(weight), "total_variation": far}
+
+# %% ../../nbs/studies/study.ipynb #e2c36b27
 @jax.jit
 def _in_sample(outcome, table, common, weight):
     "What the training data alone tell, for each run."
-    q, prior = outcome.q, BernoulliPrior()
-    posterior = jnp.broadcast_to(exact_posterior(table, prior), q.shape)
+    q = outcome.q
     good = table >= 1.01 * table.max()    # log-likelihoods are negative
-    def gap(temperature): return jax.vmap(lambda p: posterior_divergence(p, table, prior, temperature))(q)
-    return {
+    return _distances(q, table, weight) | {
         "success": success_probability(q, -table),
         "mass": q @ good.astype(q.dtype),
         "common_success": success_probability(q, -common),
         "time_to_success": _first_success(outcome.success),
-        "gap": gap(1.),
-        "target_gap": gap(weight),
-        "total_variation": total_variation(q, posterior),
         "train_nll": -q @ table,
         "loss": outcome.loss,
     }
 
-# %% ../../nbs/studies/study.ipynb #b2bb5af9
+# %% ../../nbs/studies/study.ipynb #6b4e0b10
 _SCORES = {"log_loss": log_loss, "accuracy": accuracy, "calibration_error": expected_calibration_error}
 
+def _on_test_points(binn, scale, q, data):
+    "Scores of the predictives of all runs."
+    predictive = scaled_predictive(binn, scale, q, data.x_test)
+    return {name: score(predictive, data) for name, score in _SCORES.items()}
+
+# %% ../../nbs/studies/study.ipynb #554c1abd
 def measure_runs(
     method: Method,
     trial: Trial,
@@ -125,18 +140,24 @@ def measure_runs(
     n_steps: int,
 ) -> dict:             # each of `MEASURES` to (R,)
     "Train on a split from several starts and measure each run. Errors are those of the method."
-    binn = network(task, data)
-    table, common = (scaled_table(binn, scale, *data.train) for scale in (trial.logit_scale, 1.))
-    outcome = method.find(trial, binn, jnp.tile(table, (len(keys), 1)), keys, n_steps)
-    predictive = scaled_predictive(binn, trial.logit_scale, outcome.q, data.x_test)
-    measured = {name: score(predictive, data) for name, score in _SCORES.items()}
-    measured |= _in_sample(outcome, table, common, method.weight_in(trial))
+    binn, scale = network(task, data), trial.logit_scale
+    table, common = (scaled_table(binn, s, *data.train) for s in (scale, 1.))
+    tables = jnp.tile(table, (len(keys), 1))
+    outcome = method.find(trial, binn, tables, keys, n_steps)
+    measured = _in_sample(outcome, table, common, method.weight_in(trial))
+    measured |= _on_test_points(binn, scale, outcome.q, data)
     return {name: np.asarray(measured[name], float) for name in MEASURES}
 
-# %% ../../nbs/studies/study.ipynb #05de135a
-def _validation_loss(binn, trial, q, data):
-    predictive = scaled_predictive(binn, trial.logit_scale, q[None], data.x_test)
-    return log_loss(predictive[0], data)
+# %% ../../nbs/studies/study.ipynb #b1bc8add
+def _validation_losses(method, trial, binn, splits, keys, n_steps):
+    "Log loss of a trial on each of the splits, one start each."
+    scale = trial.logit_scale
+    tables = jnp.stack([scaled_table(binn, scale, *data.train) for data in splits])
+    losses = []
+    for q, data in zip(method.find(trial, binn, tables, keys, n_steps).q, splits):
+        predictive = scaled_predictive(binn, scale, q[None], data.x_test)
+        losses.append(log_loss(predictive[0], data))
+    return losses
 
 # %% ../../nbs/studies/study.ipynb #b0e84fb5
 def validate(
@@ -148,14 +169,24 @@ def validate(
     "Validation log loss of every trial on every tuning split. Errors are those of the method."
     numbers, rows = range(protocol.n_tuning_splits), []
     splits = [split(task, k, tuning=True) for k in numbers]
-    keys = jnp.concatenate([starting_keys(protocol, k, tuning=True) for k in numbers])
-    binn = network(task, splits[0])
+    keys = [starting_keys(protocol, k, tuning=True) for k in numbers]
+    binn, keys = network(task, splits[0]), jnp.concatenate(keys)
     for trial in protocol.trials:
-        tables = jnp.stack([scaled_table(binn, trial.logit_scale, *data.train) for data in splits])
-        q = method.find(trial, binn, tables, keys, protocol.n_steps).q
-        rows.append([_validation_loss(binn, trial, p, data) for p, data in zip(q, splits)])
+        rows.append(_validation_losses(method, trial, binn, splits, keys, protocol.n_steps))
         tick()
     return np.array(rows)
+
+# %% ../../nbs/studies/study.ipynb #fe22895c
+def _measure_splits(protocol, task, method, trial, tick):
+    "Each of `MEASURES` to (n_splits, n_inits)."
+    rows, first = [], protocol.first_split
+    for k in range(first, first + protocol.n_splits):
+        keys = starting_keys(protocol, k, tuning=False)
+        if method.one_start: keys = keys[:1]
+        data = split(task, k)
+        rows.append(measure_runs(method, trial, task, data, keys, protocol.n_steps))
+        tick()
+    return {name: np.stack([row[name] for row in rows]) for name in MEASURES}
 
 # %% ../../nbs/studies/study.ipynb #a80a75f9
 def run_unit(
@@ -166,22 +197,20 @@ def run_unit(
     tick: Callable = lambda: None,    # called after every trial and every split
 ) -> dict:                            # "chosen", "validation", and each of `MEASURES` to (n_splits, n_inits)
     "Tune a method on a task, then train and measure it on the test splits. Errors are those of the method."
-    validation = np.zeros((0, 0)) if chosen is not None else validate(protocol, task, method, tick)
-    if chosen is None: chosen = int(validation.mean(1).argmin())
-    trial, rows = protocol.trials[chosen], []
-    for k in range(protocol.first_split, protocol.first_split + protocol.n_splits):
-        keys = starting_keys(protocol, k, tuning=False)[:1 if method.one_start else None]
-        rows.append(measure_runs(method, trial, task, split(task, k), keys, protocol.n_steps))
-        tick()
-    measures = {name: np.stack([row[name] for row in rows]) for name in MEASURES}
+    validation = np.zeros((0, 0))
+    if chosen is None:
+        validation = validate(protocol, task, method, tick)
+        chosen = int(validation.mean(1).argmin())
+    measures = _measure_splits(protocol, task, method, protocol.trials[chosen], tick)
     return {"chosen": chosen, "validation": validation} | measures
 
 # %% ../../nbs/studies/study.ipynb #8d629bae
 def _points(task, protocol):
     "The points of the first test split and the first tuning split."
-    drawn = split(task, protocol.first_split), split(task, 0, tuning=True)
-    parts = [part for data in drawn for part in (data.train, data.test)]
-    return [[np.round(x, 6) + 0., y] for x, y in parts]    # + 0. makes -0. positive
+    tested, tuned = split(task, protocol.first_split), split(task, 0, tuning=True)
+    parts = tested.train, tested.test, tuned.train, tuned.test
+    def rounded(x): return np.round(x, 6) + 0.    # + 0. makes -0. positive
+    return [[rounded(x), y] for x, y in parts]
 
 # %% ../../nbs/studies/study.ipynb #6668656c
 def _fingerprint(protocol, task, method):
@@ -197,21 +226,26 @@ def _fingerprint(protocol, task, method):
     }
     return {name: fingerprint(content(part)) for name, part in parts.items()}
 
-# %% ../../nbs/studies/study.ipynb #5e5326cf
-def _words(name): return "-".join("".join(c if c.isalnum() else " " for c in name).split())
-
-def _unit_path(folder, task, method): return Path(folder) / f"{_words(task.name)}--{_words(method.label)}.npz"
-
-# %% ../../nbs/studies/study.ipynb #ed6d9649
+# %% ../../nbs/studies/study.ipynb #86ca8760
 def _check_parts(path, stored, wanted):
     "Refuses a unit made of other parts."
     parts = json.loads(stored)
-    other = [name for name in wanted if not isinstance(parts, dict) or parts.get(name) != wanted[name]]
+    if not isinstance(parts, dict): parts = {}
+    other = [name for name in wanted if parts.get(name) != wanted[name]]
     if not other: return
     raise ValueError(f"{path.name} in the study's folder is of another protocol (not the same: {', '.join(other)}); "
                      "choose another folder, or delete that file")
 
-# %% ../../nbs/studies/study.ipynb #7b7e79f1
+# %% ../../nbs/studies/study.ipynb #35904a90
+def _unit_path(folder, task, method):
+    "Where a unit is kept: a file with the names of task and method."
+    return Path(folder) / f"{_words(task.name)}--{_words(method.label)}.npz"
+
+def _words(name):
+    letters = [c if c.isalnum() else " " for c in name]
+    return "-".join("".join(letters).split())
+
+# %% ../../nbs/studies/study.ipynb #3f41ab41
 def _stored(folder, task, method, parts):
     "A finished unit, or None."
     path = _unit_path(folder, task, method)
@@ -221,7 +255,8 @@ def _stored(folder, task, method, parts):
         return {name: file[name] for name in file.files if name != "protocol"}
 
 def _store(folder, task, method, parts, unit):
-    with whole_file(_unit_path(folder, task, method)) as part, part.open("wb") as file:
+    path = _unit_path(folder, task, method)
+    with whole_file(path) as part, part.open("wb") as file:
         np.savez(file, protocol=json.dumps(parts), **unit)
 
 # %% ../../nbs/studies/study.ipynb #4d8684d3
@@ -231,9 +266,11 @@ def check_folder(
 ) -> None:
     "`ValueError`: the folder holds a unit of another protocol."
     for task in protocol.tasks:
-        for method in protocol.methods: _stored(folder, task, method, _fingerprint(protocol, task, method))
+        for method in protocol.methods:
+            parts = _fingerprint(protocol, task, method)
+            _stored(folder, task, method, parts)
 
-# %% ../../nbs/studies/study.ipynb #99a16518
+# %% ../../nbs/studies/study.ipynb #9912928a
 def n_ticks(
     protocol: Protocol,
     method: Method,
@@ -241,9 +278,15 @@ def n_ticks(
     "Steps of a progress bar that a method takes on each task: its trials, if it is tuned, and its splits."
     return protocol.n_splits + (0 if method.tuned_as else protocol.n_trials)
 
+def _bar(protocol, progress):
+    "A bar for all methods on all tasks."
+    total = sum(n_ticks(protocol, method) for method in protocol.methods)
+    return tqdm(total=total * len(protocol.tasks), unit="batch", disable=not progress)
+
 # %% ../../nbs/studies/study.ipynb #bbe1d5e4
 def _unit(protocol, folder, task, method, chosen, bar):
     "The unit that is stored, or else computed and stored."
+    bar.set_description(f"{task.name}, {method.label}")
     parts = _fingerprint(protocol, task, method) | {"trial": chosen}
     unit = _stored(folder, task, method, parts)
     if unit is not None: bar.update(n_ticks(protocol, method))
@@ -262,12 +305,9 @@ def run_study(
     "Compute the units that are not there yet; all are returned. `ValueError`: a unit is of another protocol."
     folder, units = Path(folder), {}
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = [(task, method) for method in protocol.methods for task in protocol.tasks]
-    total = sum(n_ticks(protocol, method) for _, method in pairs)
-    own = tqdm(total=total, unit="batch", disable=not progress) if bar is None else nullcontext(bar)
-    with own as bar:
-        for task, method in pairs:
-            bar.set_description(f"{task.name}, {method.label}")
-            chosen = int(units[task.name, method.tuned_as]["chosen"]) if method.tuned_as else None
+    with _bar(protocol, progress) if bar is None else nullcontext(bar) as bar:
+        for method, task in product(protocol.methods, protocol.tasks):
+            chosen = None
+            if method.tuned_as: chosen = int(units[task.name, method.tuned_as]["chosen"])
             units[task.name, method.label] = _unit(protocol, folder, task, method, chosen, bar)
     return units

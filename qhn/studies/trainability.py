@@ -24,23 +24,24 @@ from ..objectives.mmd import MMD
 @partial(jax.jit, static_argnums=(0, 1))
 def _gradients(machine, objectives, costs, keys):
     "(starts, objectives, angles) of all objectives at each start."
+    prior = BernoulliPrior()
     def slope(objective, q):
-        def loss(q): return objective.from_probs(q, costs, BernoulliPrior()).loss
+        def loss(q): return objective.from_probs(q, costs, prior).loss
         return jax.grad(loss)(q)
     def at(key):
         q, pull_back = jax.vjp(machine.probs, machine.init(key))
         slopes = jnp.stack([slope(objective, q) for objective in objectives])
-        return jax.vmap(lambda bar: pull_back(bar)[0])(slopes)
+        angles, = jax.vmap(pull_back)(slopes)
+        return angles
     return jax.lax.map(at, keys)
 
-# %% ../../nbs/studies/trainability.ipynb #4a2752c3
+# %% ../../nbs/studies/trainability.ipynb #9bb8ca64
 def _variances(machine, objectives, costs, keys):
     "Variance for each objective, averaged over the angles that can be seen."
-    seen = np.array([bool(f) for f in machine.frequencies])
+    seen = np.array([bool(frequencies) for frequencies in machine.frequencies])
     gradients = _gradients(machine, objectives, costs, keys)[:, :, seen]
     return gradients.var(0, ddof=1).mean(1).tolist()
 
-# %% ../../nbs/studies/trainability.ipynb #c7039467
 def gradient_variance(
     machine: BornMachine,
     objective: Any,      # NoDivergence(), KL() or MMD()
@@ -59,7 +60,8 @@ def planted_costs(
     "Negative log-likelihoods of all networks of one unit, on labels that one of them has drawn."
     key_x, key_w, key_y = jax.random.split(key, 3)
     binn = BiNN((n - 1, 1), logit_scale=2 / n**0.5)
-    x, weights = jax.random.normal(key_x, (n_points, n - 1)), jax.random.rademacher(key_w, (n,), float)
+    x = jax.random.normal(key_x, (n_points, n - 1))
+    weights = jax.random.rademacher(key_w, (n,), float)
     p = jnp.exp(binn.log_probs(weights, x)[:, 1])
     y = jax.random.uniform(key_y, p.shape) < p
     return -log_likelihood_table(binn, x, y.astype(int))
@@ -72,9 +74,9 @@ class GradientStudy:
     depths: tuple[int, ...] = (1, 2, 4, 8)
     n_starts: int = 50
 
-# %% ../../nbs/studies/trainability.ipynb #73feb6b5
 _OBJECTIVES = {"MLE": NoDivergence(), "ELBO": KL(), "SELBO": MMD()}
 
+# %% ../../nbs/studies/trainability.ipynb #73feb6b5
 def gradient_study(
     study: GradientStudy,
     progress: bool = True,
@@ -87,5 +89,6 @@ def gradient_study(
             machine = BornMachine(staircase(n, depth, final_rz=False))
             variances = _variances(machine, tuple(_OBJECTIVES.values()), costs, keys)
             at = {"qubits": n, "depth": depth, "starts": study.n_starts}
-            rows += [at | {"objective": label, "variance": v} for label, v in zip(_OBJECTIVES, variances)]
+            for label, variance in zip(_OBJECTIVES, variances):
+                rows.append(at | {"objective": label, "variance": variance})
     return rows

@@ -56,6 +56,14 @@ def _end_with_parent():
     parent_process().join()
     os._exit(1)
 
+# %% ../../nbs/studies/workers.ipynb #6e0a7fd3
+def _pool(context, n_workers, count):
+    "Processes that become workers."
+    shares = context.SimpleQueue()
+    for share in _shares(n_workers): shares.put(share)
+    about = shares, count, jax.config.jax_enable_x64
+    return ProcessPoolExecutor(n_workers, context, _begin, about)
+
 def _run_task(protocol, folder): run_study(protocol, folder, progress=False, bar=_ticks)
 
 # %% ../../nbs/studies/workers.ipynb #3dd3f761
@@ -70,25 +78,11 @@ def _width(part):
     task = part[0].tasks[0]
     return network(task, split(task, 0)).n_weights
 
-# %% ../../nbs/studies/workers.ipynb #c839ff33
-def _run_workers(rounds, n_workers, progress, beside):
-    "All parts, and the work beside them, on so many processes."
-    context, others = get_context("spawn"), set(active_children())
-    shares, count = context.SimpleQueue(), context.Value("q", 0)
-    for share in _shares(n_workers): shares.put(share)
-    parts = _parts(rounds)
-    total = sum(n_ticks(protocol, method) for protocol, _ in parts for method in protocol.methods)
-    about = shares, count, jax.config.jax_enable_x64
-    pool = ProcessPoolExecutor(n_workers, context, _begin, about)
-    with pool, tqdm(total=total, unit="batch", disable=not progress) as bar:
-        try:
-            first = [pool.submit(work) for work in beside]
-            _wait(first + [pool.submit(_run_task, *part) for part in parts], count, bar)
-        except BaseException:    # the units they were at are lost
-            for child in set(active_children()) - others: child.terminate()
-            raise
+def _total(parts):
+    "Ticks of all parts together."
+    return sum(n_ticks(protocol, method) for protocol, _ in parts for method in protocol.methods)
 
-# %% ../../nbs/studies/workers.ipynb #5107c9b4
+# %% ../../nbs/studies/workers.ipynb #c3e18a4f
 def _wait(waiting, count, bar):
     "Wait for all, and draw what was counted; the first error is raised."
     n_parts = len(waiting)
@@ -97,6 +91,20 @@ def _wait(waiting, count, bar):
         for part in done: part.result()
         bar.set_description(f"{n_parts - len(waiting)} of {n_parts} parts done", refresh=False)
         bar.update(count.value - bar.n)
+
+# %% ../../nbs/studies/workers.ipynb #be91b8af
+def _run_workers(rounds, n_workers, progress, beside):
+    "All parts, and the work beside them, on so many processes."
+    context, others = get_context("spawn"), set(active_children())
+    parts, count = _parts(rounds), context.Value("q", 0)
+    pool = _pool(context, n_workers, count)
+    with pool, tqdm(total=_total(parts), unit="batch", disable=not progress) as bar:
+        try:
+            first = [pool.submit(work) for work in beside]
+            _wait(first + [pool.submit(_run_task, *part) for part in parts], count, bar)
+        except BaseException:    # the units they were at are lost
+            for child in set(active_children()) - others: child.terminate()
+            raise
 
 # %% ../../nbs/studies/workers.ipynb #88882be3
 def run_apart(

@@ -48,9 +48,10 @@ from qhn.objectives.elbo import KL
 from qhn.problem.prior import BernoulliPrior
 from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.problem.costs import as_target
+from qhn.inference.estimator import Problem
 from qhn.inference.fit import fit
 from qhn.inference.state import init
-from qhn.objectives.mmd import mmd2_circuit
+from qhn.objectives.mmd import mmd2_of
 
 BURST = 0.05  # seconds that one timing should last at least: many short steps are timed together, so that none is merely lucky
 GIB = 2**30
@@ -174,12 +175,12 @@ def field(n_qubits):
 
 def score_step(ansatz, params):
     n, machine = ansatz.n_qubits, BornMachine(ansatz)
-    step = jax.jit(lambda target, prior, params, key: ScoreFunction(128)(KL(), machine, target, prior, params, key))
+    step = jax.jit(lambda target, prior, params, key: ScoreFunction(128)(Problem(machine, target, prior, KL()), params, key))
     return ready(step, as_target(Field(n), (field(n),)), BernoulliPrior(), params, jax.random.key(n))
 
 
 def mmd_step(ansatz, params):
-    return ready(jax.jit(jax.value_and_grad(lambda params, prior: mmd2_circuit(ansatz, params, prior))), params, BernoulliPrior())
+    return ready(jax.jit(jax.value_and_grad(lambda params, prior: mmd2_of(BornMachine(ansatz), params, prior)[0])), params, BernoulliPrior())
 
 
 def means_step(ansatz, params):

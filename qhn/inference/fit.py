@@ -25,8 +25,7 @@ from ..problem.costs import Model, as_target
 from ..problem.prior import BernoulliPrior, Prior
 from ..objectives.elbo import KL, Divergence, at_step
 from .estimator import Estimator, Problem, exact_bytes
-from .gradients import Exact, ScoreFunction
-from .shots import SPSA, ParameterShift
+from .gradients import ScoreFunction
 from .choice import choose_estimator
 from .mesh import check_alike, checked_mesh, memories_of, placed
 from .state import Info, TrainState, angles_to_sample, chunks, init, run_chunk, step
@@ -42,7 +41,7 @@ def is_outside(
     estimator: Estimator,
 ) -> bool:
     "Whether samples come from outside JAX."
-    return distribution.can(Remote) and isinstance(estimator, ParameterShift | SPSA)
+    return distribution.can(Remote) and estimator.takes_samples
 
 # %% ../../nbs/inference/fit.ipynb #42a56530
 _angles, _step = jax.jit(angles_to_sample, static_argnums=1), jax.jit(step, static_argnums=(1, 2))
@@ -150,7 +149,7 @@ def checked_key(key):
 
 # %% ../../nbs/inference/fit.ipynb #d186bac4
 def _check_optimizer(optimizer, estimator, shape):
-    if isinstance(estimator, Exact): return
+    if estimator.exact: return
     def plain(x): return optimizer.update(x, optimizer.init(x), x)
     try: jax.eval_shape(plain, jnp.zeros(shape))
     except TypeError as error:    # of a keyword that has no default
@@ -187,7 +186,7 @@ def checked_target(distribution, model, data):
 
 # %% ../../nbs/inference/fit.ipynb #ba43a284
 def _check_table(problem, estimator, n_seeds, mesh):
-    if not isinstance(estimator, Exact): return
+    if not estimator.exact: return
     distribution = problem.distribution
     parts = memories_of(mesh)
     n, seeds_at_once = distribution.n_qubits, -(-n_seeds // parts["seeds"])
@@ -196,14 +195,14 @@ def _check_table(problem, estimator, n_seeds, mesh):
         instead = "objective=KL(), which estimator=ScoreFunction() can sample,"
     if distribution.cost("log_prob") >= 2**n: instead += " and an ansatz of neighbouring pairs"    # a string costs as much as all
     n_bytes = exact_bytes(distribution, seeds_at_once, parts["amplitudes"])
-    check_memory(n_bytes, f"Exact() on 2**{n} networks with n_seeds={seeds_at_once}", instead)
+    check_memory(n_bytes, f"{estimator} on 2**{n} networks with n_seeds={seeds_at_once}", instead)
 
 # %% ../../nbs/inference/fit.ipynb #15c4cd2f
 @partial(jax.jit, static_argnums=1)
 def _prepared(problem, estimator): return estimator.prepare(problem)
 
 def _check_step(problem, estimator, optimizer, state, mesh):
-    if isinstance(estimator, Exact): return
+    if estimator.exact: return
     program = run_chunk.trace(_prepared(problem, estimator), estimator, optimizer, state, 1)
     n_bytes = _largest(program.jaxpr.jaxpr) // memories_of(mesh)["all"]
     smaller = ["a smaller n_samples"] + ["fewer seeds"] * (len(state.params) > 1)

@@ -6,12 +6,13 @@
 __all__ = ['FitResult', 'TrainingDiverged', 'diverged', 'first_bad', 'last_good']
 
 # %% ../../nbs/inference/result.ipynb #7420c8b4
+import jax.numpy as jnp
 import numpy as np
 from dataclasses import dataclass, field
 from jax import Array
 from typing import Any
 from ..circuits.ansatz import check_key
-from ..distributions.base import Table
+from ..distributions.base import Remote, Samples, Table
 from ..posterior.predictive import (PredictedNumbers, posterior_predictive,
                                       posterior_predictive_from_samples)
 from .state import TrainState
@@ -44,6 +45,11 @@ def _short(result):
     return f"FitResult({what}: {about['seeds']} seeds, {about['steps']} steps{best})"
 
 # %% ../../nbs/inference/result.ipynb #1945c9fc
+def _drawn(result, key, n_samples):
+    distribution, best = result.distribution, result.best()
+    if distribution.can(Samples) or not distribution.can(Remote): return distribution.sample(best, key, n_samples)
+    return jnp.asarray(distribution.sample_batch(best[None], n_samples)[0])
+
 def _predicted(result, x, key, n_samples):
     network, distribution = result.problem.target.model, result.distribution
     if key is None and distribution.can(Table) and distribution.n_qubits <= 16:
@@ -94,8 +100,8 @@ class FitResult:
         key: Array,         # `jax.random.key`
         n_samples: int,     # ≥ 1
     ) -> Array:             # (n_samples, n) entries in {-1, +1}
-        "Networks from the best seed's distribution. `TypeError`: a distribution that cannot be sampled here."
-        return self.distribution.sample(self.best(), key, n_samples)
+        "Networks from the best seed's distribution, on its device if it is remote. `TypeError`: it cannot be sampled."
+        return _drawn(self, key, n_samples)
 
     def predict(self,
         x: Array,                   # (N, n_inputs)

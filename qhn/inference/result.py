@@ -82,7 +82,7 @@ class FitResult:
         return self.problem.distribution
 
     def best_seed(self,
-        last: int | None = None,    # steps at the end whose mean is compared; None: 10 of estimated losses, else 1
+        last: int | None = None,    # steps at the end that are compared; None: 10 of estimated losses, else 1
     ) -> int:
         "Seed with the lowest loss at the end of training. `ValueError`: no step was done."
         if not self.history["loss"].size: raise ValueError("best_seed needs a loss, but no step was done")

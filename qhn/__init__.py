@@ -18,7 +18,7 @@ _NAMES = {
     "plots": "sorted_posterior",
     "problem.bits": "all_weights walsh_hadamard entropy",
     "problem.datasets": "load_dataset",
-    "problem.likelihood": "Categorical Gaussian",
+    "problem.likelihood": "Categorical Gaussian Likelihood",
     "problem.network": "BiNN",
     "problem.costs": "CostTable log_likelihood_table",
     "problem.prior": "BernoulliPrior Prior",
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from qhn.problem.bits import (all_weights as all_weights, walsh_hadamard as walsh_hadamard,
                                   entropy as entropy)
     from qhn.problem.datasets import load_dataset as load_dataset
-    from qhn.problem.likelihood import Categorical as Categorical, Gaussian as Gaussian
+    from qhn.problem.likelihood import (Categorical as Categorical, Gaussian as Gaussian,
+                                        Likelihood as Likelihood)
     from qhn.problem.network import BiNN as BiNN
     from qhn.problem.costs import CostTable as CostTable, log_likelihood_table as log_likelihood_table
     from qhn.problem.prior import BernoulliPrior as BernoulliPrior, Prior as Prior

@@ -29,13 +29,17 @@ def _trained(result):
     return about
 
 # %% ../../nbs/inference/result.ipynb #c39e0118
+def _n_judged(history):
+    "Steps at the end whose mean loss is compared: ten, or all if fewer, of estimated losses; of exact ones the last."
+    return 10 if np.any(np.asarray(history.get("loss_error", 0)) > 0) else 1
+
 def _reached(result):
-    "The last loss of the best seed, its parts, and the median over the seeds."
-    final = result.history["loss"][:, -1:]
-    if not final.size: return {}
-    best = result.best_seed()
-    parts = {name: float(result.history[name][best, -1]) for name in ("expected_nll", "divergence")}
-    return {"best loss": float(final[best, 0]), "median loss": float(np.median(final))} | parts
+    "The loss of the best seed at the end, its parts, and the median over the seeds; estimated ones as means."
+    if not result.history["loss"].size: return {}
+    last, best = _n_judged(result.history), result.best_seed()
+    def end(name): return result.history[name][:, -last:].mean(1)
+    parts = {name: float(end(name)[best]) for name in ("expected_nll", "divergence")}
+    return {"best loss": float(end("loss")[best]), "median loss": float(np.median(end("loss")))} | parts
 
 # %% ../../nbs/inference/result.ipynb #02f5c2c7
 def _short(result):
@@ -84,15 +88,16 @@ class FitResult:
         return self.problem.distribution
 
     def best_seed(self,
-        last: int = 1,    # steps at the end whose mean is compared, for noisy losses
+        last: int | None = None,    # steps at the end that are compared; None: 10 of estimated losses, else 1
     ) -> int:
         "Seed with the lowest loss at the end of training. `ValueError`: no step was done."
         if not self.history["loss"].size: raise ValueError("best_seed needs a loss, but no step was done")
+        if last is None: last = _n_judged(self.history)
         return int(np.argmin(self.history["loss"][:, -last:].mean(1)))
 
     def best(self,
-        last: int = 1,    # as in `best_seed`
-    ) -> Array:           # of shape `distribution.param_shape`
+        last: int | None = None,    # as in `best_seed`
+    ) -> Array:                     # of shape `distribution.param_shape`
         "Parameters of the best seed. `ValueError`: no step was done."
         return self.params[self.best_seed(last)]
 
@@ -108,7 +113,8 @@ class FitResult:
         key: Array | None = None,   # `jax.random.key`; None asks all networks, of at most 16 weights
         n_samples: int = 1000,      # networks drawn with the key
     ) -> Array | PredictedNumbers:  # (N, n_classes) probabilities; of numbers mean and deviations
-        "What the best seed's networks predict together. `TypeError`, `ValueError`: bad x, no key for many weights."
+        """What the best seed's networks predict together. Of classes the standard error of drawn networks is not returned;
+        `posterior_predictive_from_samples` of `sample` has it. `TypeError`, `ValueError`: bad x, no key for many weights."""
         return _predicted(self, x, key, n_samples)
 
     def summary(self) -> dict[str, Any]:

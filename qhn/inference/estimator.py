@@ -60,7 +60,7 @@ class Estimator:
     "What all estimators share: the check before anything is traced."
     offered: list = []               # the classes that are named as a way out
     asks: tuple[str, ...] = ()       # what it asks a divergence
-    exact = False                    # whether `loss(problem, params, step)` has no noise: it sums over all networks
+    exact = False                    # whether `loss(problem, params, step)` sums over all networks
     takes_samples = False            # whether `settings` and `estimate` serve samples from outside JAX
     n_samples: Any = None            # samples of a gradient, where it draws any
     batch_size: int | None = None    # data points of a gradient, where it chooses some

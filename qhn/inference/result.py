@@ -51,9 +51,11 @@ def _short(result):
 # %% ../../nbs/inference/result.ipynb #1945c9fc
 def _drawn(result, key, n_samples):
     distribution, best = result.distribution, result.best()
-    if distribution.can(Samples) or not distribution.can(Remote): return distribution.sample(best, key, n_samples)
+    is_outside = distribution.can(Remote) and not distribution.can(Samples)
+    if not is_outside: return distribution.sample(best, key, n_samples)
     return jnp.asarray(distribution.sample_batch(best[None], n_samples)[0])
 
+# %% ../../nbs/inference/result.ipynb #c24d61a6
 def _predicted(result, x, key, n_samples):
     network, distribution = result.problem.target.model, result.distribution
     if key is None and distribution.can(Table) and distribution.n_qubits <= 16:

@@ -77,12 +77,12 @@ def fit(
     distribution: Distribution,          # BornMachine or any other
     model: Any,                          # BiNN, (2**n,) costs in nats, or `n_weights` and `log_likelihood`
     data: tuple | None = None,           # what `log_likelihood` takes after the weights: (x, y) for a BiNN
-    prior: Prior = BernoulliPrior(),
+    prior: Prior = BernoulliPrior(),     # of the weights; by default fair coins
     *,
     objective: Divergence = KL(),        # NoDivergence(), KL(), MMD()
     estimator: Estimator | None = None,  # Exact(), ScoreFunction(), …; None: `choose_estimator`
-    optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER,
-    n_steps: int = 300,
+    optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER,    # of optax
+    n_steps: int = 300,                  # of the optimiser, in every seed
     key: Array | None = None,            # `jax.random.key`; not needed with `state`
     n_seeds: int = 1,                    # independent starts, trained side by side
     params: Array | None = None,         # starting angles, for all seeds or for each
@@ -90,7 +90,7 @@ def fit(
     state: TrainState | None = None,     # go on from `FitResult.state`, which holds key, seeds and angles
     progress: bool | str = True,         # show a bar with the mean loss; a string is its label
     mesh: Mesh | None = None,            # devices that share "seeds", "samples", "data" or "amplitudes"
-) -> FitResult:
+) -> FitResult:    # trained angles, their history, and the problem
     """Train a distribution over networks; other data of the same shapes with the same optimiser object compile nothing.
     `TypeError`, `ValueError`: what cannot be, before anything is computed. `TrainingDiverged`: a loss that is not finite."""
     _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps)

@@ -617,7 +617,7 @@ ERRORS = [
     (dict(estimator=Exact), TypeError, "estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got <class"),
     (dict(optimizer="adam"), TypeError, "optimizer must be an optax optimiser such as optax.adam(0.05), got 'adam'"),
     (dict(optimizer=optax.adam), TypeError, "optimizer must be an optax optimiser such as optax.adam(0.05), got <function adam"),
-    (dict(prior=None), TypeError, "prior must be a BernoulliPrior, got None"),
+    (dict(prior=None), TypeError, "prior must be a Prior such as BernoulliPrior(), got None"),
     (dict(prior=BernoulliPrior(np.full(4, 0.5))), ValueError, "prob_plus must be one number or have shape (3,), one per weight, got shape (4,)"),
     (dict(distribution=product(3)), TypeError, "distribution must be a Distribution such as BornMachine(ansatz), got Ansatz"),
     (dict(distribution=BornMachine(product(4))), ValueError, "model has n_weights=3, but the distribution has n_qubits=4; one qubit per weight is needed"),

@@ -616,7 +616,7 @@ HALVES, SCORES = np.full((2, 2), 0.5), [log_loss, brier_score, accuracy, expecte
 PETS = Dataset(np.eye(2), np.array([0, 1]), np.eye(2), np.array([1, 2]), "pets", ("ears", "tail"), ("cat", "dog", "horse"))
 NAN = np.where(np.arange(512) == 3, np.nan, Q)
 ERRORS = [
-    (lambda: posterior_predictive(CostTable(np.ones(512)), Q, X), TypeError, "binn must be a BiNN, which predicts classes, got CostTable"),
+    (lambda: posterior_predictive(CostTable(np.ones(512)), Q, X), TypeError, "binn must be a BiNN, which predicts at new points, got CostTable"),
     (lambda: posterior_predictive(BINN, Q[:256], X), ValueError, "q must have 2**9 entries along the last axis, one for each network, got shape (256,)"),
     (lambda: posterior_predictive(BINN, 1.0, X), ValueError, "q must have 2**9 entries along the last axis, one for each network, got shape ()"),
     (lambda: posterior_predictive(BiNN((64, 10)), Q, np.ones((2, 64))), ValueError, "use posterior_predictive_from_samples"),

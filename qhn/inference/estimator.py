@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ..distributions.base import Distribution, LogProb, Remote, Samples, Table, Words
 from ..problem.bits import physical_memory
 from ..problem.costs import CostTable, Target
-from ..problem.prior import Prior
+from ..problem.prior import Prior, check_prior
 from ..objectives.elbo import KL, Divergence, Loss, NoDivergence, answers
 from ..objectives.mmd import MMD
 
@@ -98,6 +98,7 @@ class Estimator:
             raise TypeError(f"{type(self).__name__} cannot be called: write __call__(problem, params, key, step) -> Estimate")
         lack = self.lacks(distribution, objective)
         if lack: raise TypeError(f"{lack}; {_way_out(distribution, objective)}")
+        check_prior(problem.prior, distribution.n_qubits)
         if not objective.needs_density or problem.prior.has_density: return
         problem.prior.log_prob(None)    # which says that it has none
 

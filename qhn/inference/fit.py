@@ -130,7 +130,7 @@ def check_trainable(distribution):
 def check_settings(prior, optimizer, n_steps):
     "Raise a `TypeError` or `ValueError` unless prior, optimiser and number of steps are what they should be."
     if not isinstance(prior, Prior):
-        raise TypeError(f"prior must be a BernoulliPrior, got {prior!r}; one of your own is a subclass of Prior")
+        raise TypeError(f"prior must be a Prior such as BernoulliPrior(), got {prior!r}")
     if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(f"optimizer must be an optax optimiser such as optax.adam(0.05), got {optimizer!r}")
     check_integer("n_steps", n_steps, 1)

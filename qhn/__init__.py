@@ -178,7 +178,7 @@ def _unknown(name):
     "What to say of a name that is none of ours."
     module, home = (_module(name), _home(name)) if name.isidentifier() else (None, None)
     if module: return f"{module} is a module: import it by `import {module}`"
-    if home: return f"qhn does not offer {name} itself: import it by `from {home} import {name}`"
+    if home: return f"qhn does not offer {name}; use `from {home} import {name}`"
     folded = {known.lower(): known for known in _HOMES}
     nearest = [folded[found] for found in get_close_matches(name.lower(), folded, cutoff=0.5)]
     advice = f"nearest: {', '.join(nearest)}" if nearest else "dir(qhn) lists what it has"

@@ -13,9 +13,8 @@ from jax import Array
 from typing import Any
 from ..circuits.ansatz import check_key
 from ..distributions.base import Remote, Samples, Table
-from ..posterior.predictive import (PredictedNumbers, posterior_predictive,
-                                      posterior_predictive_from_samples)
 from .state import TrainState
+from ..posterior.predictive import posterior_predictive, posterior_predictive_from_samples
 
 # %% ../../nbs/inference/result.ipynb #b3495789
 def _trained(result):
@@ -114,7 +113,7 @@ class FitResult:
         x: Array,                   # (N, n_inputs)
         key: Array | None = None,   # `jax.random.key`; None asks all networks, of at most 16 weights
         n_samples: int = 1000,      # networks drawn with the key
-    ) -> Array | PredictedNumbers:  # (N, n_classes) probabilities; of numbers mean and deviations
+    ) -> Any:                      # (N, n_classes) probabilities; of numbers a `PredictedNumbers`
         """What the best seed's networks predict together. Of classes the standard error of drawn networks is not returned;
         `posterior_predictive_from_samples` of `sample` has it. `TypeError`, `ValueError`: bad x, no key for many weights."""
         return _predicted(self, x, key, n_samples)

@@ -218,5 +218,6 @@ def check_prior(
     networks = jax.ShapeDtypeStruct((2, n), jnp.result_type(float))
     told = jax.eval_shape(prior.log_prob, networks).shape if prior.has_density else (2,)
     if told != (2,): raise ValueError(f"log_prob of {name} must be two numbers for weights (2, {n}), got shape {told}")
-    drawn = jax.eval_shape(lambda key: prior.sample(key, 2, n), jax.random.key(0)).shape if prior.has_samples else (2, n)
+    def draw(key): return prior.sample(key, 2, n)
+    drawn = jax.eval_shape(draw, jax.random.key(0)).shape if prior.has_samples else (2, n)
     if drawn != (2, n): raise ValueError(f"sample of {name} must have shape (n_samples, n) = (2, {n}), got {drawn}")

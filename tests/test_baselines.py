@@ -415,3 +415,13 @@ def test_a_prior_that_couples_weights_is_refused_before_anything_runs(method):
     with pytest.raises(TypeError, match="needs a prior of independent weights with natural_params, got prior=Agreeing; use a BernoulliPrior"):
         method(BiNN((2, 1)), (x, y), Agreeing(), key=KEY, n_steps=2, progress=False)
     assert np.isfinite(mean_field(BiNN((2, 1)), (x, y), Agreeing(), key=KEY, n_steps=2, progress=False).history["loss"]).all()
+
+
+def test_first_order_gains_refuse_a_prior_that_couples_weights():
+    class Agreeing(Prior):
+        def log_prob(self, weights): return (weights[..., 1:] * weights[..., :-1]).sum(-1) - np.log(8 * np.cosh(1) ** 2)
+
+    problem = (BiNN((2, 1)), (np.ones((2, 2)), np.array([0, 1])), Agreeing())
+    with pytest.raises(TypeError, match=r"locally_balanced\(gradient=True\) needs a prior of independent weights .* or gradient=False"):
+        locally_balanced(*problem, gradient=True, key=KEY, n_steps=2, progress=False)
+    assert np.isfinite(locally_balanced(*problem, key=KEY, n_steps=2, progress=False).history["loss"]).all()

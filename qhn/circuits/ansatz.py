@@ -315,17 +315,17 @@ def hardware_efficient(
 # %% ../../nbs/circuits/ansatz.ipynb #5cccdce5
 def _fixed_gates(moments):
     "The gates without an angle that act somewhere."
-    return [GATES[m.gate] for m in moments if isinstance(m, Entangler) and m.pairs and not GATES[m.gate].has_angle]
+    gates = [GATES[m.gate] for m in moments if isinstance(m, Rotation) or m.pairs]
+    return [gate for gate in gates if not gate.has_angle]
 
 # %% ../../nbs/circuits/ansatz.ipynb #070f4e26
 def _last_ry(ansatz):
     "Moment of the last RY on all wires; a `ValueError` unless it alone makes the distribution where all other angles are 0."
     at = max((k for k, m in enumerate(ansatz.moments) if m == Rotation("RY")), default=None)
     if at is None or not all(map(is_diagonal, _fixed_gates(ansatz.moments[at:]))):
-        raise ValueError("ansatz must have an RY moment that no CNOT follows, nor any other gate without an angle that moves bits, "
-                         f"got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
+        raise ValueError(f"ansatz must have an RY moment that no CNOT follows, nor any other gate without an angle that moves bits, got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
     first = _fixed_gates(ansatz.moments[:at])
-    moving = [gate.name for gate in first if abs(gate.matrix()[0, 0]) < 1 - 1e-9]    # |00⟩, if not by a phase alone
+    moving = [gate.name for gate in first if abs(gate.matrix()[0, 0]) < 1 - 1e-9]    # |00⟩
     if not moving: return at
     raise ValueError(f"ansatz must leave |0…0⟩ as it is before its last RY, where all angles are 0, got gate={moving[0]!r}")
 

@@ -114,42 +114,8 @@ class Samples(Distribution):
     @abstractmethod
     def _sample(self, params, key, n_samples): "(n_samples, n) weights."
 
-# %% ../../nbs/distributions/base.ipynb #fd20fca0
-class _Scored(Distribution):
-    "Samples with their log probabilities."
-    def sample_and_log_prob(
-        self,
-        params: Array,      # real, shape `param_shape`
-        key: Array,         # `jax.random.key`
-        n_samples: int,     # ≥ 1, static
-    ) -> tuple[Array, Array]:    # (n_samples, n) entries in {-1, +1}, and (n_samples,) nats
-        "The weights of `sample` with their log q, differentiable at the weights drawn. `TypeError`, `ValueError`: as `sample`."
-        for capability in (Samples, LogProb): self.require(capability)
-        return self._sample_and_log_prob(*_check_draw(self, params, key, n_samples))
-
-    def _sample_and_log_prob(self, params, key, n_samples):
-        weights = jax.lax.stop_gradient(self._sample(params, key, n_samples))
-        return weights, self._log_prob(params, weights)
-
-# %% ../../nbs/distributions/base.ipynb #31bcae61
-class _Scattered(_Scored):
-    "The entropy, from samples."
-    def entropy_estimate(
-        self,
-        params: Array,      # real, shape `param_shape`
-        key: Array,         # `jax.random.key`
-        n_samples: int,     # ≥ 2, static
-    ) -> tuple[Array, Array]:    # nats, and its standard error
-        "Entropy from samples. Errors: as `sample`, and a `ValueError` for fewer than 2 draws."
-        for capability in (Samples, LogProb): self.require(capability)
-        return self._entropy_estimate(*_check_draw(self, params, key, n_samples, 2, "a standard error needs two draws"))
-
-    def _entropy_estimate(self, params, key, n_samples):
-        log_q = self._sample_and_log_prob(params, key, n_samples)[1]
-        return -log_q.mean(), log_q.std(ddof=1) / math.sqrt(n_samples)
-
 # %% ../../nbs/distributions/base.ipynb #02dc5af4
-class LogProb(_Scattered):
+class LogProb(Distribution):
     "It knows the logarithm of each probability."
     tells, such_as = "log probabilities", "BornMachine"
 
@@ -166,6 +132,34 @@ class LogProb(_Scattered):
 
     @abstractmethod
     def _log_prob(self, params, weights): "(S,) log q of (S, n) weights."
+
+    def sample_and_log_prob(
+        self,
+        params: Array,      # real, shape `param_shape`
+        key: Array,         # `jax.random.key`
+        n_samples: int,     # ≥ 1, static
+    ) -> tuple[Array, Array]:    # (n_samples, n) entries in {-1, +1}, and (n_samples,) nats
+        "The weights of `sample` with their log q, differentiable at the weights drawn. `TypeError`, `ValueError`: as `sample`."
+        for capability in (Samples, LogProb): self.require(capability)
+        return self._sample_and_log_prob(*_check_draw(self, params, key, n_samples))
+
+    def _sample_and_log_prob(self, params, key, n_samples):
+        weights = jax.lax.stop_gradient(self._sample(params, key, n_samples))
+        return weights, self._log_prob(params, weights)
+
+    def entropy_estimate(
+        self,
+        params: Array,      # real, shape `param_shape`
+        key: Array,         # `jax.random.key`
+        n_samples: int,     # ≥ 2, static
+    ) -> tuple[Array, Array]:    # nats, and its standard error
+        "Entropy from samples. Errors: as `sample`, and a `ValueError` for fewer than 2 draws."
+        for capability in (Samples, LogProb): self.require(capability)
+        return self._entropy_estimate(*_check_draw(self, params, key, n_samples, 2, "a standard error needs two draws"))
+
+    def _entropy_estimate(self, params, key, n_samples):
+        log_q = self._sample_and_log_prob(params, key, n_samples)[1]
+        return -log_q.mean(), log_q.std(ddof=1) / math.sqrt(n_samples)
 
 # %% ../../nbs/distributions/base.ipynb #625e1cc6
 def _check_signs(weights, n):
@@ -193,20 +187,6 @@ class Table(Distribution):
     @abstractmethod
     def _probs(self, params): "(2ⁿ,) probabilities."
 
-# %% ../../nbs/distributions/base.ipynb #dd771516
-class _Means(Distribution):
-    "Words of one weight."
-    def means(
-        self,
-        params: Array,    # real, shape `param_shape`
-    ) -> Array:           # (n,) between -1 and 1
-        "E_q[w_j] of every weight, differentiable in `params`. `TypeError`: words are not told."
-        self.require(Words)
-        return self._means(check_params(self, params))
-
-    def _means(self, params):
-        return self._words(params, jnp.eye(self.n_qubits, dtype=bool), None, None)[0]
-
 # %% ../../nbs/distributions/base.ipynb #4522823f
 def _pairs(n):
     "All pairs of n weights as sets, and what makes a matrix of one number for each."
@@ -217,23 +197,8 @@ def _pairs(n):
         return upper + upper.T + jnp.eye(n, dtype=values.dtype)
     return jnp.asarray(units[first] | units[second]), matrix
 
-# %% ../../nbs/distributions/base.ipynb #f532d000
-class _PairMeans(_Means):
-    "Words of two weights."
-    def pair_means(
-        self,
-        params: Array,    # real, shape `param_shape`
-    ) -> Array:           # (n, n) symmetric, 1 on the diagonal
-        "E_q[w_i w_j] of every pair, differentiable in `params`. `TypeError`: words are not told."
-        self.require(Words)
-        return self._pair_means(check_params(self, params))
-
-    def _pair_means(self, params):
-        sets, matrix = _pairs(self.n_qubits)
-        return matrix(self._words(params, sets, None, None)[0])
-
 # %% ../../nbs/distributions/base.ipynb #99a96f07
-class Words(_PairMeans):
+class Words(Distribution):
     "It knows the expectation of the product of any set of weights."
     tells, such_as = "words (expected products of weights)", "BornMachine"
 
@@ -253,6 +218,29 @@ class Words(_PairMeans):
 
     @abstractmethod
     def _words(self, params, sets, key, n_strings): "(S,) values and (S,) errors of (S, n) booleans."
+
+    def means(
+        self,
+        params: Array,    # real, shape `param_shape`
+    ) -> Array:           # (n,) between -1 and 1
+        "E_q[w_j] of every weight, differentiable in `params`. `TypeError`: words are not told."
+        self.require(Words)
+        return self._means(check_params(self, params))
+
+    def _means(self, params):
+        return self._words(params, jnp.eye(self.n_qubits, dtype=bool), None, None)[0]
+
+    def pair_means(
+        self,
+        params: Array,    # real, shape `param_shape`
+    ) -> Array:           # (n, n) symmetric, 1 on the diagonal
+        "E_q[w_i w_j] of every pair, differentiable in `params`. `TypeError`: words are not told."
+        self.require(Words)
+        return self._pair_means(check_params(self, params))
+
+    def _pair_means(self, params):
+        sets, matrix = _pairs(self.n_qubits)
+        return matrix(self._words(params, sets, None, None)[0])
 
 # %% ../../nbs/distributions/base.ipynb #94acba5a
 def _check_sets(sets, n):

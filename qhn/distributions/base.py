@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ..circuits.ansatz import check_key, check_params
+from ..engine.pairs import check_means, check_sets
 from ..problem.bits import check_integer, check_memory, check_weights
 
 # %% ../../nbs/distributions/base.ipynb #de6c2da4
@@ -26,8 +27,7 @@ def _declared(cls):
     return frozenset(c for c in cls.__mro__ if vars(c).get("tells"))
 
 # %% ../../nbs/distributions/base.ipynb #4834d253
-class Lacks(TypeError, AttributeError):
-    "A distribution is asked for what it does not tell; to `hasattr` it has no such method."
+class Lacks(TypeError, AttributeError): "A distribution is asked for what it does not tell; `hasattr` says no."
 
 class _Capable(ABC):
     "What can be told: asked, and required."
@@ -56,7 +56,7 @@ class _Capable(ABC):
                     f"use a distribution with {capability.__name__}, such as {capability.such_as}")
 
     def __getattr__(self, name):
-        for capability in Distribution.__subclasses__():    # a question that another distribution answers
+        for capability in Distribution.__subclasses__():    # which other distributions may have
             if capability.tells and name[0] != "_" and name in vars(capability): self.require(capability)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
@@ -99,6 +99,11 @@ def _check_draw(distribution, params, key, n_samples, least=1, why=""):
     n_samples = check_integer("n_samples", n_samples, least, why)
     return check_params(distribution, params), check_key(key), n_samples
 
+def _shaped(distribution, method, answer, shape):
+    "An answer; a `ValueError` if the distribution's own method gives another shape."
+    if jnp.shape(answer) == shape: return answer
+    raise ValueError(f"{method} of {type(distribution).__name__} must return shape {shape}, got {jnp.shape(answer)}")
+
 # %% ../../nbs/distributions/base.ipynb #42c8b2c6
 class Samples(Distribution):
     "It can be sampled inside `jit`."
@@ -112,7 +117,8 @@ class Samples(Distribution):
     ) -> Array:             # (n_samples, n) entries in {-1, +1}, dtype of `params`
         "Independent weights. `ValueError`: parameters of another shape, no key, no sample."
         self.require(Samples)
-        return self._sample(*_check_draw(self, params, key, n_samples))
+        drawn = self._sample(*_check_draw(self, params, key, n_samples))
+        return _shaped(self, "_sample", drawn, (n_samples, self.n_qubits))
 
     @abstractmethod
     def _sample(self, params, key, n_samples): "(n_samples, n) weights."
@@ -131,7 +137,8 @@ class LogProb(Distribution):
         self.require(LogProb)
         weights = _check_signs(weights, self.n_qubits)
         rows = weights.reshape(-1, self.n_qubits)
-        return self._log_prob(check_params(self, params), rows).reshape(weights.shape[:-1])
+        log_q = self._log_prob(check_params(self, params), rows)
+        return _shaped(self, "_log_prob", log_q, rows.shape[:1]).reshape(weights.shape[:-1])
 
     @abstractmethod
     def _log_prob(self, params, weights): "(S,) log q of (S, n) weights."
@@ -185,7 +192,7 @@ class Table(Distribution):
         params = check_params(self, params)
         n_bytes = 2**self.n_qubits * jax.dtypes.canonicalize_dtype(float).itemsize
         check_memory(n_bytes, f"the probabilities of 2^{self.n_qubits} bit strings", "log_prob or sample")
-        return self._probs(params)
+        return _shaped(self, "_probs", self._probs(params), (2**self.n_qubits,))
 
     @abstractmethod
     def _probs(self, params): "(2ⁿ,) probabilities."
@@ -215,7 +222,7 @@ class Words(Distribution):
     ) -> tuple[Array, Array]:    # (...) E_q Π_{j in S} w_j, and its standard error: 0 where it is exact
         "Expected products of weights, differentiable in `params`. `ValueError`: sets of another width."
         self.require(Words)
-        rows, shape = _check_sets(sets, self.n_qubits)
+        rows, shape = _rows(sets, self.n_qubits)
         values, errors = self._words(check_params(self, params), rows, key, n_strings)
         return values.reshape(shape), errors.reshape(shape)
 
@@ -246,15 +253,10 @@ class Words(Distribution):
         return matrix(self._words(params, sets, None, None)[0])
 
 # %% ../../nbs/distributions/base.ipynb #94acba5a
-def _check_sets(sets, n):
-    "Rows of booleans, and the shape of the leading axes; a `ValueError` unless each row has n entries."
-    sets = sets if isinstance(sets, Array) else np.asarray(sets)
-    if sets.shape[-1:] == (n,): return jnp.asarray(sets != 0).reshape(-1, n), sets.shape[:-1]
-    raise ValueError(f"sets must have shape (..., {n}), one entry per weight, got shape {sets.shape}")
-
-def _check_means(means, n):
-    if jnp.shape(means) == (n,): return
-    raise ValueError(f"means must have shape ({n},), one per weight, got shape {jnp.shape(means)}")
+def _rows(sets, n):
+    "Sets as rows of booleans, and the shape of the leading axes; a `ValueError` unless each row has n entries."
+    sets = check_sets(sets, n)
+    return jnp.asarray(sets != 0).reshape(-1, n), sets.shape[:-1]
 
 # %% ../../nbs/distributions/base.ipynb #1be123b5
 class Independent(Distribution):
@@ -285,7 +287,7 @@ class ClosedMMD(Distribution):
     ) -> Array:                  # ≥ 0
         "MMD² to independent weights, differentiable in `params`. `ValueError`: means of another width."
         self.require(ClosedMMD)
-        _check_means(means, self.n_qubits)
+        check_means(means, self.n_qubits)
         return self._mmd2(check_params(self, params), means, word_probs)
 
     @abstractmethod
@@ -353,6 +355,10 @@ class Derived(Distribution):
 class Wrapper(Derived):
     "What a distribution that is made from another one takes over from its `source`."
     source: Any    # a distribution
+
+    def __post_init__(self):
+        if isinstance(self.source, Distribution): return
+        raise TypeError(f"source must be a Distribution such as BornMachine(ansatz), got {self.source!r}")
 
     @property
     def _origin(self): return self.source

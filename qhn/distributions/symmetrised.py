@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from jax.scipy.special import logsumexp
 from .base import LogProb, Remote, Samples, Shiftable, Table, Words, Wrapper
+from ..problem.bits import check_memory
 from ..problem.network import BiNN
 from ..problem.symmetry import Symmetry
 
@@ -35,6 +36,8 @@ class Symmetrised(Wrapper, Samples, LogProb, Table, Words, Shiftable, Remote):
     binn: BiNN              # whose hidden units are flipped, where the activation is odd, and exchanged
 
     def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.binn, BiNN): raise TypeError(f"binn must be a BiNN, got {self.binn!r}")
         n_weights, n_qubits = self.binn.n_weights, self.source.n_qubits
         if n_weights == n_qubits: return
         raise ValueError(f"binn must have one weight for each qubit of the source, got {n_weights=} and {n_qubits=}")
@@ -64,6 +67,8 @@ class Symmetrised(Wrapper, Samples, LogProb, Table, Words, Shiftable, Remote):
 
     def _words(self, params, sets, key, n_strings):
         "A word of the average is the mean, over the moves, of the words that they turn it into."
+        n_bytes = len(sets) * self.symmetry.n_moves * self.n_qubits
+        check_memory(n_bytes, f"{len(sets)} words under {self.symmetry.n_moves} moves", "samples")
         signs, moved = _moved_words(jnp.asarray(self.symmetry.moves()), sets)
         values, errors = self.source.words(params, moved, key=key, n_strings=n_strings)
         return (signs * values).mean(1), errors.mean(1)    # at most: the moved words may share their strings

@@ -18,7 +18,7 @@ _NAMES = {
     "plots": "sorted_posterior",
     "problem.bits": "all_weights walsh_hadamard entropy",
     "problem.datasets": "load_dataset",
-    "problem.likelihood": "Categorical Gaussian",
+    "problem.likelihood": "Categorical Gaussian Likelihood",
     "problem.network": "BiNN",
     "problem.costs": "CostTable log_likelihood_table",
     "problem.prior": "BernoulliPrior Prior",
@@ -32,7 +32,7 @@ _NAMES = {
 # %% ../nbs/face.ipynb #d26d131c
 _NAMES |= {
     "objectives.elbo": "log_evidence exact_posterior free_energy NoDivergence KL Divergence",
-    "objectives.mmd": "MMD mmd2 mmd2_from_samples kernel",
+    "objectives.mmd": "MMD mmd2 mmd2_of mmd2_from_samples kernel",
     "objectives.divergences": "Renyi Stein",
     "inference.gradients": "Exact ScoreFunction",
     "inference.shots": "ParameterShift SPSA",
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from qhn.problem.bits import (all_weights as all_weights, walsh_hadamard as walsh_hadamard,
                                   entropy as entropy)
     from qhn.problem.datasets import load_dataset as load_dataset
-    from qhn.problem.likelihood import Categorical as Categorical, Gaussian as Gaussian
+    from qhn.problem.likelihood import (Categorical as Categorical, Gaussian as Gaussian,
+                                        Likelihood as Likelihood)
     from qhn.problem.network import BiNN as BiNN
     from qhn.problem.costs import CostTable as CostTable, log_likelihood_table as log_likelihood_table
     from qhn.problem.prior import BernoulliPrior as BernoulliPrior, Prior as Prior
@@ -69,8 +70,8 @@ if TYPE_CHECKING:
                                      exact_posterior as exact_posterior, free_energy as free_energy,
                                      NoDivergence as NoDivergence, KL as KL,
                                      Divergence as Divergence)
-    from qhn.objectives.mmd import (MMD as MMD, mmd2 as mmd2, mmd2_from_samples as mmd2_from_samples,
-                                    kernel as kernel)
+    from qhn.objectives.mmd import (MMD as MMD, mmd2 as mmd2, mmd2_of as mmd2_of,
+                                    mmd2_from_samples as mmd2_from_samples, kernel as kernel)
     from qhn.objectives.divergences import Renyi as Renyi, Stein as Stein
     from qhn.inference.gradients import Exact as Exact, ScoreFunction as ScoreFunction
     from qhn.inference.shots import ParameterShift as ParameterShift, SPSA as SPSA
@@ -126,7 +127,8 @@ def _comments(obj):
         if not match: continue
         argument = re.match(r"\s+\*{0,2}(\w+)\s*[:=,]", match[1])
         found[argument[1] if argument else "return"] = match[2].removeprefix("-> ")
-    return found
+    taken = [name for name in inspect.signature(obj).parameters if name[0] != "_"]    # a class has other attributes
+    return {name: found[name] for name in [*taken, "return"] if name in found}
 
 # %% ../nbs/face.ipynb #20e4312d
 def _wrapped(text): return textwrap.fill(text, 79, initial_indent=4 * " ", subsequent_indent=8 * " ")
@@ -162,13 +164,25 @@ def _module(name):
     found = next((place for place in places if place.is_file()), None)
     if found: return ".".join(("qhn", *found.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
 
+# %% ../nbs/face.ipynb #a20e366c
+def _home(name):
+    "The dotted name of the module that defines a class or a function; `None` where none does."
+    root = Path(find_spec("qhn").origin).parent
+    opening = re.compile(rf"^(class|def) {name}\b", re.M)
+    for path in sorted(root.rglob("[a-z]*.py")):
+        if opening.search(path.read_text(encoding="utf-8")):
+            return ".".join(("qhn", *path.relative_to(root).with_suffix("").parts))
+
+# %% ../nbs/face.ipynb #4e1cd556
 def _unknown(name):
     "What to say of a name that is none of ours."
-    module = _module(name) if name.isidentifier() else None
+    module, home = (_module(name), _home(name)) if name.isidentifier() else (None, None)
     if module: return f"{module} is a module: import it by `import {module}`"
+    if home: return f"qhn does not offer {name}; use `from {home} import {name}`"
     folded = {known.lower(): known for known in _HOMES}
     nearest = [folded[found] for found in get_close_matches(name.lower(), folded, cutoff=0.5)]
-    return f"module 'qhn' has no attribute {name!r}; " + (f"nearest: {', '.join(nearest)}" if nearest else "dir(qhn) lists what it has")
+    advice = f"nearest: {', '.join(nearest)}" if nearest else "dir(qhn) lists what it has"
+    return f"module 'qhn' has no attribute {name!r}; {advice}"
 
 # %% ../nbs/face.ipynb #0477bf2b
 def _public(name):

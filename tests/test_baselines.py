@@ -20,7 +20,7 @@ from qhn.problem.costs import CostTable
 from qhn.distributions.base import Independent, LogProb, Samples, Table, Words
 from qhn.distributions.born import BornMachine
 from qhn.objectives.elbo import KL, exact_posterior
-from qhn.problem.prior import BernoulliPrior
+from qhn.problem.prior import BernoulliPrior, Prior
 from qhn.inference.estimator import Problem
 from qhn.problem.costs import as_target
 from qhn.inference.result import FitResult, TrainingDiverged
@@ -403,3 +403,25 @@ def test_a_likelihood_that_is_not_a_number_is_named():
 ])
 def test_bad_input_is_refused(call, message):
     with pytest.raises((ValueError, TypeError), match=message): call()
+
+
+@pytest.mark.parametrize("method", [bayes_binn, straight_through])
+def test_a_prior_that_couples_weights_is_refused_before_anything_runs(method):
+    "They read natural parameters, which such a prior has not; `mean_field` takes it."
+    class Agreeing(Prior):
+        def log_prob(self, weights): return (weights[..., 1:] * weights[..., :-1]).sum(-1) - np.log(8 * np.cosh(1) ** 2)
+
+    x, y = np.random.default_rng(0).normal(size=(6, 2)), np.array([0, 1, 0, 1, 1, 0])
+    with pytest.raises(TypeError, match="needs a prior of independent weights with natural_params, got prior=Agreeing; use a BernoulliPrior"):
+        method(BiNN((2, 1)), (x, y), Agreeing(), key=KEY, n_steps=2, progress=False)
+    assert np.isfinite(mean_field(BiNN((2, 1)), (x, y), Agreeing(), key=KEY, n_steps=2, progress=False).history["loss"]).all()
+
+
+def test_first_order_gains_refuse_a_prior_that_couples_weights():
+    class Agreeing(Prior):
+        def log_prob(self, weights): return (weights[..., 1:] * weights[..., :-1]).sum(-1) - np.log(8 * np.cosh(1) ** 2)
+
+    problem = (BiNN((2, 1)), (np.ones((2, 2)), np.array([0, 1])), Agreeing())
+    with pytest.raises(TypeError, match=r"locally_balanced\(gradient=True\) needs a prior of independent weights .* or gradient=False"):
+        locally_balanced(*problem, gradient=True, key=KEY, n_steps=2, progress=False)
+    assert np.isfinite(locally_balanced(*problem, key=KEY, n_steps=2, progress=False).history["loss"]).all()

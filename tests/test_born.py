@@ -15,7 +15,7 @@ from qhn.circuits.ansatz import (Ansatz, Entangler, Rotation, brickwork, hardwar
                                  product, staircase)
 from qhn.engine.interface import MPS, Dense, choose, sample_from_probs
 from qhn.engine.cores import bond_dims
-from qhn.distributions.base import LogProb, SampleOnly, Samples
+from qhn.distributions.base import ClosedMMD, Independent, LogProb, Remote, SampleOnly, Samples, Shiftable, Table, Words
 from qhn.distributions.born import BornMachine
 
 KEY = jax.random.key(0)
@@ -468,3 +468,20 @@ def test_refusal_follows_the_memory_of_the_machine(monkeypatch):
             if n < least: assert call().shape == (2**n,)
             else:
                 with pytest.raises(ValueError, match=r"would take \S+ GiB, more than the 0.000977 GiB of this machine"): call()
+
+
+QUESTIONS = {Samples: ("sample",), LogProb: ("log_prob", "sample_and_log_prob", "entropy_estimate"), Table: ("probs",),
+             Words: ("words", "means", "pair_means"), Independent: ("coins",), ClosedMMD: ("mmd2",), Shiftable: ("frequencies",), Remote: ("sample_batch",)}
+
+
+@pytest.mark.parametrize("capability", QUESTIONS, ids=lambda c: c.__name__)
+def test_a_question_that_is_not_answered_is_refused_by_name(capability):
+    "Of a distribution with one other capability, each method of this one: a TypeError that says who has it, and no attribute to `hasattr`."
+    others = [other for other in QUESTIONS if other is not capability]
+    for other in others:
+        methods = {name: None for name in other.__abstractmethods__}
+        alone = type("Alone", (other,), {"n_qubits": 2, "param_shape": (2,)} | {name: (lambda self, *args, **more: None) for name in methods})()
+        for question in QUESTIONS[capability]:
+            with pytest.raises(TypeError, match=f"Alone does not tell .*; use a distribution with {capability.__name__}"): getattr(alone, question)
+            assert not hasattr(alone, question)
+    with pytest.raises(AttributeError, match="Alone has no attribute 'zebra'"): alone.zebra

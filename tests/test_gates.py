@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from qhn.circuits.ansatz import Ansatz, Entangler, Rotation
 from qhn.hardware.backends import qiskit_circuit
 from qhn.engine.interface import MPS, Dense
-from qhn.circuits.gates import (GATES, Gate, bit_map, fixed, is_diagonal, is_monomial, is_sign,
-                                reach, register)
+from qhn.circuits.gates import (GATES, Gate, bit_map, cosine, fixed, is_diagonal, is_monomial, is_sign,
+                                reach, register, sine)
 from qhn.engine.cores import bond_dims, live_gates
 
 RICH = Ansatz(5, (Rotation("RX", (0, 2, 3)), Entangler("RXX", ((0, 1), (2, 1))), Entangler("SWAP", ((3, 4),)), Rotation("RY"), Entangler("CRX", ((1, 0), (1, 2), (3, 2))),
@@ -51,9 +51,9 @@ def test_the_number_of_terms_is_the_operator_schmidt_rank(name):
     assert np.linalg.matrix_rank(matrix) == GATES[name].rank
 
 
-@pytest.mark.parametrize("name", [name for name, gate in GATES.items() if gate.has_angle])
-def test_a_probability_depends_on_an_angle_at_its_frequencies_alone(name):
-    gate, rng, grid = GATES[name], np.random.default_rng(1), np.linspace(0, 4 * np.pi, 16, endpoint=False)    # over the longest period
+@pytest.mark.parametrize("gate", [gate for gate in GATES.values() if gate.has_angle], ids=lambda gate: gate.name)
+def test_a_probability_depends_on_an_angle_at_its_frequencies_alone(gate):
+    rng, grid = np.random.default_rng(1), np.linspace(0, 4 * np.pi, 16, endpoint=False)    # over the longest period
     state = rng.normal(size=(2**gate.n_wires, 2)) @ [1, 1j]
     final = np.linalg.qr(rng.normal(size=(2**gate.n_wires,) * 2))[0]
     spectrum = abs(np.fft.rfft([abs((final @ gate.matrix(angle) @ state)[0])**2 for angle in grid])) / 16
@@ -174,6 +174,17 @@ def test_adding_a_gate_is_one_row():
         slope = jax.grad(lambda p: Dense(ansatz).probs(p)[3])(params)
         np.testing.assert_allclose(slope, jax.grad(lambda p: MPS(ansatz).probs(p)[3])(params), atol=1e-12)
     finally: del GATES["ISWAP"]
+
+
+def test_frequencies_follow_from_the_terms():
+    "An angle is never left out of the shift rule because nobody wrote its frequencies down."
+    p0, p1, none = np.diag([1, 0]), np.diag([0, 1]), np.zeros((2, 2))
+    phase = Gate("phase", ((p0, p1, -p1),))                                     # diag(1, e^{iθ/2})
+    twist = Gate("twist", (cosine(np.eye(2)), sine(np.diag([1, -1]))), (np.eye(2), np.diag([1, -1])))
+    whole = Gate("whole", ((none, np.eye(2), -np.eye(2)),))                     # e^{iθ/2} times everything
+    for gate, want in ((phase, (.5,)), (twist, (1.,)), (whole, ())):
+        assert gate.has_angle and gate.frequencies == want
+        if want: test_a_probability_depends_on_an_angle_at_its_frequencies_alone(gate)
 
 
 @pytest.mark.parametrize("make, text", [

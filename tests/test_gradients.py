@@ -26,7 +26,7 @@ from qhn.objectives.elbo import KL, Divergence, NoDivergence
 from qhn.problem.prior import BernoulliPrior
 from qhn.inference.shots import SPSA, ParameterShift
 from qhn.inference.gradients import Exact, ScoreFunction
-from qhn.inference.estimator import Problem, exact_bytes
+from qhn.inference.estimator import Estimator, Problem, exact_bytes
 from qhn.inference.choice import choose_estimator
 from qhn.problem.costs import as_target, tabulate
 from qhn.inference.fit import fit
@@ -600,3 +600,22 @@ def test_integer_costs_are_worth_what_floats_are(objective):
         assert value(np.array([0, 1, 0, 0]), costs) == value(np.array([0.0, 1, 0, 0]), costs.astype(float))
         halves = np.full(2**12, 2.0**-12, np.float16)
         assert value(halves, np.zeros(2**12, np.float16)) == pytest.approx(value(halves.astype(float), np.zeros(2**12)), abs=1e-4)
+
+
+class Spoken(Words):
+    "Words alone, none of them expected."
+    n_qubits, param_shape = 5, (1,)
+    def _words(self, params, sets, key, n_strings): return jnp.zeros(len(sets)), jnp.zeros(len(sets))
+
+
+@pytest.mark.parametrize("objective", [NoDivergence(), KL(), MMD(), Renyi()], ids=lambda o: type(o).__name__)
+def test_words_alone_are_not_called_samples(objective):
+    with pytest.raises(TypeError) as refused: choose_estimator(Problem(Spoken(), as_target(np.zeros(32)), BernoulliPrior(), objective))
+    message = str(refused.value)
+    assert "only gives samples" not in message and "its words suffice for mmd2_of(distribution, params, prior)" in message
+
+
+def test_an_estimator_without_a_call_is_refused():
+    class Bare(Estimator): asks = ("of_samples", "witness")
+    with pytest.raises(TypeError, match=r"Bare cannot be called: write __call__\(problem, params, key, step\)"):
+        Bare().check(Problem(BornMachine(product(3)), as_target(np.zeros(8)), BernoulliPrior(), KL()))

@@ -166,6 +166,20 @@ def test_best_seed_looks_at_the_end():
     assert result.best_seed() == 1 and result.best_seed(last=2) == 2 and result.best_seed(last=4) == 0
 
 
+def test_noisy_losses_are_judged_by_a_mean():
+    "Seed 0 ends with one lucky estimate; what is predicted and summed up is of seed 1."
+    losses = np.array([[9.0] * 4 + [5.0] * 9 + [0.0], [0.0] * 4 + [3.0] * 10, [1.0] * 4 + [6.0] * 10])
+    params = np.array([[0.1], [0.2], [0.3]])
+    state = train(1).state._replace(params=params)
+    parts = {"loss": losses, "expected_nll": losses, "divergence": 0 * losses}
+    exact, noisy = (FitResult(state, parts | {"loss_error": np.full((3, 14), error)}) for error in (0.0, 0.5))
+    assert exact.best_seed() == 0 and noisy.best_seed() == 1 and noisy.best_seed(last=1) == 0
+    assert exact.best() == 0.1 and noisy.best() == 0.2
+    assert exact.summary()["best loss"] == 0 and noisy.summary()["best loss"] == 3 and noisy.summary()["median loss"] == 4.5
+    few = FitResult(state, {name: values[:, -2:] for name, values in noisy.history.items()})
+    assert few.best_seed() == 0, "of two steps both are judged"
+
+
 def test_the_bar_counts_steps_and_shows_the_loss(capsys):
     result = train(20, progress="ELBO")
     shown = capsys.readouterr().err
@@ -603,7 +617,7 @@ ERRORS = [
     (dict(estimator=Exact), TypeError, "estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got <class"),
     (dict(optimizer="adam"), TypeError, "optimizer must be an optax optimiser such as optax.adam(0.05), got 'adam'"),
     (dict(optimizer=optax.adam), TypeError, "optimizer must be an optax optimiser such as optax.adam(0.05), got <function adam"),
-    (dict(prior=None), TypeError, "prior must be a BernoulliPrior, got None"),
+    (dict(prior=None), TypeError, "prior must be a Prior such as BernoulliPrior(), got None"),
     (dict(prior=BernoulliPrior(np.full(4, 0.5))), ValueError, "prob_plus must be one number or have shape (3,), one per weight, got shape (4,)"),
     (dict(distribution=product(3)), TypeError, "distribution must be a Distribution such as BornMachine(ansatz), got Ansatz"),
     (dict(distribution=BornMachine(product(4))), ValueError, "model has n_weights=3, but the distribution has n_qubits=4; one qubit per weight is needed"),

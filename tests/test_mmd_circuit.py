@@ -176,7 +176,7 @@ def test_bad_input_is_named():
     ansatz, params, prior = brickwork(60, 4), jnp.zeros(8 * 60), BernoulliPrior()
     with pytest.raises(ValueError, match=r"params must have shape \(480,\) \(angles\)"): exact_mmd2(ansatz, params[1:], prior)
     with pytest.raises(ValueError, match=r"prob_plus must be one number or have shape \(60,\)"): exact_mmd2(ansatz, params, BernoulliPrior(np.full(59, 0.5)))
-    with pytest.raises(TypeError, match="prior must be a BernoulliPrior, got ndarray"): exact_mmd2(ansatz, params, np.ones(4))
+    with pytest.raises(TypeError, match=r"prior must be a Prior such as BernoulliPrior\(\), got ndarray"): exact_mmd2(ansatz, params, np.ones(4))
     with pytest.raises(ValueError, match="word_weights must be positive"): exact_mmd2(ansatz, params, prior, (0,))
     with pytest.raises(ValueError, match="engine must be None, MPS or Dense, got engine='tree'"): exact_mmd2(ansatz, params, prior, engine="tree")
     with pytest.raises(ValueError, match=r"factors must have shape \(..., 60, 2, 2\).*got shape \(60, 2\)"): MPS(ansatz).expect_pair_product(params, np.ones((60, 2)))

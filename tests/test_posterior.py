@@ -321,8 +321,8 @@ def test_diagram_is_that_of_scikit_learn(adaptive, strategy, n_bins, decimals):
 
 def test_adaptive_bins_hold_equal_numbers():
     p, y = honest(1500, 2)
-    assert set(reliability(p, y, 15, adaptive=True).count) == {100}
-    assert reliability(p, y, 15).count.sum() == 1500 and len(reliability(p, y, 15).count) < 15    # none below one half
+    assert set(reliability(p, y, 15, adaptive=True).n_claims) == {100}
+    assert reliability(p, y, 15).n_claims.sum() == 1500 and len(reliability(p, y, 15).n_claims) < 15    # none below one half
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
@@ -330,7 +330,7 @@ def test_empty_bins_leave_no_nan(adaptive):
     for p in (np.tile([0.7, 0.3], (9, 1)), np.eye(2)[[0, 1, 1]], [[0.5, 0.5]]):
         y = np.zeros(len(p), int)
         diagram = reliability(p, y, 50, adaptive)
-        assert all(np.isfinite(part).all() for part in diagram) and (diagram.count > 0).all() and np.isfinite(diagram.error)
+        assert all(np.isfinite(part).all() for part in diagram) and (diagram.n_claims > 0).all() and np.isfinite(diagram.error)
         assert np.isfinite(calibration_errors_by_chance(p, jax.random.key(0), 3, 50, adaptive)).all()
 
 
@@ -616,7 +616,7 @@ HALVES, SCORES = np.full((2, 2), 0.5), [log_loss, brier_score, accuracy, expecte
 PETS = Dataset(np.eye(2), np.array([0, 1]), np.eye(2), np.array([1, 2]), "pets", ("ears", "tail"), ("cat", "dog", "horse"))
 NAN = np.where(np.arange(512) == 3, np.nan, Q)
 ERRORS = [
-    (lambda: posterior_predictive(CostTable(np.ones(512)), Q, X), TypeError, "binn must be a BiNN, which predicts classes, got CostTable"),
+    (lambda: posterior_predictive(CostTable(np.ones(512)), Q, X), TypeError, "binn must be a BiNN, which predicts at new points, got CostTable"),
     (lambda: posterior_predictive(BINN, Q[:256], X), ValueError, "q must have 2**9 entries along the last axis, one for each network, got shape (256,)"),
     (lambda: posterior_predictive(BINN, 1.0, X), ValueError, "q must have 2**9 entries along the last axis, one for each network, got shape ()"),
     (lambda: posterior_predictive(BiNN((64, 10)), Q, np.ones((2, 64))), ValueError, "use posterior_predictive_from_samples"),

@@ -83,6 +83,12 @@ def chapters(contents):
         else: yield entry
 
 
+def test_the_home_page_names_every_chapter_in_the_order_of_the_sidebar():
+    listed = list(chapters(yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]))
+    reading = markdown(NBS / "index.ipynb").partition("## Where to read on")[2].partition("What entanglement gains")[0]
+    assert re.findall(r"\]\(([\w/]+\.ipynb)\)", reading) == [chapter for chapter in listed if chapter != "index.ipynb"]
+
+
 def test_sidebar_lists_every_notebook_once():
     "The order is the sidebar's alone."
     listed = list(chapters(yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]))

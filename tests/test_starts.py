@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from circuits import numpy_state, random_ansatz
 
+from qhn.circuits.gates import GATES, Gate, X, fixed, register
 from qhn.circuits.ansatz import (Ansatz, Entangler, Rotation, brickwork, confined, from_product,
                                  hardware_efficient, product, staircase, symmetric_start)
 
@@ -39,14 +40,24 @@ def test_from_product_copies_the_product(ansatz):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_from_product_is_exact_on_every_circuit_that_it_takes(seed):
-    "Random moments: it takes exactly the circuits whose last RY is followed by no RX and no CNOT."
+    "Random moments: it takes exactly the circuits whose last RY is followed by no CNOT."
     ansatz = random_ansatz(np.random.default_rng(seed), 4)
     angles = np.random.default_rng(seed).uniform(-3, 3, ansatz.n_qubits)
-    acting = [m.gate for m in ansatz.moments if m.gate in ("RX", "RY") or (m.gate == "CNOT" and m.pairs)]
+    acting = [m.gate for m in ansatz.moments if m.gate == "RY" or (m.gate == "CNOT" and m.pairs)]
     if acting and acting[-1] == "RY":
         np.testing.assert_allclose(distribution(ansatz, from_product(ansatz, angles)), product_table(angles), atol=1e-12)
     else:
-        with pytest.raises(ValueError, match="no CNOT and no RX follows"): from_product(ansatz, angles)
+        with pytest.raises(ValueError, match="no CNOT follows"): from_product(ansatz, angles)
+
+
+def test_from_product_refuses_a_gate_that_moves_the_zero_state():
+    register(Gate("XX", (fixed(X),), (X,)))
+    try:
+        for moments in ((Entangler("XX", [(0, 1)]), RY), (Entangler("CNOT", [(0, 1)]), Rotation("RX"), Entangler("XX", [(0, 1)]), RY, RZ)):
+            with pytest.raises(ValueError, match="before its last RY, where all angles are 0, got gate='XX'"): from_product(Ansatz(2, moments), [1., 2.])
+        with pytest.raises(ValueError, match="moves bits"): from_product(Ansatz(2, (RY, Entangler("XX", [(0, 1)]))), [1., 2.])
+        assert from_product(Ansatz(2, (Entangler("XX", []), RY)), [1., 2.]).shape == (2,)
+    finally: del GATES["XX"]
 
 
 def test_from_product_keeps_precision_batch_and_gradient():

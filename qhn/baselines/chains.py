@@ -21,7 +21,7 @@ from ..inference.estimator import Problem, check_differentiable
 from ..inference.fit import DEFAULT_OPTIMIZER, check_settings, checked_key, checked_target
 from ..inference.result import FitResult, TrainingDiverged
 from ..inference.state import TrainState, chunks, recorded
-from .variational import Ensemble, check_positive, model_of, signs_of
+from .variational import Ensemble, check_independent, check_positive, model_of, signs_of
 
 # %% ../../nbs/baselines/chains.ipynb #332949d5
 class Chain(NamedTuple):
@@ -287,6 +287,7 @@ def locally_balanced(
 ) -> FitResult:                     # params (n_seeds, n_steps, n): the draws
     "Networks by locally balanced single flips. Errors of `gibbs`; `TypeError`: `gradient` with a table of costs."
     if gradient: check_differentiable(model_of(model), "gradient=False")
+    if gradient: check_independent(prior, "locally_balanced(gradient=True)", "gradient=False")
     plan = _Plan(n_steps, key, n_seeds, progress, n_warmup, state)
     return _sampler(LocallyBalanced(bool(gradient)), temperature, model, data, prior, plan)
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SGD', 'ADAM', 'signs_of', 'RealRows', 'Bernoulli', 'Ensemble', 'model_of', 'mean_field', 'check_positive',
-           'FreeEnergyGradient', 'NaturalGradient', 'bayes_binn', 'StraightThrough', 'clipped', 'straight_through']
+           'check_independent', 'FreeEnergyGradient', 'NaturalGradient', 'bayes_binn', 'StraightThrough', 'clipped',
+           'straight_through']
 
 # %% ../../nbs/baselines/variational.ipynb #739f2ef7
 import math
@@ -202,14 +203,24 @@ def _check_alone(n_networks):
     if n_networks == 1: return
     raise ValueError(f"StraightThrough() trains one network, got an Ensemble with {n_networks=}; use n_seeds for more")
 
+# %% ../../nbs/baselines/variational.ipynb #37f393c9
+def check_independent(prior, who, instead):
+    "`TypeError` unless the prior has natural parameters."
+    try: prior.natural_params
+    except AttributeError:
+        raise TypeError(f"{who} needs a prior of independent weights with natural_params, "
+                        f"got prior={type(prior).__name__}; use a BernoulliPrior, or {instead}") from None
+
 # %% ../../nbs/baselines/variational.ipynb #fd61566b
 class FreeEnergyGradient(Estimator):
     "Base of an estimator with `cost(target, params, key)` and `divergence(prior, params)`."
     kind: type = Distribution    # of distribution
 
     def check(self, problem):
-        "`TypeError` unless the distribution is of the kind that is trained, and the objective `KL`."
+        "`TypeError` unless the distribution is of the kind that is trained, the objective `KL`, the prior independent."
         _check_pair(self, problem.distribution, self.kind, problem.objective)
+        instead = "mean_field, which takes any prior that knows its density"
+        check_independent(problem.prior, f"{type(self).__name__}()", instead)
     def __call__(self, problem, params, key, step=0):
         "`Estimate` at params (1, n). `ValueError`: a batch of more points than there are."
         if self.batch_size is not None: check_batch(problem.target.data, self.batch_size)
@@ -280,7 +291,7 @@ class StraightThrough(FreeEnergyGradient):
 
     def __post_init__(self): _check_batch_size(self.batch_size)
     def check(self, problem):
-        "`TypeError` unless they are an `Ensemble` and `KL`. `ValueError`: more than one network."
+        "`TypeError` unless they are an `Ensemble`, `KL` and an independent prior. `ValueError`: more than one network."
         super().check(problem)
         _check_alone(problem.distribution.n_networks)
     def prepare(self, problem):

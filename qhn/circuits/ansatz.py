@@ -167,7 +167,7 @@ def _near_superposition(ansatz, key, noise):
 
 # %% ../../nbs/circuits/ansatz.ipynb #288bf87b
 class _Gates:
-    "The gates of a circuit, and the number of its angles."
+    "The gates of a circuit, its angles, and what each gate can change."
     n_qubits: int
     moments: tuple
     @cached_property
@@ -185,9 +185,6 @@ class _Gates:
         "Shape of the parameter array, (n_params,)."
         return (self.n_params,)
 
-# %% ../../nbs/circuits/ansatz.ipynb #daedb214
-class _Effects(_Gates):
-    "What each gate can change."
     @cached_property
     def acts(self) -> tuple[bool, ...]:    # one entry for each operation
         "Whether a gate does anything: not if what it needs is still |0⟩."
@@ -200,13 +197,13 @@ class _Effects(_Gates):
 
     @cached_property
     def frequencies(self) -> tuple[tuple[float, ...], ...]:    # one entry for each parameter
-        "Frequencies at which q depends on each angle: 1 for a Pauli rotation, none for an angle that cannot be seen."
+        "Frequencies at which q depends on each angle: those of its gate, none if the gate does not act or cannot be seen."
         def of(op, acts, seen): return GATES[op.gate].frequencies if acts and seen else ()
         every = zip(self.operations, self.acts, self.seen)
         return tuple(of(op, *matters) for op, *matters in every if op.angle is not None)
 
 # %% ../../nbs/circuits/ansatz.ipynb #b0d7b0fe
-class _Views(_Effects):
+class _Views(_Gates):
     "The angles by name."
     def view(self,
         params: Array,          # (..., n_params) angles
@@ -316,18 +313,21 @@ def hardware_efficient(
     return Ansatz(n_qubits, (turn + layer * n_layers)[:-1])
 
 # %% ../../nbs/circuits/ansatz.ipynb #5cccdce5
-def _moves_bits(moment):
-    "RX, or a gate without an angle that is not diagonal."
-    if isinstance(moment, Rotation): return moment.gate == "RX"
-    gate = GATES[moment.gate]
-    return bool(moment.pairs) and not gate.has_angle and not is_diagonal(gate)
+def _fixed_gates(moments):
+    "The gates without an angle that act somewhere."
+    gates = [GATES[m.gate] for m in moments if isinstance(m, Rotation) or m.pairs]
+    return [gate for gate in gates if not gate.has_angle]
 
+# %% ../../nbs/circuits/ansatz.ipynb #070f4e26
 def _last_ry(ansatz):
-    "Moment of the last RY on all wires; a `ValueError` if a later gate can change what is measured where all other angles are 0."
+    "Moment of the last RY on all wires; a `ValueError` unless it alone makes the distribution where all other angles are 0."
     at = max((k for k, m in enumerate(ansatz.moments) if m == Rotation("RY")), default=None)
-    if at is None or any(_moves_bits(m) for m in ansatz.moments[at:]):
-        raise ValueError(f"ansatz must have an RY moment that no CNOT and no RX follows, got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
-    return at
+    if at is None or not all(map(is_diagonal, _fixed_gates(ansatz.moments[at:]))):
+        raise ValueError(f"ansatz must have an RY moment that no CNOT follows, nor any other gate without an angle that moves bits, got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
+    first = _fixed_gates(ansatz.moments[:at])
+    moving = [gate.name for gate in first if abs(gate.matrix()[0, 0]) < 1 - 1e-9]    # |00⟩
+    if not moving: return at
+    raise ValueError(f"ansatz must leave |0…0⟩ as it is before its last RY, where all angles are 0, got gate={moving[0]!r}")
 
 # %% ../../nbs/circuits/ansatz.ipynb #1a839370
 def _angles_of(ansatz, moment):
@@ -343,10 +343,10 @@ def _check_angles(ansatz, angles):
 
 # %% ../../nbs/circuits/ansatz.ipynb #1b72832c
 def from_product(
-    ansatz: Ansatz,    # any of this chapter's, or one with an RY moment that no CNOT and no RX follows
+    ansatz: Ansatz,    # any of this chapter's, or one with an RY moment that no CNOT follows
     angles: Array,     # (..., n) RY angles of a product circuit, radians
 ) -> Array:            # (..., *param_shape) angles in radians
-    "Angles at which `ansatz` has the distribution of the product circuit. `ValueError`: no such RY moment, `angles` of another width or complex."
+    "Angles at which `ansatz` has the distribution of the product circuit. `ValueError`: no such RY moment, a gate before it that moves |0…0⟩, `angles` of another width or complex."
     at, angles = _last_ry(ansatz), _check_angles(ansatz, angles)
     start = jnp.zeros((*angles.shape[:-1], *ansatz.param_shape), angles.dtype)
     return start.at[..., _angles_of(ansatz, at)].set(angles)

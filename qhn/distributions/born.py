@@ -15,11 +15,16 @@ from .base import (ClosedMMD, Derived, Independent, LogProb, Samples, Shiftable,
 from ..engine.interface import Dense, Engine, choose
 from ..engine.cores import bond_dim, cores
 
-# %% ../../nbs/distributions/born.ipynb #3066eb27
-class _Simulated(Derived):
-    "A circuit with the engines that are chosen for it, and their prices."
-    ansatz: Ansatz
-    engine: type | None
+# %% ../../nbs/distributions/born.ipynb #311d9d1c
+@dataclass(frozen=True)
+class BornMachine(Derived, Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable):
+    "The distribution of a simulated circuit. `TypeError`: no ansatz. `ValueError`: an engine that cannot simulate it."
+    ansatz: Ansatz                          # the circuit
+    engine: type | None = None    # `MPS` or `Dense`; None chooses by cost, for each question anew
+
+    def __post_init__(self):
+        if not isinstance(self.ansatz, Ansatz): raise TypeError(f"ansatz must be an Ansatz such as staircase(9, 3), got {self.ansatz!r}")
+        self.engine_for("probs")
 
     @property
     def _origin(self): return self.ansatz
@@ -48,15 +53,6 @@ class _Simulated(Derived):
     def bytes(self, question: str) -> int:
         "Memory of the gradient of all probabilities: states and derivatives, as XLA's own account has it."
         return self._of_tables.bytes("probs")
-
-# %% ../../nbs/distributions/born.ipynb #311d9d1c
-@dataclass(frozen=True)
-class BornMachine(_Simulated, Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable):
-    "The distribution of a simulated circuit. `ValueError`: an engine that cannot simulate it."
-    ansatz: Ansatz                          # the circuit
-    engine: type | None = None    # `MPS` or `Dense`; None chooses by cost, for each question anew
-
-    def __post_init__(self): self.engine_for("probs")
 
     @cached_property
     def capabilities(self):

@@ -9,9 +9,7 @@ __all__ = ['QUESTIONS', 'Engine', 'MPS', 'Dense', 'choose', 'sample_from_probs']
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache, partial
-import jax
-import jax.numpy as jnp
-import numpy as np
+import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from ..problem.bits import check_integer, check_memory, check_weights, index_from_weights, is_traced
 from ..circuits.gates import GATES
@@ -20,7 +18,8 @@ from .cores import bond_dim, bond_dims, live_gates, site_plan
 from .mps import (mps_entropy, mps_expect_product, mps_log_prob, mps_means,
                             mps_pair_means, mps_probs, mps_sample, mps_statevector, pairing,
                             safe_log)
-from .pairs import sweep_mmd2, sweep_pair_product, table_mmd2, table_pair_product
+from .pairs import (check_means, check_sets, sweep_mmd2, sweep_pair_product, table_mmd2,
+                              table_pair_product)
 from .dense import (dense_probs, dense_statevector, memories, split_wires,
                               table_expect_product, table_means, table_pair_means, table_sample)
 
@@ -45,16 +44,6 @@ def _check_factors(factors, shape, meaning):
     if factors.shape[-len(shape):] == shape: return factors
     wanted = ", ".join(map(str, shape))
     raise ValueError(f"factors must have shape (..., {wanted}){meaning} got shape {factors.shape}")
-
-def _check_means(means, n):
-    means = jnp.asarray(means)
-    if means.shape == (n,): return means
-    raise ValueError(f"means must have shape ({n},), got shape {means.shape}")
-
-def _check_sets(sets, n):
-    sets = sets if isinstance(sets, Array) else np.asarray(sets)
-    if sets.shape[-1:] == (n,): return sets
-    raise ValueError(f"sets must have shape (..., {n}), one entry per wire, got shape {sets.shape}")
 
 # %% ../../nbs/engine/interface.ipynb #7ae8bfa9
 class _Amplitudes(ABC):
@@ -124,7 +113,7 @@ class _Averages(ABC):
 
     def words(self, params, sets):
         "(...) E_q Π_{j in S} w_j = ⟨Z_S⟩ of (..., n) sets, entries 0 or 1. `ValueError`: sets of another shape."
-        sets = _check_sets(sets, self.ansatz.n_qubits)
+        sets = check_sets(sets, self.ansatz.n_qubits)
         signs = jnp.stack([jnp.ones(sets.shape), 1 - 2. * (sets != 0)], -1)
         return self.expect_product(params, signs)
 
@@ -173,7 +162,7 @@ class _Copies(ABC):
 
     def mmd2(self, params, means, word_probs):
         "MMD²(q, p) ≥ 0 to the product distribution p with (n,) `means`, mean over kernels with inclusion probabilities `word_probs`. `ValueError`: means of another shape, environments that do not fit."
-        params, means = check_params(self.ansatz, params), _check_means(means, self.ansatz.n_qubits)
+        params, means = check_params(self.ansatz, params), check_means(means, self.ansatz.n_qubits)
         pis = tuple(np.asarray(word_probs, float).ravel().tolist())
         self._check_pairs(len(pis))
         return self._mmd2(params, means, pis)
@@ -361,15 +350,18 @@ class Dense(_ByTable):
 _DECIDES = {"log_prob": "strings"}    # strings come by the hundred: what they share decides
 
 @lru_cache
+def _checked_engine(override):
+    if isinstance(override, type) and issubclass(override, Engine): return override
+    raise ValueError(f"engine must be None, MPS or Dense, got engine={override!r}; one of your own derives from Engine")
+
 def choose(
     ansatz: Ansatz,                # any ansatz
     question: str,                 # one of `QUESTIONS`
-    override: type | None = None,  # `MPS` or `Dense`; None chooses by cost
+    override: type | None = None,  # `MPS`, `Dense` or an `Engine` of your own; None chooses by cost
 ) -> Engine:
     "The engine with the lower cost for a question. `ValueError`: another question or engine, or `MPS` on long-range pairs."
     _check_question(question)
-    if override not in (None, MPS, Dense): raise ValueError(f"engine must be None, MPS or Dense, got engine={override!r}")
-    if override is not None: return override(ansatz)
+    if override is not None: return _checked_engine(override)(ansatz)
     if not _neighbouring(ansatz): return Dense(ansatz)
     question = _DECIDES.get(question, question)
     return min(MPS(ansatz), Dense(ansatz), key=lambda engine: engine.cost(question))

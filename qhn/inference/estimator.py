@@ -13,10 +13,10 @@ from functools import partial
 from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh
 from typing import Any, NamedTuple
-from ..distributions.base import Distribution, LogProb, Remote, Samples, Table
+from ..distributions.base import Distribution, LogProb, Remote, Samples, Table, Words
 from ..problem.bits import physical_memory
 from ..problem.costs import CostTable, Target
-from ..problem.prior import Prior
+from ..problem.prior import Prior, check_prior
 from ..objectives.elbo import KL, Divergence, Loss, NoDivergence, answers
 from ..objectives.mmd import MMD
 
@@ -47,14 +47,21 @@ def check_objective(objective):
 def lacks_log_prob(distribution, what):
     "What keeps `what` from a distribution without log q, or None."
     if distribution.can(LogProb): return None
-    name = type(distribution).__name__
-    return f"{what} needs an explicit distribution with log_prob, got {name}, which only gives samples"
+    return f"{what} needs an explicit distribution with log_prob, got {told_of(distribution)}"
+
+def told_of(distribution):
+    "A distribution's name and what alone it tells, for messages."
+    name, tells = type(distribution).__name__, sorted(c.tells for c in distribution.capabilities)
+    if distribution.can(Samples) or distribution.can(Remote): return f"{name}, which only gives samples"
+    return f"{name}, which only tells {' and '.join(tells)}"
 
 # %% ../../nbs/inference/estimator.ipynb #81c72a43
 class Estimator:
     "What all estimators share: the check before anything is traced."
     offered: list = []               # the classes that are named as a way out
     asks: tuple[str, ...] = ()       # what it asks a divergence
+    exact = False                    # whether `loss(problem, params, step)` sums over all networks
+    takes_samples = False            # whether `settings` and `estimate` serve samples from outside JAX
     n_samples: Any = None            # samples of a gradient, where it draws any
     batch_size: int | None = None    # data points of a gradient, where it chooses some
 
@@ -87,8 +94,11 @@ class Estimator:
         "Raise a `TypeError` that says what is missing and what would do, unless all go together."
         distribution, objective = problem.distribution, problem.objective
         check_objective(objective)
+        if type(self).__call__ is Estimator.__call__:
+            raise TypeError(f"{type(self).__name__} cannot be called: write __call__(problem, params, key, step) -> Estimate")
         lack = self.lacks(distribution, objective)
         if lack: raise TypeError(f"{lack}; {_way_out(distribution, objective)}")
+        check_prior(problem.prior, distribution.n_qubits)
         if not objective.needs_density or problem.prior.has_density: return
         problem.prior.log_prob(None)    # which says that it has none
 
@@ -137,14 +147,18 @@ def _way_out(distribution, objective):
     names = [type(e).__name__ + "()" for e in ways(objective)]
     if names: return "use " + " or ".join(names)
     names = [type(o).__name__ + "()" for o in (KL(), MMD(), NoDivergence()) if ways(o)]
-    if not names: return "use a distribution with Samples or Table"
+    if not names: return _without_training(distribution)
     return "use " + " or ".join(names) + (", for which samples suffice" if "KL()" not in names else "")
 
 def _all_lack(distribution, objective):
     "What keeps every estimator away; the one offered last asks for least."
     if objective.needs is not Table: return Estimator.offered[-1]().lacks(distribution, objective)
-    name = type(distribution).__name__
-    return f"{type(objective).__name__} needs the probabilities of all networks, and {name} only gives samples"
+    return f"{type(objective).__name__} needs the probabilities of all networks, got {told_of(distribution)}"
+
+def _without_training(distribution):
+    "What is left to do with a distribution that no estimator can train."
+    if not distribution.can(Words): return "use a distribution with Samples or Table"
+    return "use a distribution with Samples or Table; its words suffice for mmd2_of(distribution, params, prior)"
 
 # %% ../../nbs/inference/estimator.ipynb #5fe67b73
 def no_estimator(distribution, objective):

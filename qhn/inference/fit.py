@@ -25,8 +25,7 @@ from ..problem.costs import Model, as_target
 from ..problem.prior import BernoulliPrior, Prior
 from ..objectives.elbo import KL, Divergence, at_step
 from .estimator import Estimator, Problem, exact_bytes
-from .gradients import Exact, ScoreFunction
-from .shots import SPSA, ParameterShift
+from .gradients import ScoreFunction
 from .choice import choose_estimator
 from .mesh import check_alike, checked_mesh, memories_of, placed
 from .state import (Info, TrainState, angles_to_sample, arranged, chunks, init, run_chunk,
@@ -43,7 +42,7 @@ def is_outside(
     estimator: Estimator,
 ) -> bool:
     "Whether samples come from outside JAX."
-    return distribution.can(Remote) and isinstance(estimator, ParameterShift | SPSA)
+    return distribution.can(Remote) and estimator.takes_samples
 
 # %% ../../nbs/inference/fit.ipynb #42a56530
 _angles, _step = jax.jit(angles_to_sample, static_argnums=1), jax.jit(step, static_argnums=(1, 2))
@@ -79,12 +78,12 @@ def fit(
     distribution: Distribution,          # BornMachine or any other
     model: Any,                          # BiNN, (2**n,) costs in nats, or `n_weights` and `log_likelihood`
     data: tuple | None = None,           # what `log_likelihood` takes after the weights: (x, y) for a BiNN
-    prior: Prior = BernoulliPrior(),
+    prior: Prior = BernoulliPrior(),     # of the weights; by default fair coins
     *,
     objective: Divergence = KL(),        # NoDivergence(), KL(), MMD()
     estimator: Estimator | None = None,  # Exact(), ScoreFunction(), …; None: `choose_estimator`
-    optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER,
-    n_steps: int = 300,
+    optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER,    # of optax
+    n_steps: int = 300,                  # of the optimiser, in every seed
     key: Array | None = None,            # `jax.random.key`; not needed with `state`
     n_seeds: int = 1,                    # independent starts, trained side by side
     params: Array | None = None,         # starting angles, for all seeds or for each
@@ -92,7 +91,7 @@ def fit(
     state: TrainState | None = None,     # go on from `FitResult.state`, which holds key, seeds and angles
     progress: bool | str = True,         # show a bar with the mean loss; a string is its label
     mesh: Mesh | None = None,            # devices that share "seeds", "samples", "data" or "amplitudes"
-) -> FitResult:
+) -> FitResult:    # trained angles, their history, and the problem
     """Train a distribution over networks; other data of the same shapes with the same optimiser object compile nothing.
     `TypeError`, `ValueError`: what cannot be, before anything is computed. `TrainingDiverged`: a loss that is not finite."""
     _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps)
@@ -133,7 +132,7 @@ def check_trainable(distribution):
 def check_settings(prior, optimizer, n_steps):
     "Raise a `TypeError` or `ValueError` unless prior, optimiser and number of steps are what they should be."
     if not isinstance(prior, Prior):
-        raise TypeError(f"prior must be a BernoulliPrior, got {prior!r}; one of your own is a subclass of Prior")
+        raise TypeError(f"prior must be a Prior such as BernoulliPrior(), got {prior!r}")
     if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(f"optimizer must be an optax optimiser such as optax.adam(0.05), got {optimizer!r}")
     check_integer("n_steps", n_steps, 1)
@@ -152,7 +151,7 @@ def checked_key(key):
 
 # %% ../../nbs/inference/fit.ipynb #d186bac4
 def _check_optimizer(optimizer, estimator, shape):
-    if isinstance(estimator, Exact): return
+    if estimator.exact: return
     def plain(x): return optimizer.update(x, optimizer.init(x), x)
     try: jax.eval_shape(plain, jnp.zeros(shape))
     except TypeError as error:    # of a keyword that has no default
@@ -186,7 +185,7 @@ def checked_target(distribution, model, data):
 
 # %% ../../nbs/inference/fit.ipynb #ba43a284
 def _check_table(problem, estimator, n_seeds, mesh):
-    if not isinstance(estimator, Exact): return
+    if not estimator.exact: return
     distribution = problem.distribution
     parts = memories_of(mesh)
     n, seeds_at_once = distribution.n_qubits, -(-n_seeds // parts["seeds"])
@@ -195,14 +194,14 @@ def _check_table(problem, estimator, n_seeds, mesh):
         instead = "objective=KL(), which estimator=ScoreFunction() can sample,"
     if distribution.cost("log_prob") >= 2**n: instead += " and an ansatz of neighbouring pairs"    # a string costs as much as all
     n_bytes = exact_bytes(distribution, seeds_at_once, parts["amplitudes"])
-    check_memory(n_bytes, f"Exact() on 2**{n} networks with n_seeds={seeds_at_once}", instead)
+    check_memory(n_bytes, f"{estimator} on 2**{n} networks with n_seeds={seeds_at_once}", instead)
 
 # %% ../../nbs/inference/fit.ipynb #15c4cd2f
 @partial(jax.jit, static_argnums=1)
 def _prepared(problem, estimator): return estimator.prepare(problem)
 
 def _check_step(problem, estimator, optimizer, state, mesh):
-    if isinstance(estimator, Exact): return
+    if estimator.exact: return
     program = run_chunk.trace(_prepared(problem, estimator), estimator, optimizer, state, 1)
     n_bytes = _largest(program.jaxpr.jaxpr) // memories_of(mesh)["all"]
     smaller = ["a smaller n_samples"] + ["fewer seeds"] * (len(state.params) > 1)

@@ -14,17 +14,18 @@ from ..problem.costs import Target, tabulate
 from ..problem.prior import BernoulliPrior
 from ..distributions.base import Table, Words
 from ..objectives.elbo import Loss, answers, mean_credits
-from .estimator import Estimate, Estimator, check_differentiable, lacks_log_prob, shard
+from .estimator import (Estimate, Estimator, check_differentiable, lacks_log_prob, shard,
+                                     told_of)
 
 # %% ../../nbs/inference/gradients.ipynb #bade35e9
 @dataclass(frozen=True)
 class Exact(Estimator, offered=True):
     "Autodiff through all 2ⁿ probabilities."
-    asks = ("of_table",)
+    asks, exact = ("of_table",), True
 
     def _lacks_capability(self, distribution, objective):
         if distribution.can(Table): return None
-        return f"Exact() needs the probabilities of all networks, got {type(distribution).__name__}, which only gives samples"
+        return f"Exact() needs the probabilities of all networks, got {told_of(distribution)}"
 
     def prepare(self, problem): return replace(problem, target=tabulate(problem.target))
 

@@ -6,15 +6,15 @@
 __all__ = ['FitResult', 'TrainingDiverged', 'diverged', 'first_bad', 'last_good']
 
 # %% ../../nbs/inference/result.ipynb #7420c8b4
+import jax.numpy as jnp
 import numpy as np
 from dataclasses import dataclass, field
 from jax import Array
 from typing import Any
 from ..circuits.ansatz import check_key
-from ..distributions.base import Table
-from ..posterior.predictive import (PredictedNumbers, posterior_predictive,
-                                      posterior_predictive_from_samples)
+from ..distributions.base import Remote, Samples, Table
 from .state import TrainState
+from ..posterior.predictive import posterior_predictive, posterior_predictive_from_samples
 
 # %% ../../nbs/inference/result.ipynb #b3495789
 def _trained(result):
@@ -28,13 +28,17 @@ def _trained(result):
     return about
 
 # %% ../../nbs/inference/result.ipynb #c39e0118
+def _n_judged(history):
+    "Steps at the end whose mean loss is compared: ten, or all if fewer, of estimated losses; of exact ones the last."
+    return 10 if np.any(np.asarray(history.get("loss_error", 0)) > 0) else 1
+
 def _reached(result):
-    "The last loss of the best seed, its parts, and the median over the seeds."
-    final = result.history["loss"][:, -1:]
-    if not final.size: return {}
-    best = result.best_seed()
-    parts = {name: float(result.history[name][best, -1]) for name in ("expected_nll", "divergence")}
-    return {"best loss": float(final[best, 0]), "median loss": float(np.median(final))} | parts
+    "The loss of the best seed at the end, its parts, and the median over the seeds; estimated ones as means."
+    if not result.history["loss"].size: return {}
+    last, best = _n_judged(result.history), result.best_seed()
+    def end(name): return result.history[name][:, -last:].mean(1)
+    parts = {name: float(end(name)[best]) for name in ("expected_nll", "divergence")}
+    return {"best loss": float(end("loss")[best]), "median loss": float(np.median(end("loss")))} | parts
 
 # %% ../../nbs/inference/result.ipynb #02f5c2c7
 def _short(result):
@@ -44,6 +48,13 @@ def _short(result):
     return f"FitResult({what}: {about['seeds']} seeds, {about['steps']} steps{best})"
 
 # %% ../../nbs/inference/result.ipynb #1945c9fc
+def _drawn(result, key, n_samples):
+    distribution, best = result.distribution, result.best()
+    is_outside = distribution.can(Remote) and not distribution.can(Samples)
+    if not is_outside: return distribution.sample(best, key, n_samples)
+    return jnp.asarray(distribution.sample_batch(best[None], n_samples)[0])
+
+# %% ../../nbs/inference/result.ipynb #c24d61a6
 def _predicted(result, x, key, n_samples):
     network, distribution = result.problem.target.model, result.distribution
     if key is None and distribution.can(Table) and distribution.n_qubits <= 16:
@@ -78,15 +89,16 @@ class FitResult:
         return self.problem.distribution
 
     def best_seed(self,
-        last: int = 1,    # steps at the end whose mean is compared, for noisy losses
+        last: int | None = None,    # steps at the end that are compared; None: 10 of estimated losses, else 1
     ) -> int:
         "Seed with the lowest loss at the end of training. `ValueError`: no step was done."
         if not self.history["loss"].size: raise ValueError("best_seed needs a loss, but no step was done")
+        if last is None: last = _n_judged(self.history)
         return int(np.argmin(self.history["loss"][:, -last:].mean(1)))
 
     def best(self,
-        last: int = 1,    # as in `best_seed`
-    ) -> Array:           # of shape `distribution.param_shape`
+        last: int | None = None,    # as in `best_seed`
+    ) -> Array:                     # of shape `distribution.param_shape`
         "Parameters of the best seed. `ValueError`: no step was done."
         return self.params[self.best_seed(last)]
 
@@ -94,15 +106,16 @@ class FitResult:
         key: Array,         # `jax.random.key`
         n_samples: int,     # ≥ 1
     ) -> Array:             # (n_samples, n) entries in {-1, +1}
-        "Networks from the best seed's distribution. `TypeError`: a distribution that cannot be sampled here."
-        return self.distribution.sample(self.best(), key, n_samples)
+        "Networks from the best seed's distribution, on its device if it is remote. `TypeError`: it cannot be sampled."
+        return _drawn(self, key, n_samples)
 
     def predict(self,
         x: Array,                   # (N, n_inputs)
         key: Array | None = None,   # `jax.random.key`; None asks all networks, of at most 16 weights
         n_samples: int = 1000,      # networks drawn with the key
-    ) -> Array | PredictedNumbers:  # (N, n_classes) probabilities; of numbers mean and deviations
-        "What the best seed's networks predict together. `TypeError`, `ValueError`: bad x, no key for many weights."
+    ) -> Any:                      # (N, n_classes) probabilities; of numbers a `PredictedNumbers`
+        """What the best seed's networks predict together. Of classes the standard error of drawn networks is not returned;
+        `posterior_predictive_from_samples` of `sample` has it. `TypeError`, `ValueError`: bad x, no key for many weights."""
         return _predicted(self, x, key, n_samples)
 
     def summary(self) -> dict[str, Any]:

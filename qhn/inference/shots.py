@@ -55,7 +55,7 @@ class ParameterShift(Estimator, offered=True):
     "Parameter shift of the witness; unbiased, from samples alone. With KL, a shifted sample of zero probability makes it infinite."
     n_samples: int | Schedule = 128    # of each circuit, ≥ 3; a schedule needs `Remote`
     circuits_at_once: int = 64         # shifted circuits simulated together; bounds memory
-    asks = ("of_samples", "witness")
+    asks, takes_samples = ("of_samples", "witness"), True
 
     def __post_init__(self):
         _check_shots(self.n_samples)
@@ -109,7 +109,7 @@ class SPSA(Estimator, offered=True):
     perturbation: float | Schedule = 0.15    # c > 0 in radians, or an optax schedule
     n_directions: int = 1                    # random directions averaged, ≥ 1
     common: bool = False                     # simulate both circuits from the same random numbers
-    asks = ("of_samples", "witness")
+    asks, takes_samples = ("of_samples", "witness"), True
 
     def __post_init__(self):
         _check_shots(self.n_samples)

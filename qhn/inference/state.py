@@ -20,8 +20,6 @@ from typing import Any, NamedTuple
 from ..problem.bits import check_integer
 from ..distributions.base import Distribution
 from .estimator import Estimator, Problem, shard
-from .gradients import Exact
-from .shots import SPSA, ParameterShift
 
 # %% ../../nbs/inference/state.ipynb #c6a92ec2
 class TrainState(NamedTuple):
@@ -123,7 +121,7 @@ def step(
 # %% ../../nbs/inference/state.ipynb #0d98e176
 def _told_optimizer(problem, estimator, estimate, step):
     "What an optimiser may ask beside the gradient, where the loss is exact."
-    if not isinstance(estimator, Exact): return {}
+    if not estimator.exact: return {}
     def value(params): return estimator.loss(problem, params, step).loss
     return {"value": estimate.loss.loss, "grad": estimate.gradient, "value_fn": value}
 
@@ -132,7 +130,7 @@ def _next_key(key): return jax.random.split(key)    # to carry on, and for this 
 # %% ../../nbs/inference/state.ipynb #6850aec1
 def angles_to_sample(
     problem: Problem,
-    estimator: ParameterShift | SPSA,
+    estimator: Estimator,    # that `takes_samples`
     state: TrainState,
 ) -> Array:               # (n_seeds, settings, *param_shape)
     "Where the next step wants samples."

@@ -290,7 +290,7 @@ def mmd2_of(
 ) -> tuple[Array, Array]:          # MMD²(q, p), and its standard error: 0 where it is exact
     "MMD² of any distribution by the best that it can tell. `TypeError`: no prior, or one that tells neither; `ValueError`: no key where sets are drawn."
     if not isinstance(prior, Prior):
-        raise TypeError(f"prior must be a BernoulliPrior, got {type(prior).__name__}; mmd2 takes tables")
+        raise TypeError(f"prior must be a Prior such as BernoulliPrior(), got {type(prior).__name__}; mmd2 takes tables")
     exact = _exact_mmd2(distribution, params, prior, word_weights)
     if exact is not None: return exact, jnp.zeros_like(exact)
     distribution.require(Words)
@@ -305,7 +305,7 @@ def matched_weight(
     n: int,                    # number of weights
     word_weights=(1, 2, 4),    # mean parity sizes of the kernel mixture
 ) -> Array:                    # λ₀ in nats
-    "Weight at which a point mass drawn from the prior pays the same under λ·MMD² as under the KL (our choice)."
+    "Weight at which a point mass drawn from the prior pays the same under λ·MMD² as under the KL; without a density, n ln 2 stands for H(p)."
     return prior.entropy(n) / (1 - self_kernel(prior, n, word_weights))
 
 # %% ../../nbs/objectives/mmd.ipynb #ce95043f

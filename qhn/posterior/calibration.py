@@ -135,12 +135,12 @@ class Reliability(NamedTuple):
     confidence: np.ndarray   # (B,) mean probability claimed
     frequency: np.ndarray    # (B,) share of the claims that came true
     spread: np.ndarray       # (B,) standard deviation of that share if all claims were calibrated
-    count: np.ndarray        # (B,) claims
+    n_claims: np.ndarray     # (B,) how many
     @property
     def error(self) -> float:
         "Expected calibration error: the mean distance of claim and share, each bin weighted by its claims."
         distance = np.abs(self.frequency - self.confidence)
-        return float(self.count @ distance / self.count.sum())
+        return float(self.n_claims @ distance / self.n_claims.sum())
 
 # %% ../../nbs/posterior/calibration.ipynb #7b26c715
 def _reliability(confidence, hit, bins):

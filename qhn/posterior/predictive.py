@@ -123,7 +123,8 @@ def _exact_numbers(network, q, x):
 # %% ../../nbs/posterior/predictive.ipynb #be34502d
 def checked_points(network, x):
     "x as floats. `TypeError`: no network. `ValueError`: no features."
-    if not isinstance(network, BiNN): raise TypeError(f"binn must be a BiNN, which predicts classes, got {type(network).__name__}")
+    if not isinstance(network, BiNN):
+        raise TypeError(f"binn must be a BiNN, which predicts at new points, got {type(network).__name__}")
     check_features(x)
     return as_float(x)
 

@@ -7,6 +7,7 @@ __all__ = ['Model', 'Carried', 'taken_apart', 'put_together', 'carried', 'CostTa
            'log_likelihood_table', 'tabulate']
 
 # %% ../../nbs/problem/costs.ipynb #3839cc8e
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -176,15 +177,30 @@ class Target:
         return cls(children[0].obj, children[1])
 
 # %% ../../nbs/problem/costs.ipynb #9474971f
-def _trial(model, data):
-    "Shape and type of the log-likelihood of one network."
-    def of_one(kept, weights): return kept.obj.log_likelihood(weights, *data)
-    one = jax.ShapeDtypeStruct((model.n_weights,), jnp.result_type(float))
+def _trial(model, data, *leading):
+    "Shape and type of the log-likelihoods of networks with these leading axes."
+    def of_networks(kept, weights): return kept.obj.log_likelihood(weights, *data)
+    networks = jax.ShapeDtypeStruct((*leading, model.n_weights), jnp.result_type(float))
     try:
-        with np.errstate(over="ignore"): return jax.eval_shape(of_one, carried(model), one)    # `as_array` says it by name
+        with np.errstate(over="ignore"):    # `as_array` says it by name
+            return jax.eval_shape(of_networks, carried(model), networks)
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
         raise TypeError(f"log_likelihood of {type(model).__name__} must compute with jax.numpy, on weights and on its own arrays alike; "
                         "keep what is structure, such as indices and masks, as tuples") from error
+
+def _check_model(model, data):
+    "Raise unless a log-likelihood takes these data, and is one number for each network."
+    takes = inspect.signature(model.log_likelihood)
+    try: takes.bind(None, *data)
+    except TypeError:
+        raise TypeError(f"data must be what log_likelihood{takes} of {type(model).__name__} takes after the weights, "
+                        f"such as a tuple (x, y), got {len(data)} arrays") from None
+    one = jnp.shape(_trial(model, data))
+    if one != (): raise ValueError(f"log_likelihood of one weight vector must be one number, got shape {one}")
+    two = jnp.shape(_trial(model, data, 2))
+    if two == (2,): return
+    raise ValueError(f"log_likelihood of weights (2, {model.n_weights}) must be two numbers, one for each network, "
+                     f"got shape {two}; sum over the last axis alone, as in .sum(-1)")
 
 # %% ../../nbs/problem/costs.ipynb #49b9419f
 def as_target(
@@ -194,8 +210,7 @@ def as_target(
     "Couple a model with its data. `TypeError`: no model, or one that JAX cannot compile. `ValueError`: bad data."
     if not isinstance(model, Model): model = _table_of(model)
     data = () if data is None else tuple(data)
-    shape = jnp.shape(_trial(model, data))
-    if shape != (): raise ValueError(f"log_likelihood of one weight vector must be one number, got shape {shape}")
+    _check_model(model, data)
     arrays = (as_array(values, f"data[{i}]") for i, values in enumerate(data))
     return Target(model, tuple(arrays))
 
@@ -218,10 +233,11 @@ def _table(target):
 # %% ../../nbs/problem/costs.ipynb #556c4ac2
 def log_likelihood_table(
     model: Model,      # BiNN, CostTable or one of your own, with n_weights at most 31
-    *data: Array,      # (x, y) for a BiNN; nothing for a `CostTable`
+    *data: Array | tuple,    # x, y or the pair of them for a BiNN; nothing for a `CostTable`
 ) -> Array:            # (2**n_weights,) in nats, in basis order
     "Log-likelihood of every network, summed over the data, in memory-bounded batches. `TypeError`, `ValueError`: as `as_target`, or too many."
     if isinstance(model, CostTable): return -model.costs
+    if len(data) == 1 and isinstance(data[0], tuple): data = data[0]
     if isinstance(model, Model): return _checked_table(as_target(model, data))
     raise TypeError(f"model must be a BiNN or a CostTable, got {type(model).__name__}; one of your own has n_weights and log_likelihood")
 

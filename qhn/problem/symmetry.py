@@ -47,7 +47,7 @@ def _check_unit(sizes, layer, unit):
 @lru_cache
 def _is_odd(function):
     t = np.array([0.3, 1.0, 2.5])
-    with jax.ensure_compile_time_eval(): there, back = function(t), function(-t)
+    with jax.ensure_compile_time_eval(): there, back = np.asarray(function(t)), np.asarray(function(-t))
     return np.allclose(there, -back)
 
 # %% ../../nbs/problem/symmetry.ipynb #b46c1f75

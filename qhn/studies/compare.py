@@ -184,8 +184,8 @@ def conclusion(
     exact = found.pop("exact posterior").test_log_loss[0]
     gap = {label: np.median(m.gap) for label, m in found.items()}
     loss = {label: np.median(m.test_log_loss) for label, m in found.items()}
-    least = min(loss, key=loss.get)
-    nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in sorted(gap, key=gap.get)]
+    least = min(loss, key=lambda label: loss[label])
+    nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in sorted(gap, key=lambda label: gap[label])]
     told = [_stuck(label, m.gap) for label, m in found.items()]
     stuck = list(filter(None, told)) or ["none"]
     return (f"In short: median gap to the evidence, nearest first: {', '.join(nearest)} nats; "

@@ -41,6 +41,7 @@ _NAMES |= {
     "posterior.calibration": "log_loss accuracy expected_calibration_error",
     "baselines.variational": "Bernoulli",
     "hardware.sampler": "HardwareSampler",
+    "files": "save load",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = list(_HOMES)
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
                                            expected_calibration_error as expected_calibration_error)
     from qhn.baselines.variational import Bernoulli as Bernoulli
     from qhn.hardware.sampler import HardwareSampler as HardwareSampler
+    from qhn.files import save as save, load as load
 
 # %% ../nbs/face.ipynb #2595e9ba
 __version__ = "0.0.1"

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['FORMAT', 'save', 'load']
 
-# %% ../nbs/files.ipynb #f2a32a34
+# %% ../nbs/files.ipynb #078a6454
 import hashlib, json, math, subprocess
 from dataclasses import fields
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from safetensors.numpy import save as as_bytes
 from .hardware.journal import whole_file
 from .inference.state import Leaves
 
-# %% ../nbs/files.ipynb #a379d91b
+# %% ../nbs/files.ipynb #56e394cb
 _ROOMS = {
     "circuits.ansatz": "Ansatz Rotation Entangler",
     "engine.interface": "MPS Dense",
@@ -54,15 +55,15 @@ def _class(name):
 
 def _is_known(cls): return cls.__name__ in _HOMES and cls is _class(cls.__name__)
 
-# %% ../nbs/files.ipynb #676499d7
-_FUNCTIONS = {"tanh": jnp.tanh, "sin": jnp.sin, "sign": jnp.sign, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid,
-              "softplus": jax.nn.softplus, "gelu": jax.nn.gelu, "silu": jax.nn.silu, "hard_tanh": jax.nn.hard_tanh}
+# %% ../nbs/files.ipynb #c55b681f
+_FUNCTIONS = {name: vars(jnp)[name] for name in ("tanh", "sin", "sign")}
+for _name in ("relu", "sigmoid", "softplus", "gelu", "silu", "hard_tanh"): _FUNCTIONS[_name] = vars(jax.nn)[_name]
 
 def _name_of(function):
     "The name under which one of ours is stored, or None."
     return next((name for name, ours in _FUNCTIONS.items() if ours is function), None)
 
-# %% ../nbs/files.ipynb #d98bae58
+# %% ../nbs/files.ipynb #208d7474
 class _Writer:
     "Describes values; `arrays` and `own` are what has left the descriptions."
     def __init__(self): self.arrays, self.own = {}, {}
@@ -71,40 +72,51 @@ class _Writer:
         "The description of a value: JSON."
         if value is None or isinstance(value, (bool, int, str)): return value
         if isinstance(value, float): return value if math.isfinite(value) else {"float": repr(value)}
-        if isinstance(value, (Array, np.ndarray, np.generic)): return self.array(value)
-        if isinstance(value, list): return [self(part) for part in value]
-        if isinstance(value, tuple) and type(value) is tuple: return {"tuple": [self(part) for part in value]}
-        if isinstance(value, dict): return {"dict": [[self(key), self(part)] for key, part in value.items()]}
-        if isinstance(value, type): return {"class": value.__name__} if _is_known(value) else self.users(value)
-        if _is_known(type(value)): return {"is": type(value).__name__, "fields": self.parts(value)}
-        if callable(value) and _name_of(value): return {"function": _name_of(value)}
-        return self.users(value)
+        if isinstance(value, (Array, np.ndarray, np.generic)): return _array(self, value)
+        if type(value) in (list, tuple, dict): return _container(self, value)
+        if _is_known(type(value)): return {"is": type(value).__name__, "fields": _parts(self, value)}
+        if isinstance(value, type) and _is_known(value): return {"class": value.__name__}
+        name = _name_of(value)
+        return {"function": name} if name else _users(self, value)
 
-    def array(self, value):
-        "An array leaves the description, a random key as the integers that it is made of."
-        if isinstance(value, Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
-            return {"key": self(jax.random.key_data(value)), "impl": str(jax.random.key_impl(value))}
-        value = np.asarray(value)
-        if value.dtype.kind in "OUS": return {"texts": value.ravel().tolist(), "shape": value.shape, "dtype": value.dtype.str}
-        name = str(len(self.arrays))
-        self.arrays[name] = np.array(value, order="C")
-        return {"array": name}
+# %% ../nbs/files.ipynb #0e5d5ce1
+def _container(writer, value):
+    if isinstance(value, list): return [writer(part) for part in value]
+    if isinstance(value, tuple): return {"tuple": [writer(part) for part in value]}
+    return {"dict": [[writer(key), writer(part)] for key, part in value.items()]}
 
-    def parts(self, value):
-        "The fields of an object of ours."
-        named = value._asdict() if isinstance(value, tuple) else {f.name: vars(value)[f.name] for f in fields(value)}
-        if type(value).__name__ == "TrainState": named["opt_state"] = jax.tree.leaves(named["opt_state"])
-        if type(value).__name__ == "Target": named["data"] = ()    # the training data stay where they are
-        return {name: self(part) for name, part in named.items()}
+def _array(writer, value):
+    "An array leaves the description, a random key as the integers that it is made of."
+    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return {"key": writer(jax.random.key_data(value)), "impl": str(jax.random.key_impl(value))}
+    is_jax, value = isinstance(value, Array), np.asarray(value)
+    if value.dtype.kind in "OUS":
+        return {"texts": value.ravel().tolist(), "shape": value.shape, "dtype": value.dtype.str}
+    name = str(len(writer.arrays))
+    writer.arrays[name] = np.array(value, order="C")
+    return {"array" if is_jax else "numpy": name}
 
-    def users(self, value):
-        "What is the user's own is kept by its name."
-        name = value.__name__ if callable(value) and hasattr(value, "__name__") else type(value).__name__
-        if not name.isidentifier(): raise ValueError(f"{value!r} has no name to be stored by; define it with def or as a class")
-        if self.own.setdefault(name, value) is not value: raise ValueError(f"two of your own things are called {name!r}; rename one")
-        return {"own": name}
+# %% ../nbs/files.ipynb #961a7984
+def _parts(writer, value):
+    "The fields of an object of ours."
+    if isinstance(value, tuple): named = value._asdict()
+    else: named = {f.name: vars(value)[f.name] for f in fields(value)}
+    kind = type(value).__name__
+    if kind == "TrainState": named["opt_state"] = jax.tree.leaves(named["opt_state"])
+    if kind == "Target": named["data"] = ()    # the training data stay where they are
+    return {name: writer(part) for name, part in named.items()}
 
-# %% ../nbs/files.ipynb #9573c824
+def _users(writer, value):
+    "What is the user's own is kept by its name."
+    is_named = isinstance(value, (type, FunctionType))
+    name = value.__name__ if is_named else type(value).__name__
+    if not name.isidentifier():
+        raise ValueError(f"{value!r} has no name to be stored by; define it with def or as a class")
+    if writer.own.setdefault(name, value) is not value:
+        raise ValueError(f"two of your own things are called {name!r}; rename one")
+    return {"own": name}
+
+# %% ../nbs/files.ipynb #a24fc594
 class _Reader:
     "Makes values from descriptions, of these arrays and of what is the user's own."
     def __init__(self, arrays, own): self.arrays, self.own = arrays, own
@@ -114,23 +126,32 @@ class _Reader:
         if isinstance(told, list): return [self(part) for part in told]
         if not isinstance(told, dict): return told
         kind = next(iter(told))
-        if kind not in self.KINDS: raise ValueError(f"it holds a {kind!r}, which is not known")
-        return self.KINDS[kind](self, told)
+        if kind not in _MAKES: raise ValueError(f"it holds a {kind!r}, which is not known")
+        return _MAKES[kind](self, told, told[kind])
 
-    def texts(self, told): return np.array(told["texts"], told["dtype"]).reshape(told["shape"])
-    def dictionary(self, told): return {self(key): self(part) for key, part in told["dict"]}
-    def key(self, told): return jax.random.wrap_key_data(self(told["key"]), impl=told["impl"])
-    def object(self, told):
-        made = {name: self(part) for name, part in told["fields"].items()}
-        if told["is"] == "TrainState": made["opt_state"] = Leaves(made["opt_state"])
-        return _class(told["is"])(**made)
+# %% ../nbs/files.ipynb #a9e02d80
+def _number(reader, told, text): return float(text)
+def _tuple(reader, told, parts): return tuple(map(reader, parts))
+def _dictionary(reader, told, pairs): return {reader(key): reader(part) for key, part in pairs}
+def _stored(reader, told, name): return jnp.asarray(reader.arrays[name])
+def _plain(reader, told, name): return reader.arrays[name]
+def _key(reader, told, data): return jax.random.wrap_key_data(reader(data), impl=told["impl"])
+def _texts(reader, told, texts): return np.array(texts, told["dtype"]).reshape(told["shape"])
+def _type(reader, told, name): return _class(name)
+def _function(reader, told, name): return _FUNCTIONS[name]
+def _own(reader, told, name): return reader.own[name]
 
-    KINDS = {"float": lambda self, told: float(told["float"]), "tuple": lambda self, told: tuple(map(self, told["tuple"])),
-             "dict": dictionary, "array": lambda self, told: jnp.asarray(self.arrays[told["array"]]), "texts": texts, "key": key,
-             "class": lambda self, told: _class(told["class"]), "function": lambda self, told: _FUNCTIONS[told["function"]],
-             "own": lambda self, told: self.own[told["own"]], "is": object}
+# %% ../nbs/files.ipynb #1ed20e22
+def _object(reader, told, name):
+    made = {field: reader(part) for field, part in told["fields"].items()}
+    if name == "TrainState": made["opt_state"] = Leaves(made["opt_state"])
+    return _class(name)(**made)
 
-# %% ../nbs/files.ipynb #e54d2624
+_MAKES = {"float": _number, "tuple": _tuple, "dict": _dictionary, "array": _stored, "numpy": _plain,
+          "key": _key, "texts": _texts, "class": _type, "function": _function, "own": _own,
+          "is": _object}
+
+# %% ../nbs/files.ipynb #8befad1c
 FORMAT = 1    # raised when an older reader could not understand the file
 
 def _checksum(*parts):
@@ -140,8 +161,12 @@ def _checksum(*parts):
 
 def _sum_of(arrays):
     "SHA-256 of names, types, shapes and bytes."
-    heads = {name: f"{name} {a.dtype.str} {a.shape}".encode() for name, a in arrays.items()}
-    return _checksum(*(part for name in sorted(arrays) for part in (heads[name], arrays[name].tobytes())))
+    parts = []
+    for name in sorted(arrays):
+        array = arrays[name]
+        head = f"{name} {array.dtype.str} {array.shape}"
+        parts += [head.encode(), array.tobytes()]
+    return _checksum(*parts)
 
 def _revision():
     "The git revision of the folder in which we work, or None."
@@ -149,21 +174,24 @@ def _revision():
     except (OSError, subprocess.TimeoutExpired): return None
     return done.stdout.strip() if done.returncode == 0 else None
 
-# %% ../nbs/files.ipynb #558e12e1
+# %% ../nbs/files.ipynb #e8f8def8
 def save(
     obj: Any,             # a FitResult, a distribution, a classifier: whatever is made of things of ours
     path: str | Path,     # by custom it ends in .qhn
 ) -> Path:
     "Write an object to one file, which appears whole or not at all. `ValueError`: something of one's own without a name."
-    writer = _Writer()
-    told = {"object": writer(obj), "own": sorted(writer.own), "versions": {name: version(name) for name in ("qhn", "jax", "numpy", "optax")},
-            "revision": _revision()}
+    writer, path = _Writer(), Path(path)
+    versions = {name: version(name) for name in ("qhn", "jax", "numpy", "optax")}
+    told = {"object": writer(obj), "own": sorted(writer.own)}
+    told |= {"versions": versions, "revision": _revision()}
     text = json.dumps(told, ensure_ascii=False)
-    heading = {"qhn format": str(FORMAT), "qhn": text, "sha256": _sum_of(writer.arrays), "sha256 of the description": _checksum(text.encode())}
-    with whole_file(path) as part: part.write_bytes(as_bytes(writer.arrays, heading))
-    return Path(path)
+    heading = {"qhn format": str(FORMAT), "qhn": text,
+               "sha256": _sum_of(writer.arrays), "sha256 of the description": _checksum(text.encode())}
+    content = as_bytes(writer.arrays, heading)
+    with whole_file(path) as part: part.write_bytes(content)
+    return path
 
-# %% ../nbs/files.ipynb #0fff6f39
+# %% ../nbs/files.ipynb #7cff2dbc
 def load(
     path: str | Path,            # written by `save`
     own: dict | None = None,     # name to what was your own: an activation, a prior, a circuit
@@ -174,17 +202,19 @@ def load(
     missing = sorted(set(told["own"]) - set(own or {}))
     if missing:
         given = ", ".join(f'"{name}": ...' for name in missing)
-        raise ValueError(f"{path} holds your own {', '.join(missing)}, of which a file keeps the name alone; use load(path, own={{{given}}})")
+        raise ValueError(f"{path} holds your own {', '.join(missing)}, of which a file keeps the name alone; "
+                         f"use load(path, own={{{given}}})")
     try: return _Reader(arrays, own or {})(told["object"])
-    except (KeyError, TypeError, IndexError) as error: raise ValueError(f"{path} was changed, or is of another version: {error}") from error
-    except ValueError as error: raise ValueError(f"{path}: {error}") from error
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"{path} holds what this version of qhn cannot make: {error}") from error
 
-# %% ../nbs/files.ipynb #028486fd
+# %% ../nbs/files.ipynb #8f21734b
 def _opened(path):
     "Heading and arrays of a safetensors file."
     try:
         with safe_open(path, "numpy") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            return file.metadata() or {}, arrays
     except SafetensorError as error:
         if not path.stat().st_size: raise ValueError(f"{path} is empty") from None
         raise ValueError(f"{path} is not a file that `save` wrote, or it was cut short: {error}") from None

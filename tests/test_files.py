@@ -1,0 +1,132 @@
+"""Saved and loaded: what comes back is what was written, in another process too, and nothing else is read."""
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save as as_bytes
+
+import qhn
+from qhn.files import FORMAT, load, save
+
+DATA = Path(__file__).parent / "data"
+KEY = jax.random.key(0)
+X, Y = np.random.default_rng(0).normal(size=(20, 2)), np.tile([0, 1], 10)
+NETWORK = qhn.BiNN((2, 1, 1))
+
+
+def trained(distribution, network=NETWORK, data=(X, Y), **more):
+    return qhn.fit(distribution, network, data, n_steps=5, key=KEY, n_seeds=2, progress=False, **more)
+
+
+MACHINE = qhn.BornMachine(qhn.staircase(5, 1))
+RESULTS = {
+    "circuit": lambda: trained(MACHINE),
+    "mixture": lambda: trained(qhn.Mixture(MACHINE, 3), objective=qhn.Renyi(0.5)),
+    "symmetrised": lambda: trained(qhn.Symmetrised(MACHINE, NETWORK), objective=qhn.MMD(root=True)),
+    "samples alone": lambda: trained(qhn.SampleOnly(MACHINE), objective=qhn.MMD(), estimator=qhn.SPSA(16)),
+    "score function": lambda: trained(MACHINE, estimator=qhn.ScoreFunction(16, slope=True), optimizer=optax.sgd(0.1, momentum=0.9)),
+    "regression": lambda: trained(MACHINE, qhn.BiNN((2, 1, 1), jnp.sin, 2., qhn.Gaussian(0.3)), (X, X[:, 0]), prior=qhn.BernoulliPrior(np.linspace(0.2, 0.7, 5))),
+    "table of costs": lambda: trained(MACHINE, np.arange(32.), None),
+}
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_result_comes_back_whole(kind, tmp_path):
+    "Every array, setting and name, and what is drawn from it."
+    result = RESULTS[kind]()
+    again = load(save(result, tmp_path / "a.qhn"))
+    assert again.summary() == result.summary() and again.info == result.info and again.distribution == result.distribution
+    assert again.problem.objective == result.problem.objective and again.problem.target.data == ()
+    np.testing.assert_array_equal(again.params, result.params)
+    for name in result.history: np.testing.assert_array_equal(again.history[name], result.history[name])
+    np.testing.assert_array_equal(again.sample(KEY, 20), result.sample(KEY, 20))
+    np.testing.assert_array_equal(again.problem.prior.means(5), result.problem.prior.means(5))
+    if kind != "table of costs": np.testing.assert_array_equal(again.predict(X, key=KEY)[0], result.predict(X, key=KEY)[0])
+
+
+def test_training_goes_on_to_the_last_bit(tmp_path):
+    half = trained(MACHINE, optimizer=(adam := optax.adam(0.05)))
+    again = load(save(half, tmp_path / "half.qhn"))
+    on, on_again = (qhn.fit(MACHINE, NETWORK, (X, Y), state=r.state, optimizer=adam, n_steps=5, progress=False) for r in (half, again))
+    np.testing.assert_array_equal(on.params, on_again.params)
+    with pytest.raises(ValueError, match="state comes from another kind of optimizer"):
+        qhn.fit(MACHINE, NETWORK, (X, Y), state=again.state, optimizer=optax.sgd(0.1), n_steps=5, progress=False)
+
+
+def test_another_process_reads_it(tmp_path):
+    result = RESULTS["circuit"]()
+    path = save(result, tmp_path / "a.qhn")
+    code = f"import qhn; r = qhn.load({str(path)!r}); print(r, r.predict([[0.5, 1.0]]).tolist())"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    told, _, numbers = printed.strip().rpartition(") ")
+    assert f"{told})" == str(result)
+    np.testing.assert_allclose(json.loads(numbers), result.predict([[0.5, 1.0]]), rtol=1e-5)    # it computes in single precision
+
+
+def test_what_is_ones_own_is_handed_back(tmp_path):
+    def wave(t): return jnp.sin(3 * t)
+    path = save(trained(MACHINE, qhn.BiNN((2, 1, 1), wave)), tmp_path / "own.qhn")
+    with pytest.raises(ValueError, match=r'holds your own wave, of which a file keeps the name alone; use load\(path, own=\{"wave": \.\.\.\}\)'): load(path)
+    assert load(path, own={"wave": wave}).problem.target.model.activation is wave
+
+
+def test_two_of_ones_own_with_one_name_are_refused(tmp_path):
+    def one():
+        def wave(t): return t
+        return wave
+    with pytest.raises(ValueError, match="two of your own things are called 'wave'"): save([one(), one()], tmp_path / "two.qhn")
+    assert not list(tmp_path.iterdir())
+
+
+def altered(content):
+    "Files in which one thing is wrong, and what is said of them."
+    n = int.from_bytes(content[:8], "little")
+    text = content[8:8 + n]
+    return {"empty": (b"", "is empty"), "half": (content[:len(content) // 2], "cut short"), "one byte less": (content[:-1], "cut short"),
+            "a bit of an array": (content[:-5] + bytes([content[-5] ^ 1]) + content[-4:], "was altered"),
+            "another class": (content.replace(b"BornMachine", b"BornMachina"), "was altered"),
+            "words": (b"label,x\n1,2\n" * 20, "is not a file that `save` wrote"), "a pickle": (pickle.dumps({"a": 1}) * 9, "is not a file that `save` wrote"),
+            "another safetensors file": (as_bytes({"0": np.zeros(2)}), "not one that `save` wrote"),
+            "a newer format": (as_bytes({"0": np.zeros(2)}, {"qhn format": str(FORMAT + 1)}), f"has format {FORMAT + 1}, and this version of qhn reads up to {FORMAT}"),
+            "a format that is no number": (as_bytes({"0": np.zeros(2)}, {"qhn format": "x"}), "has format x"),
+            "header alone": (content[:8 + n], "cut short") if text else None}
+
+
+@pytest.mark.parametrize("kind", altered(b"\0" * 8))
+def test_other_files_are_refused_by_their_reason(kind, tmp_path):
+    whole = save(RESULTS["circuit"](), tmp_path / "whole.qhn").read_bytes()
+    content, reason = altered(whole)[kind]
+    (tmp_path / "other.qhn").write_bytes(content)
+    with pytest.raises(ValueError, match=reason): load(tmp_path / "other.qhn")
+
+
+def test_a_file_that_names_a_class_of_others_makes_nothing(tmp_path):
+    "With checksums that agree: no module is imported by a name from a file."
+    import qhn.files as room
+    told = json.dumps({"object": {"is": "Popen", "fields": {"args": "true"}}, "own": []})
+    heading = {"qhn format": "1", "qhn": told, "sha256": room._sum_of({}), "sha256 of the description": room._checksum(told.encode())}
+    (tmp_path / "evil.qhn").write_bytes(as_bytes({}, heading))
+    with pytest.raises(ValueError, match="it names 'Popen', which no file may hold"): load(tmp_path / "evil.qhn")
+
+
+def test_no_data_are_in_the_file(tmp_path):
+    path = save(RESULTS["circuit"](), tmp_path / "a.qhn")
+    with safe_open(path, "numpy") as file: arrays = [file.get_tensor(name) for name in file.keys()]
+    assert not any(a.shape[:1] == (len(X),) for a in arrays)
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("format-*.qhn")), ids=lambda p: p.stem)
+def test_files_of_every_format_are_read(path):
+    result = load(path)
+    assert result.n_steps == 5 and result.distribution == MACHINE and result.predict(X[:3]).shape == (3, 2)
+
+
+def test_there_is_a_file_of_each_format(): assert len(list(DATA.glob("format-*.qhn"))) == FORMAT

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ..circuits.ansatz import check_key, check_params
-from ..engine.pairs import check_means, check_sets
-from ..problem.bits import check_integer, check_memory, check_weights
+from ..engine.pairs import check_means, check_sets, check_signs
+from ..problem.bits import check_integer, check_memory
 
 # %% ../../nbs/distributions/base.ipynb #de6c2da4
 @lru_cache
@@ -135,7 +135,7 @@ class LogProb(Distribution):
     ) -> Array:            # (...) nats, -inf where q(w) = 0
         "log q(w), differentiable in `params`. `ValueError`: weights that are not n signs."
         self.require(LogProb)
-        weights = _check_signs(weights, self.n_qubits)
+        weights = check_signs(weights, self.n_qubits)
         rows = weights.reshape(-1, self.n_qubits)
         log_q = self._log_prob(check_params(self, params), rows)
         return _shaped(self, "_log_prob", log_q, rows.shape[:1]).reshape(weights.shape[:-1])
@@ -170,13 +170,6 @@ class LogProb(Distribution):
     def _entropy_estimate(self, params, key, n_samples):
         log_q = self._sample_and_log_prob(params, key, n_samples)[1]
         return -log_q.mean(), log_q.std(ddof=1) / math.sqrt(n_samples)
-
-# %% ../../nbs/distributions/base.ipynb #625e1cc6
-def _check_signs(weights, n):
-    "Weights as an array; a `ValueError` unless they are n signs."
-    if isinstance(weights, (list, tuple)): weights = np.asarray(weights)
-    check_weights(weights, n)
-    return jnp.asarray(weights)
 
 # %% ../../nbs/distributions/base.ipynb #6b3e3977
 class Table(Distribution):

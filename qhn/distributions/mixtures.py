@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from jax.scipy.special import logsumexp
-from .base import (Distribution, Independent, LogProb, Samples, Shiftable,
-                                    Table, Words, Wrapper)
+from .base import Independent, LogProb, Samples, Shiftable, Table, Words, Wrapper
 from ..problem.bits import check_integer, check_memory
 
 # %% ../../nbs/distributions/mixtures.ipynb #787641dc
@@ -39,7 +38,9 @@ class Mixture(Wrapper, Samples, LogProb, Table, Words, Shiftable):
     source: Any             # the distribution of every part
     n_circuits: int         # K ≥ 1
 
-    def __post_init__(self): _check_mixture(self)
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "n_circuits", check_integer("n_circuits", self.n_circuits, 1))
 
     @property
     def param_shape(self) -> tuple:
@@ -95,12 +96,6 @@ class Mixture(Wrapper, Samples, LogProb, Table, Words, Shiftable):
     def _pair_means(self, params): return jax.vmap(self.source.pair_means)(params).mean(0)
 
 # %% ../../nbs/distributions/mixtures.ipynb #34e762fe
-def _check_mixture(mixture):
-    "Make `n_circuits` an integer; raise unless it is one of at least 1 and the source is a distribution."
-    source = mixture.source
-    if not isinstance(source, Distribution): raise TypeError(f"source must be a Distribution such as BornMachine(ansatz), got {source!r}")
-    object.__setattr__(mixture, "n_circuits", check_integer("n_circuits", mixture.n_circuits, 1))
-
 def _check_tables(mixture, params):
     n_bytes = mixture.n_circuits * 2**mixture.n_qubits * params.dtype.itemsize
     check_memory(n_bytes, f"the probabilities of 2^{mixture.n_qubits} bit strings", "log_prob or sample")

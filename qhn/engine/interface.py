@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
-from ..problem.bits import check_integer, check_memory, check_weights, index_from_weights, is_traced
+from ..problem.bits import check_integer, check_memory, index_from_weights, is_traced
 from ..circuits.gates import GATES
 from ..circuits.ansatz import Ansatz, Rotation, check_key, check_params
 from .cores import bond_dim, bond_dims, live_gates, site_plan
 from .mps import (mps_entropy, mps_expect_product, mps_log_prob, mps_means,
                             mps_pair_means, mps_probs, mps_sample, mps_statevector, pairing,
                             safe_log)
-from .pairs import (check_means, check_sets, sweep_mmd2, sweep_pair_product, table_mmd2,
-                              table_pair_product)
+from .pairs import (check_means, check_sets, check_signs, sweep_mmd2,
+                              sweep_pair_product, table_mmd2, table_pair_product)
 from .dense import (dense_probs, dense_statevector, memories, split_wires,
                               table_expect_product, table_means, table_pair_means, table_sample)
 
@@ -76,9 +76,8 @@ class _Strings(ABC):
     "Answers about single strings."
     def log_prob(self, params, weights):
         "(...) log q(w) in nats of (..., n) weights in {-1, +1}, -inf without a slope where q(w) = 0. `ValueError`: weights that are not n signs."
-        if isinstance(weights, (list, tuple)): weights = np.asarray(weights)
-        check_weights(weights, self.ansatz.n_qubits)
-        return self._log_prob(check_params(self.ansatz, params), jnp.asarray(weights))
+        weights = check_signs(weights, self.ansatz.n_qubits)
+        return self._log_prob(check_params(self.ansatz, params), weights)
 
     def sample(self, params, key, n_samples):
         "(n_samples, n) independent exact samples w ~ q. `ValueError`: `n_samples` below 1, samples that do not fit, angles that are not finite."

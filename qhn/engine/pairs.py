@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['real_matrices', 'by_pairs', 'contract_pairs', 'sweep_pair_product', 'table_pair_product', 'sweep_mmd2', 'table_mmd2',
-           'check_means', 'check_sets']
+           'check_means', 'check_signs', 'check_sets']
 
 # %% ../../nbs/engine/pairs.ipynb #1cab4085
 from functools import partial
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ..problem.bits import outer_product, walsh_hadamard
+from ..problem.bits import check_weights, outer_product, walsh_hadamard
 from ..circuits.ansatz import Ansatz
 from .cores import einsum, matmul
 from .mps import pair_cores, pairing
@@ -161,6 +161,12 @@ def check_means(means, n):
     means = jnp.asarray(means)
     if means.shape == (n,): return means
     raise ValueError(f"means must have shape ({n},), one per weight, got shape {means.shape}")
+
+def check_signs(weights, n):
+    "Weights as an array. `ValueError`: not n signs in the last axis."
+    if isinstance(weights, (list, tuple)): weights = np.asarray(weights)
+    check_weights(weights, n)
+    return jnp.asarray(weights)
 
 def check_sets(sets, n):
     "Sets as an array. `ValueError`: not one entry for each weight."

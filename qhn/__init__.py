@@ -19,7 +19,7 @@ _NAMES = {
     "problem.bits": "all_weights walsh_hadamard entropy",
     "problem.datasets": "load_dataset",
     "problem.likelihood": "Categorical Gaussian Likelihood",
-    "problem.network": "BiNN",
+    "problem.network": "BiNN sign",
     "problem.costs": "CostTable log_likelihood_table",
     "problem.prior": "BernoulliPrior Prior",
     "circuits.ansatz": "Ansatz Rotation Entangler product staircase brickwork hardware_efficient",
@@ -39,6 +39,7 @@ _NAMES |= {
     "inference.fit": "fit",
     "posterior.predictive": "posterior_predictive predictive_uncertainty",
     "posterior.calibration": "log_loss accuracy expected_calibration_error",
+    "posterior.networks": "load_networks",
     "baselines.variational": "Bernoulli",
     "hardware.sampler": "HardwareSampler",
     "files": "save load",
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from qhn.problem.datasets import load_dataset as load_dataset
     from qhn.problem.likelihood import (Categorical as Categorical, Gaussian as Gaussian,
                                         Likelihood as Likelihood)
-    from qhn.problem.network import BiNN as BiNN
+    from qhn.problem.network import BiNN as BiNN, sign as sign
     from qhn.problem.costs import CostTable as CostTable, log_likelihood_table as log_likelihood_table
     from qhn.problem.prior import BernoulliPrior as BernoulliPrior, Prior as Prior
     from qhn.circuits.ansatz import (Ansatz as Ansatz, Rotation as Rotation, Entangler as Entangler,
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
                                           predictive_uncertainty as predictive_uncertainty)
     from qhn.posterior.calibration import (log_loss as log_loss, accuracy as accuracy,
                                            expected_calibration_error as expected_calibration_error)
+    from qhn.posterior.networks import load_networks as load_networks
     from qhn.baselines.variational import Bernoulli as Bernoulli
     from qhn.hardware.sampler import HardwareSampler as HardwareSampler
     from qhn.files import save as save, load as load

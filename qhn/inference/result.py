@@ -14,7 +14,9 @@ from typing import Any
 from ..circuits.ansatz import check_key
 from ..distributions.base import Remote, Samples, Table
 from .state import TrainState
+from ..posterior.networks import PackedNetworks, pack_networks
 from ..posterior.predictive import posterior_predictive, posterior_predictive_from_samples
+from ..problem.bits import weights_from_index
 
 # %% ../../nbs/inference/result.ipynb #b3495789
 def _trained(result):
@@ -55,13 +57,30 @@ def _drawn(result, key, n_samples):
     return jnp.asarray(distribution.sample_batch(best[None], n_samples)[0])
 
 # %% ../../nbs/inference/result.ipynb #c24d61a6
+def _lists_all(distribution, key):
+    "Whether all networks are listed: there is no key, and there are few enough."
+    return key is None and distribution.can(Table) and distribution.n_qubits <= 16
+
+def _sampled(result, key, n_samples):
+    return result.sample(check_key(key, "networks of more than 16 weights are drawn"), n_samples)
+
 def _predicted(result, x, key, n_samples):
     network, distribution = result.problem.target.model, result.distribution
-    if key is None and distribution.can(Table) and distribution.n_qubits <= 16:
+    if _lists_all(distribution, key):
         return posterior_predictive(network, distribution.probs(result.best()), x)
-    networks = result.sample(check_key(key, "networks of more than 16 weights are drawn"), n_samples)
+    networks = _sampled(result, key, n_samples)
     predicted = posterior_predictive_from_samples(network, networks, x)
     return predicted.probs if network.likelihood.has_classes else predicted
+
+# %% ../../nbs/inference/result.ipynb #5321375a
+def _packed(result, k, key, n_samples):
+    network, distribution = result.problem.target.model, result.distribution
+    if not _lists_all(distribution, key):
+        return pack_networks(network, _sampled(result, key, n_samples), k=k)
+    probs = np.asarray(distribution.probs(result.best()))
+    likely = np.argsort(-probs, kind="stable")[:k]
+    weights = weights_from_index(likely, distribution.n_qubits)
+    return pack_networks(network, weights, probs[likely], k)
 
 # %% ../../nbs/inference/result.ipynb #9a6c2002
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,6 +136,16 @@ class FitResult:
         """What the best seed's networks predict together. Of classes the standard error of drawn networks is not returned;
         `posterior_predictive_from_samples` of `sample` has it. `TypeError`, `ValueError`: bad x, no key for many weights."""
         return _predicted(self, x, key, n_samples)
+
+    def networks(self,
+        k: int,                     # how many at most; there may be fewer
+        key: Array | None = None,   # `jax.random.key`; None lists all networks, of at most 16 weights
+        n_samples: int = 1000,      # networks drawn with the key
+    ) -> PackedNetworks:            # their shares sum to 1
+        """The k most probable networks of the best seed with their probabilities, or the k most frequent of those that are
+        drawn with their counts; they predict and are saved without JAX. `TypeError`, `ValueError`: no key for many weights,
+        or a network that cannot be packed."""
+        return _packed(self, k, key, n_samples)
 
     def summary(self) -> dict[str, Any]:
         "What was trained, how, and what came of it: name to number or text."

@@ -18,8 +18,9 @@ from jax import Array
 from .bits import (all_weights, as_float, check_distribution, check_memory, check_weights,
                               check_width, effective_number, index_from_weights, n_bits,
                               of_all_networks, weight_moments)
-from .network import BiNN, wire_layout
+from .network import BiNN
 from .points import check_features
+from .wires import wire_layout
 
 # %% ../../nbs/problem/symmetry.ipynb #2bc38821
 def unit_wires(
@@ -46,7 +47,7 @@ def _check_unit(sizes, layer, unit):
 # %% ../../nbs/problem/symmetry.ipynb #d3191fed
 @lru_cache
 def _is_odd(function):
-    t = np.array([0.3, 1.0, 2.5])
+    t = np.array([0, 0.3, 1.0, 2.5])
     with jax.ensure_compile_time_eval(): there, back = np.asarray(function(t)), np.asarray(function(-t))
     return np.allclose(there, -back)
 

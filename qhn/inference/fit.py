@@ -237,7 +237,7 @@ def _train(problem, estimator, optimizer, state, n_steps, progress, info, togeth
     if outside: steps = _host_steps(problem, estimator, optimizer, state, n_steps)
     else: steps = chunks(run, state, n_steps, together)
     try:
-        with _bar(progress, n_steps) as bar: _keep_all(steps, record, run, bar)
+        with progress_bar(progress, n_steps) as bar: _keep_all(steps, record, run, bar)
     except KeyboardInterrupt:
         if together: raise    # the other processes cannot go on alone
         return record.result(interrupted=True)
@@ -280,7 +280,7 @@ class _Record:
         return FitResult(state, history, interrupted, self.info, self.problem)
 
 # %% ../../nbs/inference/fit.ipynb #ccc2275e
-def _bar(progress, n_steps):
+def progress_bar(progress, n_steps):
     label = progress if isinstance(progress, str) else None
     return tqdm(total=n_steps, desc=label, disable=not progress or jax.process_index() > 0, unit="step")
 

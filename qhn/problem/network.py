@@ -14,7 +14,7 @@ from functools import partial
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
-from .bits import as_array, as_float, check_weights, check_width
+from .bits import as_array, as_float, check_weights, check_width, is_traced
 from .likelihood import Categorical, Likelihood
 from .wires import count_weights, wire_layout
 
@@ -73,6 +73,13 @@ def _checked_inputs(network, x):
     x, sizes = as_float(x), network.layer_sizes
     if x.ndim == 2 and x.shape[1] == sizes[0]: return x
     raise ValueError(f"x must have shape (n_points, {sizes[0]}) for layer_sizes={sizes}, got shape {x.shape}")
+
+def _checked_row_weights(row_weights, n_points):
+    row_weights = as_float(row_weights, "row_weights")
+    if row_weights.shape != (n_points,):
+        raise ValueError(f"row_weights must have shape ({n_points},), one for each point, got shape {row_weights.shape}")
+    if is_traced(row_weights) or (np.isfinite(row_weights) & (row_weights >= 0)).all(): return row_weights
+    raise ValueError("row_weights must be finite and at least 0")
 
 def _check_linear(network):
     if network.is_linear: return
@@ -144,11 +151,15 @@ class BiNN:
         weights: Array,   # (..., n_weights) entries in {-1, +1}
         x: Array,         # (N, n_inputs)
         y: Array,         # (N,) integer labels 0..n_classes-1, or what the likelihood takes
+        row_weights: Array | None = None,    # (N,) ≥ 0, how often each point counts; None: once
     ) -> Array:           # (...) in nats, summed over the points
         "Log probability of the data given the features. `ValueError`: bad data, or weights that are not ±1."
         self.likelihood.check(x, y, self.layer_sizes[-1])
         check_weights(weights, self.n_weights)
-        return self.likelihood.log_likelihood(self.logits(weights, x), as_array(y, "y"))
+        outputs, y = self.logits(weights, x), as_array(y, "y")
+        if row_weights is None: return self.likelihood.log_likelihood(outputs, y)
+        row_weights = _checked_row_weights(row_weights, outputs.shape[-2])
+        return (row_weights * self.likelihood.log_prob(outputs, y)).sum(-1)
 
     def features(self, x: Array) -> Array:
         "s·(x, 1) of x (N, n_inputs): the outputs are `features(x) @ weights[output_wires].T`. `ValueError`: there are hidden layers."

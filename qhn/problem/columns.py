@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Column', 'Columns', 'learn_columns']
 
-# %% ../../nbs/problem/columns.ipynb #bc065b5e
+# %% ../../nbs/problem/columns.ipynb #c422dc31
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,10 +16,10 @@ from .cells import as_number, is_gap, listed, nearest
 from .headers import class_name
 from .tables import Table
 
-# %% ../../nbs/problem/columns.ipynb #3164d645
+# %% ../../nbs/problem/columns.ipynb #bf541387
 if TYPE_CHECKING: import pandas as pd
 
-# %% ../../nbs/problem/columns.ipynb #b4228944
+# %% ../../nbs/problem/columns.ipynb #eb359e51
 class Column(NamedTuple):
     "A column that is used."
     name: str                        # in the file
@@ -29,9 +29,10 @@ class Column(NamedTuple):
     @property
     def feature_names(self) -> tuple[str, ...]:
         "The column's name, or one for each of its levels."
-        return tuple(f"{self.name}={level}" for level in self.levels) or (self.name,)
+        if not self.levels: return (self.name,)
+        return tuple(f"{self.name}={level}" for level in self.levels)
 
-# %% ../../nbs/problem/columns.ipynb #7031a753
+# %% ../../nbs/problem/columns.ipynb #ddac9c0e
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d\d)([ T].*)?")
 _MOST_LEVELS = 100
 
@@ -40,24 +41,28 @@ def _why_not(words):
     n, k = len(words), len(set(words))
     if all(map(_DATE.fullmatch, words)): return "it holds dates"
     if k == 1: return f"it holds {words[0]!r} only"
-    if n >= 8 and 2 * k > n: return f"it has {k} different words in {n} rows"
+    own = n >= 8 and 2 * k > n
+    if own: return f"it has {k} different words in {n} rows"
     if k > _MOST_LEVELS: return f"it has {k} different words, more than {_MOST_LEVELS}"
     return ""
 
-# %% ../../nbs/problem/columns.ipynb #f55d4242
+# %% ../../nbs/problem/columns.ipynb #aaac5aa5
 def _is_gap(value):
-    return is_gap(value.strip()) if isinstance(value, str) else value is None or value != value
+    if isinstance(value, str): return is_gap(value.strip())
+    return value is None or value != value
 
 def _has_numbers(column):
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
     return is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype)
 
+def _word(value): return class_name(str(value).strip())
+
 def _words(column):
     "The filled cells as words, and which cells are filled."
     filled = ~column.map(_is_gap).to_numpy(bool)
-    return [class_name(str(value).strip()) for value in column[filled]], filled
+    return list(map(_word, column[filled])), filled
 
-# %% ../../nbs/problem/columns.ipynb #f2c58f8c
+# %% ../../nbs/problem/columns.ipynb #046341e3
 def _learned(name, column):
     "A `Column`, or why it is none."
     column = column.infer_objects()
@@ -67,10 +72,12 @@ def _learned(name, column):
     words, _ = _words(column)
     if column.dtype.kind == "M": return "it holds dates"
     why = _why_not(words)
+    if why: return why
     levels = sorted(set(words))
-    return why or Column(name, tuple(levels), max(levels, key=words.count))
+    usual = max(levels, key=words.count)
+    return Column(name, tuple(levels), usual)
 
-# %% ../../nbs/problem/columns.ipynb #4230052e
+# %% ../../nbs/problem/columns.ipynb #0faa15af
 def _frame(rows):
     "The features as a data frame whose columns have different names."
     import pandas as pd
@@ -82,7 +89,12 @@ def _frame(rows):
     if len(double): raise ValueError(f"rows must have columns of different names, got {double[0]!r} twice")
     return frame
 
-# %% ../../nbs/problem/columns.ipynb #dc86bdca
+# %% ../../nbs/problem/columns.ipynb #4a6e8b1e
+def _said(column):
+    levels = list(column.levels)
+    return f"{column.name!r} becomes {len(levels)} features, one for each of {listed(levels)}"
+
+# %% ../../nbs/problem/columns.ipynb #3fa29072
 @dataclass(frozen=True)
 class Columns:
     "What a network is given of a table, see `learn_columns`."
@@ -99,9 +111,8 @@ class Columns:
     def notices(self) -> tuple[str, ...]:
         "What is left out, and what became of words."
         lost = [f"column {name!r} is left out: {why}" for name, why in self.left_out]
-        words = [f"{column.name!r} becomes {len(column.levels)} features, one for each of {listed(list(column.levels))}"
-                 for column in self.used if column.levels]
-        return (*lost, *words)
+        of_words = [column for column in self.used if column.levels]
+        return (*lost, *map(_said, of_words))
 
     def matrix(self, rows: "Table | pd.DataFrame",    # with these columns, by name, in any order
                missing: str = "refuse",               # values: refuse, or fill in the mean of training
@@ -115,21 +126,24 @@ class Columns:
         "What `matrix` leaves out of these rows, and which values it must fill in. `ValueError`: as there."
         return _notices_on(self, rows)
 
-# %% ../../nbs/problem/columns.ipynb #58d38e73
+# %% ../../nbs/problem/columns.ipynb #97a4a01e
 def learn_columns(
     table: "Table | pd.DataFrame",    # the rows that are trained on, without the label
 ) -> Columns:
     "Which columns are used, and how. `ValueError`: none of them is. `TypeError`: no table."
     frame = _frame(table)
-    found = {name: _learned(name, frame[name]) for name in frame}
-    used = tuple(column for column in found.values() if isinstance(column, Column))
-    left_out = tuple((name, why) for name, why in found.items() if isinstance(why, str))
+    used, left_out = [], []
+    for name in frame:
+        found = _learned(name, frame[name])
+        if isinstance(found, Column): used.append(found)
+        else: left_out.append((name, found))
     if not used:
-        reasons = "; ".join(f"{name!r}: {why}" for name, why in left_out)
-        raise ValueError(f"no column can be used: {reasons or 'there is none'}")
-    return Columns(used, left_out, table.label if isinstance(table, Table) else None)
+        reasons = [f"{name!r}: {why}" for name, why in left_out] or ["there is none"]
+        raise ValueError("no column can be used: " + "; ".join(reasons))
+    label = table.label if isinstance(table, Table) else None
+    return Columns(tuple(used), tuple(left_out), label)
 
-# %% ../../nbs/problem/columns.ipynb #fd2c69ee
+# %% ../../nbs/problem/columns.ipynb #7f6ba9c6
 def _check_choices(missing, unknown):
     if missing not in ("refuse", "mean"): raise ValueError(f"missing must be 'refuse' or 'mean', got {missing=}")
     if unknown not in ("refuse", "zero"): raise ValueError(f"unknown must be 'refuse' or 'zero', got {unknown=}")
@@ -138,55 +152,66 @@ def _check_columns(columns, frame):
     known = [column.name for column in columns.used]
     lost = [name for name in known if name not in frame]
     if not lost: return
-    others = [name for name in frame if name not in known] or list(frame)
-    more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
-    raise ValueError(f"the rows have no column {lost[0]!r}{more}; {nearest(lost[0], others)}")
+    others = [name for name in frame if name not in known]
+    first, *rest = lost
+    more = f", and {len(rest)} more" if rest else ""
+    like = nearest(first, others or list(frame))
+    raise ValueError(f"the rows have no column {first!r}{more}; {like}")
 
-# %% ../../nbs/problem/columns.ipynb #8476a7a7
+# %% ../../nbs/problem/columns.ipynb #77bd9fb4
 def _place(column, wrong):
     "Where the first of the wrong cells stands, and what it holds."
     row = int(np.flatnonzero(wrong)[0])
     line = column.index[row]
     what = "line" if column.index.name == "line" else "row"
     value = column.iloc[row]
-    return f"{what} {line}, column {column.name!r}", value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic): value = value.item()
+    return f"{what} {line}, column {column.name!r}", value
 
 def _check_filled(column, gaps):
     if not gaps.any(): return
     place, value = _place(column, gaps)
     raise ValueError(f'{place}: got {value!r}, a missing value; fill it in, or give missing="mean"')
 
-# %% ../../nbs/problem/columns.ipynb #e116500d
+# %% ../../nbs/problem/columns.ipynb #c8af7b6a
 _LARGEST = np.finfo(np.float32).max
 
-def _number(value): return as_number(value.strip()) if isinstance(value, str) else float(value)
+def _number(value):
+    if isinstance(value, str): return as_number(value.strip())
+    return float(value)
 
 def _numbers(known, column, missing):
     "(N, 1) values of a column of numbers."
     gaps = column.map(_is_gap).to_numpy(bool)
     if missing == "refuse": _check_filled(column, gaps)
     numbers = np.full(len(column), known.fill)
-    numbers[~gaps] = [_number(value) for value in column[~gaps]]
+    numbers[~gaps] = list(map(_number, column[~gaps]))
     wrong = ~(np.abs(numbers) <= _LARGEST)
     if not wrong.any(): return numbers[:, None]
     place, value = _place(column, wrong)
     raise ValueError(f"{place}: expected a finite number, got {value!r}")
 
-# %% ../../nbs/problem/columns.ipynb #396c4a11
+# %% ../../nbs/problem/columns.ipynb #c29ecd6c
 def _indicators(known, column, missing, unknown):
     "(N, levels) zeros and ones of a column of words."
     found, filled = _words(column)
     if missing == "refuse": _check_filled(column, ~filled)
     words = np.full(len(column), known.fill, object)
     words[filled] = found
-    chosen = words[:, None] == np.array(known.levels, object)
+    levels = np.array(known.levels, object)
+    chosen = words[:, None] == levels
     strange = ~chosen.any(axis=1)
-    if unknown == "zero" or not strange.any(): return chosen.astype(float)
+    if unknown == "refuse": _check_known(known, column, strange)
+    return chosen.astype(float)
+
+def _check_known(known, column, strange):
+    if not strange.any(): return
     place, value = _place(column, strange)
-    raise ValueError(f"{place}: got {value!r}, which training did not hold; {nearest(str(value), list(known.levels))}; "
+    like = nearest(str(value), list(known.levels)).replace("columns", "words of training")
+    raise ValueError(f"{place}: got {value!r}, which training did not hold; {like}; "
                      'unknown="zero" makes its features 0')
 
-# %% ../../nbs/problem/columns.ipynb #cbe3000a
+# %% ../../nbs/problem/columns.ipynb #e19c729b
 def _matrix(columns, rows, missing, unknown):
     _check_choices(missing, unknown)
     frame = _frame(rows)
@@ -198,7 +223,7 @@ def _matrix(columns, rows, missing, unknown):
         else: parts.append(_numbers(known, column, missing))
     return np.hstack(parts)
 
-# %% ../../nbs/problem/columns.ipynb #7d87191d
+# %% ../../nbs/problem/columns.ipynb #49e76e0e
 def _notices_on(columns, rows):
     frame = _frame(rows)
     _check_columns(columns, frame)
@@ -206,8 +231,13 @@ def _notices_on(columns, rows):
     others = [name for name in frame if name not in known]
     said = [f"columns not used: {listed(others)}"] if others else []
     for column in columns.used:
-        words, filled = _words(frame[column.name])
-        strange = sorted(set(words) - set(column.levels)) if column.levels else []
-        if not filled.all(): said.append(f"{(~filled).sum()} values of {column.name!r} are missing")
-        if strange: said.append(f"{column.name!r} holds what training did not: {listed(strange)}")
+        said += _said_on(column, *_words(frame[column.name]))
     return tuple(said)
+
+def _said_on(column, words, filled):
+    "What is said on the new words of a column."
+    n_gaps = np.count_nonzero(~filled)
+    if n_gaps: yield f"missing values of {column.name!r}: {n_gaps}"
+    strange = sorted(set(words) - set(column.levels))
+    if column.levels and strange:
+        yield f"{column.name!r} holds what training did not: {listed(strange)}"

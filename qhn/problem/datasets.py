@@ -75,7 +75,8 @@ class Dataset:
         answers = f"{self.n_classes} classes" if self.class_names else "real targets"
         return f"Dataset({self.name!r}: {sizes}, {self.n_features} features, {answers})"
 
-    def inputs(self, rows) -> np.ndarray:    # (M, d) raw features, or a Table or DataFrame where columns are known
+    def inputs(self, rows        # (M, d) raw features; of a table that was read a Table or DataFrame
+               ) -> np.ndarray:
         "New points on the scale of these. `ValueError`: columns or cells that do not fit. `TypeError`: no table."
         if self.columns: rows = self.columns.matrix(rows)
         raw = _floats(rows, "rows")
@@ -106,7 +107,7 @@ class Dataset:
         "K, or 0 for regression."
         return len(self.class_names)
 
-# %% ../../nbs/problem/datasets.ipynb #e655ca95
+# %% ../../nbs/problem/datasets.ipynb #f04efb94
 def _scaled(parts, feature_names, class_names, scale=None, **more):
     "A data set of training and test points, scaled by a rule."
     x_train, x_test, y_train, y_test = parts
@@ -310,8 +311,8 @@ def diabetes(
 # %% ../../nbs/problem/datasets.ipynb #00ba1013
 def _of_table(table, name, how, missing):
     "A data set of a table whose columns are learned from the rows that train."
-    real = table.y.dtype == float
-    y, class_names = (table.y.to_numpy(), ()) if real else encode_labels(table.y.tolist())
+    y, class_names = table.y.to_numpy(), ()
+    if y.dtype != float: y, class_names = encode_labels(table.y.tolist())
     rows = LabelledTable(np.arange(len(y)), y, (), class_names)
     *dealt, y_train, y_test = split(rows, *how)
     parts = [table.features.iloc[part] for part in dealt]
@@ -321,7 +322,7 @@ def _of_table(table, name, how, missing):
     return _scaled((x_train, x_test, y_train, y_test), columns.feature_names, class_names, separate_scale,
                    name=name, columns=columns, notices=notices)
 
-# %% ../../nbs/problem/datasets.ipynb #4ba84718
+# %% ../../nbs/problem/datasets.ipynb #23a6b82c
 def from_csv(
     path: str | Path,                  # CSV file
     n_train: int | None = None,        # training rows, the rest are for testing; None: by test_fraction

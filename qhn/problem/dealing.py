@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['Scaling', 'separate_scale', 'common_scale', 'LabelledTable', 'split']
 
-# %% ../../nbs/problem/dealing.ipynb #201efb2a
+# %% ../../nbs/problem/dealing.ipynb #1f6af3dd
 from typing import NamedTuple
 
 import numpy as np
 
 from .bits import check_integer
 
-# %% ../../nbs/problem/dealing.ipynb #4ae36497
+# %% ../../nbs/problem/dealing.ipynb #9f661214
 class Scaling(NamedTuple):
     "Numbers less a centre, divided by a scale; the same for points seen in training and for new ones."
     centre: np.ndarray           # (d,), of each feature
@@ -26,7 +26,7 @@ class Scaling(NamedTuple):
         "Numbers of the network in the units of the data."
         return x * self.scale + self.centre
 
-# %% ../../nbs/problem/dealing.ipynb #ddb8f192
+# %% ../../nbs/problem/dealing.ipynb #ea0ee20d
 def separate_scale(
     x: np.ndarray,    # (N, d) features of the training points
 ) -> Scaling:
@@ -43,7 +43,7 @@ def common_scale(
     scale = np.sqrt(np.mean((x - centre)**2)) or 1.0   # all columns constant: leave them at 0
     return Scaling(centre, scale)
 
-# %% ../../nbs/problem/dealing.ipynb #44cca19c
+# %% ../../nbs/problem/dealing.ipynb #60ab670d
 def _check_rarest(y, class_names):
     counts = np.bincount(y, minlength=len(class_names))
     if counts.min() >= 2: return
@@ -51,7 +51,7 @@ def _check_rarest(y, class_names):
     raise ValueError(f"each class needs at least 2 points, one to train and one to test with; "
                      f"class {rarest!r} has {counts.min()} of {len(y)}")
 
-# %% ../../nbs/problem/dealing.ipynb #4113110e
+# %% ../../nbs/problem/dealing.ipynb #c6fd6efd
 def _training_points(n_points, n_classes, n_train, test_fraction):
     least, most = max(n_classes, 2), n_points - max(n_classes, 1)
     if n_train is None:
@@ -65,14 +65,14 @@ def _training_points(n_points, n_classes, n_train, test_fraction):
     raise ValueError(f"n_train must be at most {most}, which leaves one test point{each} out of "
                      f"{n_points} points, got {n_train=}")
 
-# %% ../../nbs/problem/dealing.ipynb #2654655b
+# %% ../../nbs/problem/dealing.ipynb #bcbbadb8
 def _check_seen(y_train, y, names):
     missing = [repr(names[k]) for k in range(len(names)) if k not in y_train]
     if missing:
         raise ValueError(f"n_train={len(y_train)} leaves no training point of class {', '.join(missing)}: "
                          f"ask for more points (the rarest class has {np.bincount(y).min()} of {len(y)})")
 
-# %% ../../nbs/problem/dealing.ipynb #78fb79eb
+# %% ../../nbs/problem/dealing.ipynb #05388f03
 class LabelledTable(NamedTuple):
     "Points that are not dealt yet."
     x: np.ndarray                     # (N, d) numbers
@@ -80,7 +80,7 @@ class LabelledTable(NamedTuple):
     feature_names: tuple[str, ...]    # d names
     class_names: tuple[str, ...]      # K names; class_names[k] is the class with label k; none for numbers
 
-# %% ../../nbs/problem/dealing.ipynb #52821f91
+# %% ../../nbs/problem/dealing.ipynb #eccc8095
 def split(
     table: LabelledTable,          # of all points
     n_train: int | None,           # training points; None: by test_fraction

@@ -5,19 +5,20 @@
 # %% auto #0
 __all__ = ['class_name', 'is_numeric', 'split_header', 'names_of', 'without_index']
 
-# %% ../../nbs/problem/headers.ipynb #21b20339
+# %% ../../nbs/problem/headers.ipynb #4c00ce92
 import inspect, re, warnings
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .cells import is_gap, is_number
+from .cells import is_gap, is_number, is_word
 
-# %% ../../nbs/problem/headers.ipynb #6dbfeeb0
+# %% ../../nbs/problem/headers.ipynb #bda063cd
 if TYPE_CHECKING: import pandas as pd
 
-# %% ../../nbs/problem/headers.ipynb #41d92959
+# %% ../../nbs/problem/headers.ipynb #73496ef7
 def class_name(text: str) -> str:
     "`1` for 1, +1 and 1.0; any other text as it is."
     whole = re.fullmatch(r"([+-]?)(0|[1-9][0-9]*)(\.0*)?", text)
@@ -25,7 +26,7 @@ def class_name(text: str) -> str:
     sign, digits, _ = whole.groups()
     return f"-{digits}" if sign == "-" and digits != "0" else digits
 
-# %% ../../nbs/problem/headers.ipynb #237e1bdd
+# %% ../../nbs/problem/headers.ipynb #4ba5346e
 def _warn(text):
     frame, depth = inspect.currentframe().f_back, 2
     while frame.f_back and frame.f_globals["__name__"].startswith("qhn."):
@@ -33,7 +34,7 @@ def _warn(text):
         depth += 1
     warnings.warn(text, stacklevel=depth)
 
-# %% ../../nbs/problem/headers.ipynb #8d4dba92
+# %% ../../nbs/problem/headers.ipynb #0e2b48a8
 def is_numeric(
     cells: "pd.Series",    # of one column, as text
 ) -> bool:
@@ -42,22 +43,24 @@ def is_numeric(
     n_numbers = sum(map(is_number, filled))
     return bool(filled) and 2 * n_numbers >= len(filled)
 
-# %% ../../nbs/problem/headers.ipynb #f6fec72f
+# %% ../../nbs/problem/headers.ipynb #b5af83d8
 def _count_on(cells):
     "Whether these are 0, 1, 2, ... or years one after the other."
     if not all(map(str.isdecimal, cells)): return False
     numbers = list(map(int, cells))
-    first = numbers[0]
-    years = 1000 <= first < 3000 and len(numbers) > 1
-    return numbers == list(range(first, first + len(numbers))) and (first == 0 or years)
+    first, n = numbers[0], len(numbers)
+    years = n > 1 and 1000 <= first < 3000
+    if first and not years: return False
+    return numbers == list(range(first, first + n))
 
 def _stands_again(table):
     "Whether a word of the first line is found below it."
-    first, below = table.iloc[0], table.iloc[1:]
-    words = [k for k in table if not is_gap(first[k]) and not is_number(first[k])]
-    return any((below[k] == first[k]).any() for k in words)
+    first = table.iloc[0]
+    words = first[first.map(is_word)]
+    below = table[words.index].iloc[1:]
+    return bool((below == words).to_numpy().any())
 
-# %% ../../nbs/problem/headers.ipynb #2347543b
+# %% ../../nbs/problem/headers.ipynb #615da02b
 def _read_as_header(path, table):
     "True, and said, unless the first line may as well be a point."
     first = ",".join(table.iloc[0])
@@ -71,35 +74,38 @@ def _read_as_header(path, table):
           "if it is a point, write it with decimals, as 0.0, or give header=False")
     return True
 
-# %% ../../nbs/problem/headers.ipynb #a7c88558
+# %% ../../nbs/problem/headers.ipynb #dac17c1c
 def _is_default_header(path, table, indexed):
     "Whether a first line of 0, 1, 2, ... is the header of columns without names."
     last = table.iloc[:, -1].tolist()
     classes = set(map(class_name, last[1:]))
     if class_name(last[0]) not in classes: return True
-    counts_on = last[0] == str(table.shape[1] - 1 - indexed)
+    n_features = table.shape[1] - 1 - indexed
+    counts_on = last[0] == str(n_features)
     return counts_on and (indexed or _read_as_header(path, table))
 
-# %% ../../nbs/problem/headers.ipynb #e569939e
+# %% ../../nbs/problem/headers.ipynb #2da637e4
 _NAMELESS = "", "Unnamed: 0"
 
 def _is_header(path, table):
     first = table.iloc[0].tolist()
     indexed = first[0] in _NAMELESS    # pandas' index comes first
     features = first[indexed:-1]
-    if features == [str(k) for k in range(len(features))] and features:
-        return _is_default_header(path, table, indexed)
+    counted = list(map(str, range(len(features))))
+    if features and features == counted: return _is_default_header(path, table, indexed)
     numbers = list(filter(is_number, first))
-    if numbers: return _count_on(numbers) and len(numbers) > 1 and _is_named(table)
-    if all(map(is_gap, first[:-1] or first)): return False
-    return any(is_numeric(table[k].iloc[1:]) for k in table) or not _stands_again(table)
+    if numbers: return _are_names(table, numbers)
+    others = first[:-1] or first
+    if all(map(is_gap, others)): return False
+    below = table.iloc[1:]
+    return bool(below.apply(is_numeric).any()) or not _stands_again(table)
 
-def _is_named(table):
-    "Whether words stand in the first line, and in it alone."
-    words = [cell for cell in table.iloc[0] if not is_gap(cell) and not is_number(cell)]
-    return bool(words) and not _stands_again(table)
+def _are_names(table, numbers):
+    "Whether numbers of the first line count on, beside words that stand in it alone."
+    if len(numbers) < 2 or not _count_on(numbers): return False
+    return any(map(is_word, table.iloc[0])) and not _stands_again(table)
 
-# %% ../../nbs/problem/headers.ipynb #35ed3241
+# %% ../../nbs/problem/headers.ipynb #b13fb971
 def split_header(
     path: str | Path,           # of the file
     table: "pd.DataFrame",      # its cells
@@ -113,7 +119,7 @@ def split_header(
                          "point, give header=False")
     return table.iloc[0].tolist(), table.iloc[1:]
 
-# %% ../../nbs/problem/headers.ipynb #587126e8
+# %% ../../nbs/problem/headers.ipynb #b1e3bcdc
 def names_of(
     header: list[str] | None,    # the first line of the file
     columns: list[int],          # places in the file of those that are left
@@ -121,13 +127,16 @@ def names_of(
     "Place to name, all of them different."
     named: dict[int, str] = {}
     for k in columns:
-        name = (header[k] if header else "") or f"x{k + 1}"
-        taken = list(named.values())
-        copies = (f"{name}.{copy}" for copy in range(1, len(taken) + 1))
-        named[k] = name if name not in taken else next(n for n in copies if n not in taken)
+        given = header[k] if header else ""
+        named[k] = _free(given or f"x{k + 1}", named.values())
     return named
 
-# %% ../../nbs/problem/headers.ipynb #f691442a
+def _free(name, taken):
+    "The name, or the first copy of it that is not taken."
+    copies = (f"{name}.{k}" for k in count(1))
+    return next(other for other in chain([name], copies) if other not in taken)
+
+# %% ../../nbs/problem/headers.ipynb #028f655f
 def _counts(cells):
     "Whether the cells are 0, 1, 2, … or 1, 2, 3, …; of ten rows and more in any order, as after a shuffle."
     if len(cells) >= 10 and all(map(str.isdecimal, cells)):
@@ -136,25 +145,25 @@ def _counts(cells):
     numbers = list(map(str, range(len(cells) + 1)))
     return cells.tolist() in (numbers[:-1], numbers[1:])
 
-# %% ../../nbs/problem/headers.ipynb #d8536758
+# %% ../../nbs/problem/headers.ipynb #27d1da10
 def _left_out(path, cells, way_out):
     first = ",".join(cells[:3])
     _warn(f"{path}: column {cells.name + 1} counts the rows, {first},..., and was left out; "
           f"if it is a feature, {way_out}")
     return True
 
-# %% ../../nbs/problem/headers.ipynb #f5b8f64e
+# %% ../../nbs/problem/headers.ipynb #41fd337f
 _COUNTERS = "index", "id", "row", "obs", "observation"    # columns that number the rows, if they do
 
 def _is_named_index(path, cells, name):
     if name.casefold() in _COUNTERS and _counts(cells): return _left_out(path, cells, "name it otherwise")
     if name not in (*_NAMELESS, f"Unnamed: {cells.name}"): return False
-    words = not any(map(is_number, cells)) and not any(map(is_gap, cells))
-    if cells.is_unique and (words or all(map(str.isdecimal, cells))): return True
+    counts = all(map(str.isdecimal, cells))
+    if cells.is_unique and (counts or all(map(is_word, cells))): return True
     raise ValueError(f"{path}: column {cells.name + 1} has no name; name it if it is a feature, "
                      "delete it if it numbers the rows")
 
-# %% ../../nbs/problem/headers.ipynb #9a16f874
+# %% ../../nbs/problem/headers.ipynb #36b3e14f
 def _is_index(path, table, header):
     "Whether the first column only numbers the rows."
     cells = table.iloc[:, 0]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['encode_labels', 'Table', 'read_table', 'read_rows']
 
-# %% ../../nbs/problem/tables.ipynb #277925c0
+# %% ../../nbs/problem/tables.ipynb #dd0d220a
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,14 @@ import numpy as np
 from .cells import as_number, is_gap, is_number, listed, nearest, read_cells, where
 from .headers import class_name, is_numeric, names_of, split_header, without_index
 
-# %% ../../nbs/problem/tables.ipynb #f940647e
+# %% ../../nbs/problem/tables.ipynb #b81191ab
 if TYPE_CHECKING: import pandas as pd
 
-# %% ../../nbs/problem/tables.ipynb #0338f86f
+# %% ../../nbs/problem/tables.ipynb #55022c2e
 def _in_order(names):
-    numeric = all(map(is_number, names))
-    return tuple(sorted(names, key=lambda name: (Decimal(name) if numeric else 0, name)))
+    texts = sorted(names)
+    numeric = all(map(is_number, texts))
+    return tuple(sorted(texts, key=Decimal) if numeric else texts)
 
 def encode_labels(
     labels: list[str],    # of all points
@@ -33,7 +34,7 @@ def encode_labels(
     number = {name: k for k, name in enumerate(names)}
     return np.array([number[name] for name in classes]), names
 
-# %% ../../nbs/problem/tables.ipynb #08ea3dd7
+# %% ../../nbs/problem/tables.ipynb #f3d76ed4
 def _values(cells):
     "The filled cells as classes, and the distinct ones in the order in which they come."
     filled = [class_name(cell) for cell in cells if not is_gap(cell)]
@@ -46,18 +47,19 @@ def _reals(values):
     if not all(map(is_number, values)): return []
     return [value for value in values if not value.lstrip("+-").isdecimal()]
 
-# %% ../../nbs/problem/tables.ipynb #45f77843
+# %% ../../nbs/problem/tables.ipynb #d1a13862
 def _no_classes(cells):
     "Why a column is not likely to hold classes; empty where it may."
     filled, values = _values(cells)
-    n, k, reals = len(filled), len(values), _reals(values)
+    n, k = len(filled), len(values)
+    reals = _reals(values)
     if not n: return "is empty"
     if reals: return f"holds real numbers such as {reals[0]!r}, {k} different ones in {n} rows"
     if _is_spread(n, k): return f"has {k} different values in {n} rows"
-    if k > 20 and all(map(is_number, values)): return f"holds {k} different whole numbers"
-    return ""
+    is_count = k > 20 and all(map(is_number, values))
+    return f"holds {k} different whole numbers" if is_count else ""
 
-# %% ../../nbs/problem/tables.ipynb #1fa686d7
+# %% ../../nbs/problem/tables.ipynb #4f0469c9
 def _at_place(path, names, place):
     "A place from 0, or from the end, if there is a column."
     width = max(names) + 1
@@ -68,26 +70,26 @@ def _at_place(path, names, place):
 
 def _asked(path, names, label):
     "The place of the label that is asked for."
-    if isinstance(label, bool) or not isinstance(label, (str, int)):
-        raise TypeError(f"label must be a name, a place, 'first' or 'last', got {label!r}")
     by_name = {name: place for place, name in names.items()}
     ends = {"first": min(names), "last": max(names)} | by_name
     if label in ends: return ends[label]
-    if str(label).removeprefix("-").isdecimal(): return _at_place(path, names, int(label))
-    raise ValueError(f"{path} has no column {label!r}; {nearest(label, list(by_name))}")
+    digits = str(label).removeprefix("-")
+    if digits.isdecimal(): return _at_place(path, names, int(label))
+    known = nearest(label, list(by_name))
+    raise ValueError(f"{path} has no column {label!r}; {known}")
 
-# %% ../../nbs/problem/tables.ipynb #f63f90c1
+# %% ../../nbs/problem/tables.ipynb #662a6dd6
 _HINTS = """label labels class classes target y species kind category outcome diagnosis
             response""".split()
 _TIMES = "year date time month day".split()
 
 def _hinted(table, names, target):
     "The columns whose name says that they are labels, and whose cells may be."
-    found = [place for place, name in names.items() if name.casefold() in _HINTS]
-    if target == "number": return [place for place in found if is_numeric(table[place])]
-    return [place for place in found if not _no_classes(table[place])]
+    def fits(cells): return is_numeric(cells) if target == "number" else not _no_classes(cells)
+    found = [place for place in names if names[place].casefold() in _HINTS]
+    return [place for place in found if fits(table[place])]
 
-# %% ../../nbs/problem/tables.ipynb #e255b8c3
+# %% ../../nbs/problem/tables.ipynb #fd8fd232
 def _why_not_last(table, names, target, header):
     place = table.columns[-1]
     name = names[place]
@@ -97,7 +99,7 @@ def _why_not_last(table, names, target, header):
     else: why = _no_classes(table[place])
     return why and f"the last one, {name!r}, {why}"
 
-# %% ../../nbs/problem/tables.ipynb #98b2a88b
+# %% ../../nbs/problem/tables.ipynb #c66c1a7f
 def _guessed(path, table, names, target, header):
     "The place of the label, and what made it one."
     hints = _hinted(table, names, target)
@@ -105,59 +107,69 @@ def _guessed(path, table, names, target, header):
     if len(hints) == 1: return hints[0], ", by its name"
     if last in hints: return last, ", by its name and as the last one"
     why = _why_not_last(table, names, target, header)
-    if hints: why = "several have the name of one: " + listed([names[place] for place in hints])
+    several = listed([names[place] for place in hints])
+    if hints: why = f"several have the name of one: {several}"
     if not why: return last, ", the last one"
     advice = "" if target == "number" else '; to predict numbers, give target="number" as well'
+    every = listed(list(names.values()))
     raise ValueError(f"{path}: no column looks like a label: {why}; give label=, a name or a place from 0; "
-                     f"the columns are {listed(list(names.values()))}{advice}")
+                     f"the columns are {every}{advice}")
 
-# %% ../../nbs/problem/tables.ipynb #dafb860e
+# %% ../../nbs/problem/tables.ipynb #708e2258
 def _labelled(path, table, place, header, missing):
     "The rows with a label."
     gaps = table[place].map(is_gap)
     if missing == "drop" or not gaps.any(): return table[~gaps]
-    line = gaps.index[gaps][0]
-    raise ValueError(f"{where(path, line, place, header)}: expected a label, got {table[place][line]!r}; "
+    line = gaps.idxmax()
+    at, cell = where(path, line, place, header), table[place][line]
+    raise ValueError(f"{at}: expected a label, got {cell!r}; "
                      'fill it in, delete the row, give missing="drop", or rename the class if it is called so')
 
-# %% ../../nbs/problem/tables.ipynb #dcf7e188
+# %% ../../nbs/problem/tables.ipynb #1e46610c
 def _check_classes(path, name, y):
     classes, values = _values(y)
     n, k = len(classes), len(values)
     if k < 2:
         raise ValueError(f"{path}: the label {name!r} must hold at least two classes, "
                          f"got {y.iloc[0]!r} in all {n} rows")
-    is_measured = any(classes.count(value) == 1 for value in _reals(values))
+    reals = _reals(values)
+    is_measured = 1 in map(classes.count, reals)
     if not is_measured and not _is_spread(n, k): return
-    what = f"real numbers such as {_reals(values)[0]!r}, {k} different ones" if is_measured else f"{k} different values"
-    advice = '; to predict numbers, give target="number"' if all(map(is_number, values)) else ""
+    what = f"{k} different values"
+    if is_measured: what = f"real numbers such as {reals[0]!r}, {k} different ones"
+    numeric = all(map(is_number, values))
+    advice = '; to predict numbers, give target="number"' if numeric else ""
     raise ValueError(f"{path}: the label {name!r} must hold classes, got {what} in {n} rows{advice}")
 
-# %% ../../nbs/problem/tables.ipynb #e8e40934
+# %% ../../nbs/problem/tables.ipynb #3c42c776
 def _check_first_line(path, y, header):
-    first = y.iloc[0]
-    if header is None and list(map(class_name, y)).count(class_name(first)) == 1:
+    first, classes = y.iloc[0], list(map(class_name, y))
+    alone = classes.count(classes[0]) == 1
+    if header is None and alone:
         raise ValueError(f"{path}, line {y.index[0]}: the label {first!r} stands in this line alone; if the line "
                          "holds the names of the columns, give header=True, else delete it: a class needs "
                          "at least 2 points")
-    words = header and not any(is_number(name) for k, name in enumerate(header) if k != y.name)
-    if words and class_name(header[y.name]) in set(map(class_name, y)):
+    if header is None: return
+    label = header[y.name]
+    numbers = list(filter(is_number, header))
+    if class_name(label) in classes and numbers in ([], [label]):
         raise ValueError(f"{path}: expected names of columns or a point in the first line, got words for "
-                         f"features and {header[y.name]!r}, which is a class; rename the label, write numbers, "
+                         f"features and {label!r}, which is a class; rename the label, write numbers, "
                          "or give header=True or header=False")
 
-# %% ../../nbs/problem/tables.ipynb #793ecdac
+# %% ../../nbs/problem/tables.ipynb #c076267c
 def _numbers(path, y, header):
     "Targets as floats."
     numbers = y.map(as_number).astype(float)
     wrong = ~(numbers.abs() <= _LARGEST)
     if not wrong.any(): return numbers
-    line = wrong.index[wrong][0]
-    raise ValueError(f"{where(path, line, y.name, header)}: expected a finite number to predict, got {y[line]!r}")
+    line = wrong.idxmax()
+    place = where(path, line, y.name, header)
+    raise ValueError(f"{place}: expected a finite number to predict, got {y[line]!r}")
 
 _LARGEST = np.finfo(np.float32).max
 
-# %% ../../nbs/problem/tables.ipynb #b227c799
+# %% ../../nbs/problem/tables.ipynb #059e6afe
 def _wrong(cells, missing):
     "Which cells of a column cannot be."
     gaps = cells.map(is_gap)
@@ -171,57 +183,64 @@ def _advice(cell):
     if is_number(cell): return "scale the column"
     return "write numbers as 1234.5, without units or separators"
 
-# %% ../../nbs/problem/tables.ipynb #480143e1
+# %% ../../nbs/problem/tables.ipynb #e4cc9243
 def _check_cells(path, cells, header, missing):
     wrong = cells.apply(partial(_wrong, missing=missing)).to_numpy(bool)
     if not wrong.any(): return
     row, k = np.argwhere(wrong)[0]
-    cell, column = cells.iat[row, k], cells.columns[k]
-    expected = "a finite number" if is_numeric(cells[column]) else "a value"
-    place = where(path, cells.index[row], column, header)
-    raise ValueError(f"{place}: expected {expected}, got {cell!r}; {_advice(cell)}")
+    column = cells.iloc[:, k]
+    expected = "a finite number" if is_numeric(column) else "a value"
+    cell, line = column.iloc[row], cells.index[row]
+    place, advice = where(path, line, column.name, header), _advice(cell)
+    raise ValueError(f"{place}: expected {expected}, got {cell!r}; {advice}")
 
 def _typed(cells):
     "A column of numbers, or of texts; gaps are missing values."
     if is_numeric(cells): return cells.map(as_number).astype(float)
     return cells.where(~cells.map(is_gap))
 
-# %% ../../nbs/problem/tables.ipynb #39dea65c
+# %% ../../nbs/problem/tables.ipynb #8eb73c1a
 def _without_sparse(features):
     "The columns that are mostly filled, and the names of the others."
     shares = features.isna().mean()
-    return features.loc[:, shares <= 0.5], list(shares.index[shares > 0.5])
+    lost = shares.index[shares > 0.5]
+    return features.drop(columns=lost), list(lost)
 
 def _usual(column):
     "The mean, or the most frequent word, the first by alphabet among equals."
-    return column.mean() if column.dtype == float else column.mode().iloc[0]
+    if column.dtype == float: return column.mean()
+    return column.mode().iloc[0]
 
-# %% ../../nbs/problem/tables.ipynb #e0f2401d
+# %% ../../nbs/problem/tables.ipynb #6741a3c6
 def _dropped(features):
     "The rows without gaps, and what is said."
     gaps = features.isna().any(axis=1)
     if not gaps.any(): return features, []
-    n = int(gaps.sum())
-    some = ", ".join(map(str, gaps.index[gaps][:5])) + ", ..." * (n > 5)
-    return features[~gaps], [f"{n} of {len(gaps)} rows have missing values and are left out: line {some}"]
+    found = list(map(str, gaps.index[gaps]))
+    some = ", ".join(found[:5])
+    if len(found) > 5: some += ", ..."
+    rows = f"{len(found)} of {len(gaps)} rows"
+    return features[~gaps], [f"{rows} have missing values and are left out: line {some}"]
 
 def _filled(features):
     "The rows with gaps filled in, and what is said."
     counts = features.isna().sum()
     counts = counts[counts > 0]
-    said = [f"{n} missing values of {name!r} are filled in" for name, n in counts.items()]
-    return features.fillna({name: _usual(features[name]) for name in counts.index}), said
+    said = [f"missing values of {name!r} are filled in: {n}" for name, n in counts.items()]
+    usual = {name: _usual(features[name]) for name in counts.index}
+    return features.fillna(usual), said
 
-# %% ../../nbs/problem/tables.ipynb #6cbb0c50
+# %% ../../nbs/problem/tables.ipynb #c072c400
 def _gapless(features, missing):
     "Features without gaps, and what was done."
     if missing == "keep": return features, []
     features, lost = _without_sparse(features)
     said = [f"column {name!r} is left out: more than half of it is missing" for name in lost]
-    features, more = _filled(features) if missing == "mean" else _dropped(features)
+    treat = _filled if missing == "mean" else _dropped
+    features, more = treat(features)
     return features, said + more
 
-# %% ../../nbs/problem/tables.ipynb #b29b08a1
+# %% ../../nbs/problem/tables.ipynb #752aec99
 class Table(NamedTuple):
     "What a file of points holds. Rows go by their line in the file."
     features: "pd.DataFrame"       # columns of floats, or of texts
@@ -229,8 +248,11 @@ class Table(NamedTuple):
     label: str | None              # name of the column of labels
     notices: tuple[str, ...]       # what was guessed, left out and filled in
 
-# %% ../../nbs/problem/tables.ipynb #dc767b01
-def _check_choices(missing, target):
+# %% ../../nbs/problem/tables.ipynb #7c7520cf
+def _check_choices(label, missing, target):
+    known = label is None or isinstance(label, (str, int))
+    if not known or isinstance(label, bool):
+        raise TypeError(f"label must be a name, a place, 'first' or 'last', got {label!r}")
     if missing not in ("refuse", "drop", "mean", "keep"):
         raise ValueError(f"missing must be 'refuse', 'drop', 'mean' or 'keep', got {missing=}")
     if target not in ("class", "number"):
@@ -240,13 +262,14 @@ def _points(path, cells, header, label):
     "The rows without an index, unless that is the label; names by place; what was left out."
     named = names_of(header, list(cells.columns))
     first = cells.columns[0]
-    is_label = label in (first, named[first]) and not isinstance(label, bool)
+    is_label = label in (first, named[first])
     kept = cells if is_label else without_index(path, cells, header)
-    said = [f"column {k + 1} ({named[k]!r}) numbers the rows and is left out" for k in cells if k not in kept]
+    lost = [k for k in cells if k not in kept]
+    said = [f"column {k + 1} ({named[k]!r}) numbers the rows and is left out" for k in lost]
     if header is None: said = ["the file has no header; columns are called by their place", *said]
     return kept, {k: named[k] for k in kept}, said
 
-# %% ../../nbs/problem/tables.ipynb #af9ae287
+# %% ../../nbs/problem/tables.ipynb #7a374c66
 def _target(path, y, name, header, is_given, target):
     "Names of classes or numbers, checked."
     if target == "number": return _numbers(path, y, header).rename(name)
@@ -254,7 +277,7 @@ def _target(path, y, name, header, is_given, target):
     if not is_given: _check_first_line(path, y, header)
     return y.map(class_name).rename(name)
 
-# %% ../../nbs/problem/tables.ipynb #d9ffe956
+# %% ../../nbs/problem/tables.ipynb #10cbb761
 def read_table(
     path: str | Path,                  # CSV file
     label: str | int | None = None,    # name or place (from 0) of a column, "first" or "last"; None: found
@@ -266,29 +289,37 @@ def read_table(
     target: str = "class",             # what the label is: a class, or a number
 ) -> Table:
     "Points and labels. `FileNotFoundError`: no file. `ValueError`: what is wrong, at which line. `TypeError`: label."
-    _check_choices(missing, target)
+    _check_choices(label, missing, target)
     cells, notices = read_cells(path, sep, decimal)
-    names, cells = split_header(path, cells, header)
-    cells, by_place, said = _points(path, cells, names, label)
-    place, why = _guessed(path, cells, by_place, target, names) if label is None else (_asked(path, by_place, label), "")
-    said += [f"the label is column {place + 1} ({by_place[place]!r}){why}"]
-    cells = _labelled(path, cells, place, names, missing)
-    features, more = _features(path, cells.drop(columns=place), by_place, names, missing)
-    y = _target(path, cells[place][features.index], by_place[place], names, header is not None, target)
-    return Table(features, y, by_place[place], (*notices, *said, *more))
+    first, cells = split_header(path, cells, header)
+    cells, names, said = _points(path, cells, first, label)
+    place, why = _found(path, cells, names, first, label, target)
+    name = names[place]
+    cells = _labelled(path, cells, place, first, missing)
+    features, more = _features(path, cells.drop(columns=place), names, first, missing)
+    labels = cells.loc[features.index, place]
+    y = _target(path, labels, name, first, header is not None, target)
+    chosen = f"the label is column {place + 1} ({name!r}){why}"
+    return Table(features, y, name, (*notices, *said, chosen, *more))
 
-# %% ../../nbs/problem/tables.ipynb #40488484
+# %% ../../nbs/problem/tables.ipynb #2515041d
+def _found(path, cells, names, header, label, target):
+    "The place of the label, and what made it one if it was not asked for."
+    if label is None: return _guessed(path, cells, names, target, header)
+    return _asked(path, names, label), ""
+
 def _features(path, cells, by_place, header, missing):
     "Typed columns under their names, without gaps, and what was done."
     if cells.empty: raise ValueError(f"{path} has no row with a label, or no feature beside it")
     _check_cells(path, cells, header, missing)
-    features, said = _gapless(cells.apply(_typed).rename(columns=by_place), missing)
+    typed = cells.apply(_typed)
+    features, said = _gapless(typed.rename(columns=by_place), missing)
     if features.empty:
         raise ValueError(f"{path}: no row or no column is left without its missing values; fill them in"
                          ', or give missing="mean"')
     return features, said
 
-# %% ../../nbs/problem/tables.ipynb #86730923
+# %% ../../nbs/problem/tables.ipynb #58d412a2
 def read_rows(
     path: str | Path,               # CSV file
     *,
@@ -300,4 +331,5 @@ def read_rows(
     cells, notices = read_cells(path, sep, decimal, least=1)
     names, cells = split_header(path, cells, header)
     cells = cells.rename(columns=names_of(names, list(cells.columns)))
-    return Table(cells.where(~cells.map(is_gap)), None, None, tuple(notices))
+    filled = ~cells.map(is_gap)
+    return Table(cells.where(filled), None, None, tuple(notices))

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 _NAMES = {
     "plots": "sorted_posterior",
     "problem.bits": "all_weights walsh_hadamard entropy",
-    "problem.tables": "read_table read_rows",
-    "problem.columns": "learn_columns",
     "problem.datasets": "load_dataset",
     "problem.likelihood": "Categorical Gaussian Likelihood",
     "problem.network": "BiNN",
@@ -53,8 +51,6 @@ if TYPE_CHECKING:
     from qhn.plots import sorted_posterior as sorted_posterior
     from qhn.problem.bits import (all_weights as all_weights, walsh_hadamard as walsh_hadamard,
                                   entropy as entropy)
-    from qhn.problem.tables import read_table as read_table, read_rows as read_rows
-    from qhn.problem.columns import learn_columns as learn_columns
     from qhn.problem.datasets import load_dataset as load_dataset
     from qhn.problem.likelihood import (Categorical as Categorical, Gaussian as Gaussian,
                                         Likelihood as Likelihood)

@@ -302,6 +302,7 @@ REFUSED = {
     "nameless column of numbers": (",v,kind\n" + ROWS, "column 1 has no name; name it if it is a feature, delete it if it numbers the rows"),
     "nameless column with repeats": (",u,v,kind\n" + "".join(f"{k % 3},{row}\n" for k, row in enumerate(ROWS.split())), "column 1 has no name"),
     "index and labels alone": ("Unnamed: 0,kind\n0,a\n1,b\n", "holds row numbers and labels only"),
+    "an index without a name and labels alone": (",kind\n0,a\n1,b\n", "holds row numbers and labels only"),
     "point or numbers of columns": ("0,1\n1,0\n2,1\n3,0\n", "line 1: '0,1' may be a point, or the header"),
     "point or numbers of three columns": ("0,1,2\n3,4,1\n5,6,2\n3,4,1\n", "line 1: '0,1,2' may be a point, or the header"),
     "16 bits a letter": (ROWS.encode("utf-16"), "line 1: not a text table in UTF-8; save it as CSV in UTF-8"),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['class_name', 'is_numeric', 'split_header', 'names_of', 'without_index']
 
-# %% ../../nbs/problem/headers.ipynb #4c00ce92
+# %% ../../nbs/problem/headers.ipynb #f62bec3a
 import inspect, re, warnings
 from itertools import chain, count
 from pathlib import Path
@@ -15,10 +15,10 @@ import numpy as np
 
 from .cells import is_gap, is_number, is_word
 
-# %% ../../nbs/problem/headers.ipynb #bda063cd
+# %% ../../nbs/problem/headers.ipynb #51a52d8d
 if TYPE_CHECKING: import pandas as pd
 
-# %% ../../nbs/problem/headers.ipynb #73496ef7
+# %% ../../nbs/problem/headers.ipynb #3105e674
 def class_name(text: str) -> str:
     "`1` for 1, +1 and 1.0; any other text as it is."
     whole = re.fullmatch(r"([+-]?)(0|[1-9][0-9]*)(\.0*)?", text)
@@ -26,7 +26,7 @@ def class_name(text: str) -> str:
     sign, digits, _ = whole.groups()
     return f"-{digits}" if sign == "-" and digits != "0" else digits
 
-# %% ../../nbs/problem/headers.ipynb #4ba5346e
+# %% ../../nbs/problem/headers.ipynb #6c8e02a3
 def _warn(text):
     frame, depth = inspect.currentframe().f_back, 2
     while frame.f_back and frame.f_globals["__name__"].startswith("qhn."):
@@ -34,7 +34,7 @@ def _warn(text):
         depth += 1
     warnings.warn(text, stacklevel=depth)
 
-# %% ../../nbs/problem/headers.ipynb #0e2b48a8
+# %% ../../nbs/problem/headers.ipynb #78669710
 def is_numeric(
     cells: "pd.Series",    # of one column, as text
 ) -> bool:
@@ -43,7 +43,7 @@ def is_numeric(
     n_numbers = sum(map(is_number, filled))
     return bool(filled) and 2 * n_numbers >= len(filled)
 
-# %% ../../nbs/problem/headers.ipynb #b5af83d8
+# %% ../../nbs/problem/headers.ipynb #cc0f22ff
 def _count_on(cells):
     "Whether these are 0, 1, 2, ... or years one after the other."
     if not all(map(str.isdecimal, cells)): return False
@@ -60,7 +60,7 @@ def _stands_again(table):
     below = table[words.index].iloc[1:]
     return bool((below == words).to_numpy().any())
 
-# %% ../../nbs/problem/headers.ipynb #615da02b
+# %% ../../nbs/problem/headers.ipynb #81cd075e
 def _read_as_header(path, table):
     "True, and said, unless the first line may as well be a point."
     first = ",".join(table.iloc[0])
@@ -74,7 +74,7 @@ def _read_as_header(path, table):
           "if it is a point, write it with decimals, as 0.0, or give header=False")
     return True
 
-# %% ../../nbs/problem/headers.ipynb #dac17c1c
+# %% ../../nbs/problem/headers.ipynb #57675bc7
 def _is_default_header(path, table, indexed):
     "Whether a first line of 0, 1, 2, ... is the header of columns without names."
     last = table.iloc[:, -1].tolist()
@@ -84,7 +84,7 @@ def _is_default_header(path, table, indexed):
     counts_on = last[0] == str(n_features)
     return counts_on and (indexed or _read_as_header(path, table))
 
-# %% ../../nbs/problem/headers.ipynb #2da637e4
+# %% ../../nbs/problem/headers.ipynb #566f1d0b
 _NAMELESS = "", "Unnamed: 0"
 
 def _is_header(path, table):
@@ -96,7 +96,7 @@ def _is_header(path, table):
     numbers = list(filter(is_number, first))
     if numbers: return _are_names(table, numbers)
     others = first[:-1] or first
-    if all(map(is_gap, others)): return False
+    if all(map(is_gap, others)): return others == [""] and not _stands_again(table)
     below = table.iloc[1:]
     return bool(below.apply(is_numeric).any()) or not _stands_again(table)
 
@@ -105,7 +105,7 @@ def _are_names(table, numbers):
     if len(numbers) < 2 or not _count_on(numbers): return False
     return any(map(is_word, table.iloc[0])) and not _stands_again(table)
 
-# %% ../../nbs/problem/headers.ipynb #b13fb971
+# %% ../../nbs/problem/headers.ipynb #6255b985
 def split_header(
     path: str | Path,           # of the file
     table: "pd.DataFrame",      # its cells
@@ -119,7 +119,7 @@ def split_header(
                          "point, give header=False")
     return table.iloc[0].tolist(), table.iloc[1:]
 
-# %% ../../nbs/problem/headers.ipynb #b1e3bcdc
+# %% ../../nbs/problem/headers.ipynb #fa5c94e5
 def names_of(
     header: list[str] | None,    # the first line of the file
     columns: list[int],          # places in the file of those that are left
@@ -136,7 +136,7 @@ def _free(name, taken):
     copies = (f"{name}.{k}" for k in count(1))
     return next(other for other in chain([name], copies) if other not in taken)
 
-# %% ../../nbs/problem/headers.ipynb #028f655f
+# %% ../../nbs/problem/headers.ipynb #a8c8de3d
 def _counts(cells):
     "Whether the cells are 0, 1, 2, … or 1, 2, 3, …; of ten rows and more in any order, as after a shuffle."
     if len(cells) >= 10 and all(map(str.isdecimal, cells)):
@@ -145,14 +145,14 @@ def _counts(cells):
     numbers = list(map(str, range(len(cells) + 1)))
     return cells.tolist() in (numbers[:-1], numbers[1:])
 
-# %% ../../nbs/problem/headers.ipynb #27d1da10
+# %% ../../nbs/problem/headers.ipynb #8120e298
 def _left_out(path, cells, way_out):
     first = ",".join(cells[:3])
     _warn(f"{path}: column {cells.name + 1} counts the rows, {first},..., and was left out; "
           f"if it is a feature, {way_out}")
     return True
 
-# %% ../../nbs/problem/headers.ipynb #41fd337f
+# %% ../../nbs/problem/headers.ipynb #82c5ff1e
 _COUNTERS = "index", "id", "row", "obs", "observation"    # columns that number the rows, if they do
 
 def _is_named_index(path, cells, name):
@@ -163,7 +163,7 @@ def _is_named_index(path, cells, name):
     raise ValueError(f"{path}: column {cells.name + 1} has no name; name it if it is a feature, "
                      "delete it if it numbers the rows")
 
-# %% ../../nbs/problem/headers.ipynb #36b3e14f
+# %% ../../nbs/problem/headers.ipynb #4993fc21
 def _is_index(path, table, header):
     "Whether the first column only numbers the rows."
     cells = table.iloc[:, 0]

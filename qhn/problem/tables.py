@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['encode_labels', 'Table', 'read_table', 'read_rows']
 
-# %% ../../nbs/problem/tables.ipynb #dd0d220a
+# %% ../../nbs/problem/tables.ipynb #2bbe73e5
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,10 @@ import numpy as np
 from .cells import as_number, is_gap, is_number, listed, nearest, read_cells, where
 from .headers import class_name, is_numeric, names_of, split_header, without_index
 
-# %% ../../nbs/problem/tables.ipynb #b81191ab
+# %% ../../nbs/problem/tables.ipynb #ff5a3e5d
 if TYPE_CHECKING: import pandas as pd
 
-# %% ../../nbs/problem/tables.ipynb #55022c2e
+# %% ../../nbs/problem/tables.ipynb #fe26d75b
 def _in_order(names):
     texts = sorted(names)
     numeric = all(map(is_number, texts))
@@ -34,7 +34,7 @@ def encode_labels(
     number = {name: k for k, name in enumerate(names)}
     return np.array([number[name] for name in classes]), names
 
-# %% ../../nbs/problem/tables.ipynb #f3d76ed4
+# %% ../../nbs/problem/tables.ipynb #35db4cc6
 def _values(cells):
     "The filled cells as classes, and the distinct ones in the order in which they come."
     filled = [class_name(cell) for cell in cells if not is_gap(cell)]
@@ -47,7 +47,7 @@ def _reals(values):
     if not all(map(is_number, values)): return []
     return [value for value in values if not value.lstrip("+-").isdecimal()]
 
-# %% ../../nbs/problem/tables.ipynb #d1a13862
+# %% ../../nbs/problem/tables.ipynb #b5066f84
 def _no_classes(cells):
     "Why a column is not likely to hold classes; empty where it may."
     filled, values = _values(cells)
@@ -59,7 +59,7 @@ def _no_classes(cells):
     is_count = k > 20 and all(map(is_number, values))
     return f"holds {k} different whole numbers" if is_count else ""
 
-# %% ../../nbs/problem/tables.ipynb #4f0469c9
+# %% ../../nbs/problem/tables.ipynb #768e8262
 def _at_place(path, names, place):
     "A place from 0, or from the end, if there is a column."
     width = max(names) + 1
@@ -78,7 +78,7 @@ def _asked(path, names, label):
     known = nearest(label, list(by_name))
     raise ValueError(f"{path} has no column {label!r}; {known}")
 
-# %% ../../nbs/problem/tables.ipynb #662a6dd6
+# %% ../../nbs/problem/tables.ipynb #2ced3fdc
 _HINTS = """label labels class classes target y species kind category outcome diagnosis
             response""".split()
 _TIMES = "year date time month day".split()
@@ -89,7 +89,7 @@ def _hinted(table, names, target):
     found = [place for place in names if names[place].casefold() in _HINTS]
     return [place for place in found if fits(table[place])]
 
-# %% ../../nbs/problem/tables.ipynb #fd8fd232
+# %% ../../nbs/problem/tables.ipynb #e96f5d96
 def _why_not_last(table, names, target, header):
     place = table.columns[-1]
     name = names[place]
@@ -99,7 +99,7 @@ def _why_not_last(table, names, target, header):
     else: why = _no_classes(table[place])
     return why and f"the last one, {name!r}, {why}"
 
-# %% ../../nbs/problem/tables.ipynb #c66c1a7f
+# %% ../../nbs/problem/tables.ipynb #74635ee8
 def _guessed(path, table, names, target, header):
     "The place of the label, and what made it one."
     hints = _hinted(table, names, target)
@@ -115,7 +115,7 @@ def _guessed(path, table, names, target, header):
     raise ValueError(f"{path}: no column looks like a label: {why}; give label=, a name or a place from 0; "
                      f"the columns are {every}{advice}")
 
-# %% ../../nbs/problem/tables.ipynb #708e2258
+# %% ../../nbs/problem/tables.ipynb #30eebeee
 def _labelled(path, table, place, header, missing):
     "The rows with a label."
     gaps = table[place].map(is_gap)
@@ -125,7 +125,7 @@ def _labelled(path, table, place, header, missing):
     raise ValueError(f"{at}: expected a label, got {cell!r}; "
                      'fill it in, delete the row, give missing="drop", or rename the class if it is called so')
 
-# %% ../../nbs/problem/tables.ipynb #1e46610c
+# %% ../../nbs/problem/tables.ipynb #48e06e21
 def _check_classes(path, name, y):
     classes, values = _values(y)
     n, k = len(classes), len(values)
@@ -141,7 +141,7 @@ def _check_classes(path, name, y):
     advice = '; to predict numbers, give target="number"' if numeric else ""
     raise ValueError(f"{path}: the label {name!r} must hold classes, got {what} in {n} rows{advice}")
 
-# %% ../../nbs/problem/tables.ipynb #3c42c776
+# %% ../../nbs/problem/tables.ipynb #59f85650
 def _check_first_line(path, y, header):
     first, classes = y.iloc[0], list(map(class_name, y))
     alone = classes.count(classes[0]) == 1
@@ -157,7 +157,7 @@ def _check_first_line(path, y, header):
                          f"features and {label!r}, which is a class; rename the label, write numbers, "
                          "or give header=True or header=False")
 
-# %% ../../nbs/problem/tables.ipynb #c076267c
+# %% ../../nbs/problem/tables.ipynb #b47b00ea
 def _numbers(path, y, header):
     "Targets as floats."
     numbers = y.map(as_number).astype(float)
@@ -169,7 +169,7 @@ def _numbers(path, y, header):
 
 _LARGEST = np.finfo(np.float32).max
 
-# %% ../../nbs/problem/tables.ipynb #059e6afe
+# %% ../../nbs/problem/tables.ipynb #33341c2f
 def _wrong(cells, missing):
     "Which cells of a column cannot be."
     gaps = cells.map(is_gap)
@@ -183,7 +183,7 @@ def _advice(cell):
     if is_number(cell): return "scale the column"
     return "write numbers as 1234.5, without units or separators"
 
-# %% ../../nbs/problem/tables.ipynb #e4cc9243
+# %% ../../nbs/problem/tables.ipynb #486d41e5
 def _check_cells(path, cells, header, missing):
     wrong = cells.apply(partial(_wrong, missing=missing)).to_numpy(bool)
     if not wrong.any(): return
@@ -199,7 +199,7 @@ def _typed(cells):
     if is_numeric(cells): return cells.map(as_number).astype(float)
     return cells.where(~cells.map(is_gap))
 
-# %% ../../nbs/problem/tables.ipynb #8eb73c1a
+# %% ../../nbs/problem/tables.ipynb #7ec931d2
 def _without_sparse(features):
     "The columns that are mostly filled, and the names of the others."
     shares = features.isna().mean()
@@ -211,7 +211,7 @@ def _usual(column):
     if column.dtype == float: return column.mean()
     return column.mode().iloc[0]
 
-# %% ../../nbs/problem/tables.ipynb #6741a3c6
+# %% ../../nbs/problem/tables.ipynb #1ade1daf
 def _dropped(features):
     "The rows without gaps, and what is said."
     gaps = features.isna().any(axis=1)
@@ -230,7 +230,7 @@ def _filled(features):
     usual = {name: _usual(features[name]) for name in counts.index}
     return features.fillna(usual), said
 
-# %% ../../nbs/problem/tables.ipynb #c072c400
+# %% ../../nbs/problem/tables.ipynb #d706179c
 def _gapless(features, missing):
     "Features without gaps, and what was done."
     if missing == "keep": return features, []
@@ -240,7 +240,7 @@ def _gapless(features, missing):
     features, more = treat(features)
     return features, said + more
 
-# %% ../../nbs/problem/tables.ipynb #752aec99
+# %% ../../nbs/problem/tables.ipynb #4e014bc6
 class Table(NamedTuple):
     "What a file of points holds. Rows go by their line in the file."
     features: "pd.DataFrame"       # columns of floats, or of texts
@@ -248,7 +248,7 @@ class Table(NamedTuple):
     label: str | None              # name of the column of labels
     notices: tuple[str, ...]       # what was guessed, left out and filled in
 
-# %% ../../nbs/problem/tables.ipynb #7c7520cf
+# %% ../../nbs/problem/tables.ipynb #c2c2b993
 def _check_choices(label, missing, target):
     known = label is None or isinstance(label, (str, int))
     if not known or isinstance(label, bool):
@@ -269,7 +269,7 @@ def _points(path, cells, header, label):
     if header is None: said = ["the file has no header; columns are called by their place", *said]
     return kept, {k: named[k] for k in kept}, said
 
-# %% ../../nbs/problem/tables.ipynb #7a374c66
+# %% ../../nbs/problem/tables.ipynb #c055d8b4
 def _target(path, y, name, header, is_given, target):
     "Names of classes or numbers, checked."
     if target == "number": return _numbers(path, y, header).rename(name)
@@ -277,7 +277,7 @@ def _target(path, y, name, header, is_given, target):
     if not is_given: _check_first_line(path, y, header)
     return y.map(class_name).rename(name)
 
-# %% ../../nbs/problem/tables.ipynb #10cbb761
+# %% ../../nbs/problem/tables.ipynb #39b20d55
 def read_table(
     path: str | Path,                  # CSV file
     label: str | int | None = None,    # name or place (from 0) of a column, "first" or "last"; None: found
@@ -302,7 +302,7 @@ def read_table(
     chosen = f"the label is column {place + 1} ({name!r}){why}"
     return Table(features, y, name, (*notices, *said, chosen, *more))
 
-# %% ../../nbs/problem/tables.ipynb #2515041d
+# %% ../../nbs/problem/tables.ipynb #cd3606a5
 def _found(path, cells, names, header, label, target):
     "The place of the label, and what made it one if it was not asked for."
     if label is None: return _guessed(path, cells, names, target, header)
@@ -315,11 +315,11 @@ def _features(path, cells, by_place, header, missing):
     typed = cells.apply(_typed)
     features, said = _gapless(typed.rename(columns=by_place), missing)
     if features.empty:
-        raise ValueError(f"{path}: no row or no column is left without its missing values; fill them in"
-                         ', or give missing="mean"')
+        advice = ', or give missing="mean"' if missing == "drop" else ""
+        raise ValueError(f"{path}: no row or no column is left without its missing values; fill them in{advice}")
     return features, said
 
-# %% ../../nbs/problem/tables.ipynb #58d412a2
+# %% ../../nbs/problem/tables.ipynb #bb560747
 def read_rows(
     path: str | Path,               # CSV file
     *,

@@ -31,6 +31,8 @@ _ROOMS = {
     "distributions.symmetrised": "Symmetrised",
     "distributions.mixtures": "Mixture",
     "baselines.variational": "Bernoulli Ensemble",
+    "problem.columns": "Column Columns",
+    "problem.dealing": "Scaling",
     "problem.likelihood": "Categorical Gaussian",
     "problem.network": "BiNN",
     "problem.costs": "CostTable Target",

@@ -8,6 +8,7 @@ __all__ = ['DATASETS', 'Dataset', 'gaussian_mixture', 'xor', 'moons', 'circles',
 
 # %% ../../nbs/problem/datasets.ipynb #b20081a5
 import os, re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -16,8 +17,10 @@ from pathlib import Path
 import jax.numpy as jnp, numpy as np
 
 from .bits import check_integer, to_numbers
+from .columns import Columns, learn_columns
+from .dealing import LabelledTable, Scaling, common_scale, separate_scale, split
 from .points import check_data, check_targets
-from .tables import LabelledTable, read_table
+from .tables import encode_labels, read_table
 
 # %% ../../nbs/problem/datasets.ipynb #eaafa0b4
 def _floats(values, name):
@@ -57,6 +60,10 @@ class Dataset:
     feature_names: tuple[str, ...]               # d names
     class_names: tuple[str, ...] = ()            # K names, that of label k at k; none for real targets
     image_shape: tuple[int, int] | None = None   # (rows, columns) of pixels if the features are a picture
+    scaling: Callable | None = None              # raw features to those here; none if they are raw
+    target_scaling: Scaling | None = None        # of real targets, with its `inverse`
+    columns: Columns | None = None               # what was made of a table's columns
+    notices: tuple[str, ...] = ()                # what was guessed and left out when it was read
 
     def __post_init__(self):
         for x, y in (self.train, self.test): _check_pair(x, y, self.feature_names, self.class_names)
@@ -67,6 +74,13 @@ class Dataset:
         sizes = f"{len(self.y_train)} training and {len(self.y_test)} test points"
         answers = f"{self.n_classes} classes" if self.class_names else "real targets"
         return f"Dataset({self.name!r}: {sizes}, {self.n_features} features, {answers})"
+
+    def inputs(self, rows        # (M, d) raw features; of a table that was read a Table or DataFrame
+               ) -> np.ndarray:
+        "New points on the scale of these. `ValueError`: columns or cells that do not fit. `TypeError`: no table."
+        if self.columns: rows = self.columns.matrix(rows)
+        raw = _floats(rows, "rows")
+        return self.scaling(raw) if self.scaling else raw
 
     @property
     def train(self) -> tuple[np.ndarray, np.ndarray]:
@@ -93,33 +107,31 @@ class Dataset:
         "K, or 0 for regression."
         return len(self.class_names)
 
-# %% ../../nbs/problem/datasets.ipynb #e22e0a8b
-def _separate_scale(x_train, x_test):
-    from sklearn.preprocessing import StandardScaler
-    scaler = StandardScaler().fit(x_train)   # leaves a constant column at 0
-    return scaler.transform(x_train), scaler.transform(x_test)
-
-def _common_scale(x_train, x_test):
-    centre = x_train.mean(axis=0)
-    scale = np.sqrt(np.mean((x_train - centre)**2)) or 1.0   # all columns constant: leave them at 0
-    return (x_train - centre) / scale, (x_test - centre) / scale
+# %% ../../nbs/problem/datasets.ipynb #f04efb94
+def _scaled(parts, feature_names, class_names, scale=None, **more):
+    "A data set of training and test points, scaled by a rule."
+    x_train, x_test, y_train, y_test = parts
+    scaling = scale and scale(x_train)
+    targets = None if class_names else Scaling(y_train.mean(), y_train.std())
+    if scaling: x_train, x_test = scaling(x_train), scaling(x_test)
+    if targets: y_train, y_test = targets(y_train), targets(y_test)
+    return Dataset(x_train, y_train, x_test, y_test, feature_names=feature_names, class_names=class_names,
+                   scaling=scaling, target_scaling=targets, **more)
 
 # %% ../../nbs/problem/datasets.ipynb #88bddb00
 def _check_number(name, value, least, most):
     if not least <= value <= most:
         raise ValueError(f"{name} must lie between {least} and {most}, got {name}={value!r}")
 
-def _as_drawn(x_train, x_test): return x_train, x_test
-
-def _toy(name, draw, n_train, n_test, seed, scale=_as_drawn):
+def _toy(name, draw, n_train, n_test, seed, scale=None):
     check_integer("n_train", n_train, 2)
     check_integer("n_test", n_test, 1)
     check_integer("seed", seed, 0)
     stream = np.random.RandomState(seed)
     x_train, y_train = draw(n_train, stream)
     x_test, y_test = draw(n_test, stream)
-    x_train, x_test = scale(x_train, x_test)
-    return Dataset(x_train, y_train, x_test, y_test, name, ("x1", "x2"), ("0", "1"))
+    parts = x_train, x_test, y_train, y_test
+    return _scaled(parts, ("x1", "x2"), ("0", "1"), scale, name=name)
 
 # %% ../../nbs/problem/datasets.ipynb #6e169ee6
 def _shares(n_points, n): return list(map(len, np.array_split(range(n_points), n)))   # as equal as can be
@@ -188,7 +200,7 @@ def moons(
     _check_number("noise", noise, 0, np.inf)
     _check_number("label_noise", label_noise, 0, 1)
     draw = partial(_moons, noise=noise, label_noise=label_noise)
-    return _toy("moons", draw, n_train, n_test, seed, _separate_scale)
+    return _toy("moons", draw, n_train, n_test, seed, separate_scale)
 
 # %% ../../nbs/problem/datasets.ipynb #5664f128
 def circles(
@@ -203,60 +215,13 @@ def circles(
     _check_number("factor", factor, 0, 1)
     from sklearn.datasets import make_circles
     def draw(n_points, stream): return make_circles(n_points, noise=noise, factor=factor, random_state=stream)
-    return _toy("circles", draw, n_train, n_test, seed, _separate_scale)
-
-# %% ../../nbs/problem/datasets.ipynb #1e97e02b
-def _check_rarest(y, class_names):
-    counts = np.bincount(y, minlength=len(class_names))
-    if counts.min() >= 2: return
-    rarest = class_names[counts.argmin()]
-    raise ValueError(f"each class needs at least 2 points, one to train and one to test with; "
-                     f"class {rarest!r} has {counts.min()} of {len(y)}")
-
-# %% ../../nbs/problem/datasets.ipynb #192fbeff
-def _training_points(n_points, n_classes, n_train, test_fraction):
-    least, most = max(n_classes, 2), n_points - max(n_classes, 1)
-    if n_train is None:
-        if not 0 < test_fraction < 1:
-            raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction=}")
-        wanted = n_points - round(test_fraction * n_points)
-        n_train = min(max(wanted, least), most)
-    n_train = check_integer("n_train", n_train, least)
-    if n_train <= most: return n_train
-    each = f" for each of the {n_classes} classes" if n_classes else ""
-    raise ValueError(f"n_train must be at most {most}, which leaves one test point{each} out of "
-                     f"{n_points} points, got {n_train=}")
-
-# %% ../../nbs/problem/datasets.ipynb #6e773a5e
-def _check_seen(y_train, y, names):
-    missing = [repr(names[k]) for k in range(len(names)) if k not in y_train]
-    if missing:
-        raise ValueError(f"n_train={len(y_train)} leaves no training point of class {', '.join(missing)}: "
-                         f"ask for more points (the rarest class has {np.bincount(y).min()} of {len(y)})")
-
-# %% ../../nbs/problem/datasets.ipynb #fb4f1057
-def _split(table, n_train, test_fraction, seed):
-    "Training and test points: x, x, y, y."
-    from sklearn.model_selection import train_test_split
-    check_integer("seed", seed, 0)
-    x, y, _, names = table
-    if names: _check_rarest(y, names)
-    n_train = _training_points(len(y), len(names), n_train, test_fraction)
-    parts = train_test_split(x, y, train_size=n_train, stratify=y if names else None, random_state=seed)
-    if names: _check_seen(parts[2], y, names)
-    return parts
+    return _toy("circles", draw, n_train, n_test, seed, separate_scale)
 
 # %% ../../nbs/problem/datasets.ipynb #fc9b60af
-def _standardised(y_train, y_test):
-    centre, scale = y_train.mean(), y_train.std()
-    return (y_train - centre) / scale, (y_test - centre) / scale
-
 def _deal(table, name, scale, n_train, test_fraction, seed, image_shape=None):
-    x_train, x_test, y_train, y_test = _split(table, n_train, test_fraction, seed)
-    x_train, x_test = scale(x_train, x_test)
-    if not table.class_names: y_train, y_test = _standardised(y_train, y_test)
-    names = name, table.feature_names, table.class_names
-    return Dataset(x_train, y_train, x_test, y_test, *names, image_shape)
+    parts = split(table, n_train, test_fraction, seed)
+    names = table.feature_names, table.class_names
+    return _scaled(parts, *names, scale, name=name, image_shape=image_shape)
 
 # %% ../../nbs/problem/datasets.ipynb #583715b7
 def _mean_pool(images, size):
@@ -298,19 +263,22 @@ def digits(
     name = "digits" if together == "0123456789" else f"digits-{together}"
     pixels = [f"pixel {row},{column}" for row, column in np.ndindex(size, size)]
     table = LabelledTable(_mean_pool(images, size), y, tuple(pixels), class_names)
-    return _deal(table, name, _common_scale, n_train, test_fraction, seed, (size, size))
+    return _deal(table, name, common_scale, n_train, test_fraction, seed, (size, size))
 
 # %% ../../nbs/problem/datasets.ipynb #dc44aab3
-def _principal(n_components, x_train, x_test):
-    "The first principal components of the standardised features."
+def _components(first, pca, last, x): return last(pca.transform(first(x)))
+
+def _principal(n_components, x_train):
+    "To the first principal components of the standardised features."
     from sklearn.decomposition import PCA
     largest = min(x_train.shape)
     if n_components > largest:
         raise ValueError(f"n_components must be at most {largest}, the lesser of {x_train.shape[1]} features "
                          f"and {len(x_train)} training points, got {n_components=}")
-    x_train, x_test = _separate_scale(x_train, x_test)
-    pca = PCA(n_components, svd_solver="full").fit(x_train)
-    return _common_scale(pca.transform(x_train), pca.transform(x_test))
+    first = separate_scale(x_train)
+    pca = PCA(n_components, svd_solver="full").fit(first(x_train))
+    last = common_scale(pca.transform(first(x_train)))
+    return partial(_components, first, pca, last)
 
 # %% ../../nbs/problem/datasets.ipynb #194a8d84
 def breast_cancer(
@@ -338,19 +306,40 @@ def diabetes(
     from sklearn.datasets import load_diabetes
     bunch = load_diabetes(scaled=False)
     table = LabelledTable(bunch.data, bunch.target, tuple(bunch.feature_names), ())
-    return _deal(table, "diabetes", _separate_scale, n_train, test_fraction, seed)
+    return _deal(table, "diabetes", separate_scale, n_train, test_fraction, seed)
 
 # %% ../../nbs/problem/datasets.ipynb #00ba1013
+def _of_table(table, name, how, missing):
+    "A data set of a table whose columns are learned from the rows that train."
+    y, class_names = table.y.to_numpy(), ()
+    if y.dtype != float: y, class_names = encode_labels(table.y.tolist())
+    rows = LabelledTable(np.arange(len(y)), y, (), class_names)
+    *dealt, y_train, y_test = split(rows, *how)
+    parts = [table.features.iloc[part] for part in dealt]
+    columns = learn_columns(table._replace(features=parts[0]))
+    x_train, x_test = [columns.matrix(part, missing, "zero") for part in parts]
+    notices = table.notices + columns.notices
+    return _scaled((x_train, x_test, y_train, y_test), columns.feature_names, class_names, separate_scale,
+                   name=name, columns=columns, notices=notices)
+
+# %% ../../nbs/problem/datasets.ipynb #23a6b82c
 def from_csv(
-    path: str | Path,              # file of finite numbers, the label in the last column, an optional header
-    n_train: int | None = None,    # training rows, the rest are for testing; None: by test_fraction
-    test_fraction: float = 0.3,    # used if n_train is None
-    seed: int = 0,                 # of the split
+    path: str | Path,                  # CSV file
+    n_train: int | None = None,        # training rows, the rest are for testing; None: by test_fraction
+    test_fraction: float = 0.3,        # used if n_train is None
+    seed: int = 0,                     # of the split
+    *,
+    label: str | int | None = None,    # name or place (from 0) of a column, "first" or "last"; None: found
+    missing: str = "refuse",           # values: refuse, drop their rows, fill in the mean of training
+    target: str = "class",             # what the label is: a class, or a number
+    **options,                         # `sep`, `decimal` and `header` of `read_table`
 ) -> Dataset:
     "Your own table, each feature standardised. `ValueError`, `FileNotFoundError`: what `read_table` refuses."
-    table = read_table(path)
+    gaps = "keep" if missing == "mean" else missing
+    table = read_table(path, label, missing=gaps, target=target, **options)
     name = os.fsencode(Path(path).name).decode(errors="replace")    # in another encoding than the system's
-    return _deal(table, name, _separate_scale, n_train, test_fraction, seed)
+    how = n_train, test_fraction, seed
+    return _of_table(table, name, how, "mean" if missing == "mean" else "refuse")
 
 # %% ../../nbs/problem/datasets.ipynb #348820aa
 DATASETS = {

@@ -7,7 +7,7 @@ __all__ = ['FORMAT', 'save', 'load']
 
 # %% ../nbs/files.ipynb #078a6454
 import math, subprocess
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
@@ -45,6 +45,8 @@ _ROOMS = {
     "inference.shots": "ParameterShift SPSA",
     "inference.state": "TrainState",
     "inference.result": "FitResult",
+    "posterior.networks": "PackedNetworks",
+    "classifier": "QHNClassifier QHNRegressor Units",
 }
 _HOMES = {name: f"qhn.{module}" for module, names in _ROOMS.items() for name in names.split()}
 
@@ -102,7 +104,8 @@ def _array(writer, value):
 def _parts(writer, value):
     "The fields of an object of ours."
     if isinstance(value, tuple): named = value._asdict()
-    else: named = {f.name: vars(value)[f.name] for f in fields(value)}
+    elif is_dataclass(value): named = {f.name: vars(value)[f.name] for f in fields(value)}
+    else: named = vars(value) | {"callbacks": None}    # of an estimator; they watch a training
     kind = type(value).__name__
     if kind == "TrainState": named["opt_state"] = jax.tree.leaves(named["opt_state"])
     if kind == "Target": named["data"] = ()    # the training data stay where they are
@@ -147,7 +150,14 @@ def _own(reader, told, name): return reader.own[name]
 def _object(reader, told, name):
     made = {field: reader(part) for field, part in told["fields"].items()}
     if name == "TrainState": made["opt_state"] = Leaves(made["opt_state"])
-    return _class(name)(**made)
+    kind = _class(name)
+    return kind(**made) if is_dataclass(kind) or issubclass(kind, tuple) else _estimator(kind, made)
+
+def _estimator(kind, made):
+    "One of scikit-learn's kind, which is made of its settings and of what it learned."
+    estimator = object.__new__(kind)
+    vars(estimator).update(made)
+    return estimator
 
 _MAKES = {"float": _number, "tuple": _tuple, "dict": _dictionary, "array": _stored, "numpy": _plain,
           "key": _key, "texts": _texts, "class": _type, "function": _function, "own": _own,

@@ -30,7 +30,10 @@ def to_openqasm(
 def _loaders():
     "What reads each version."
     from qiskit import qasm2, qasm3
-    def two(text): return qasm2.loads(text, custom_instructions=qasm2.LEGACY_CUSTOM_INSTRUCTIONS)
+    def defines(text, gate): return re.search(rf"\bgate\s+{gate.name}\b", text)
+    def two(text):
+        extra = [gate for gate in qasm2.LEGACY_CUSTOM_INSTRUCTIONS if not defines(text, gate)]
+        return qasm2.loads(text, custom_instructions=extra)
     return {"2": two, "3": qasm3.loads}
 
 def _loaded(text):

@@ -213,8 +213,8 @@ def _is_gate(op, gate):
     "Whether an operation of Qiskit's is a gate of the table, up to a phase."
     from qiskit.quantum_info import Operator
     if len(op.params) != gate.has_angle or op.num_qubits != gate.n_wires: return False
-    theirs = Operator(op).reverse_qargs().data    # their first qubit is the least significant
     ours = gate.matrix(*map(_value, op.params))
+    theirs = Operator(op).reverse_qargs().data    # their first qubit is the least significant
     return bool(np.isclose(abs(np.vdot(ours, theirs)), len(ours)))
 
 # %% ../../nbs/circuits/translate.ipynb #26375951

@@ -1,7 +1,6 @@
 """Circuits from PennyLane and OpenQASM and back, against PennyLane's matrices and Qiskit's own simulator, and on to a device."""
 import math
 
-import jax
 import numpy as np
 import pennylane as qml
 import pytest

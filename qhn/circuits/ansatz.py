@@ -246,7 +246,8 @@ class Ansatz(_Views):
     def from_pennylane(cls,
         circuit: Any,           # quantum function, QNode, tape or operation of PennyLane, such as a template
         n_wires: Any = None,    # number of wires, or their labels in order; None: those of device or circuit
-        *args, **kwargs,        # what a quantum function or a QNode takes
+        *args,                  # what a quantum function or a QNode takes
+        **kwargs,               # and by name
     ) -> "Ansatz":
         "The same gates, every angle open. `ValueError`: a gate that cannot be expressed; `TypeError`: no circuit."
         return cls.from_layers(*read_pennylane(circuit, n_wires, args, kwargs))

@@ -14,8 +14,8 @@ from .translate import angles_of, append, read_qiskit
 
 # %% ../../nbs/circuits/openqasm.ipynb #d41fb60a
 def to_openqasm(
-    ansatz: Ansatz,
-    params: Array,    # angles in radians, shape `ansatz.param_shape`
+    ansatz: Ansatz,   # the circuit
+    params: Array,    # its angles in radians, shape `ansatz.param_shape`
 ) -> str:             # a program in OpenQASM 3.0
     "The circuit at its angles as text. `ValueError`: angles of another shape or not finite, a gate without a name in Qiskit."
     from qiskit import QuantumCircuit, qasm3

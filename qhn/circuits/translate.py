@@ -200,13 +200,14 @@ def angles_of(
 def pennylane_params(
     circuit: Any,           # quantum function, QNode, tape or operation of PennyLane
     n_wires: Any = None,    # as in `Ansatz.from_pennylane`
-    *args, **kwargs,        # what a quantum function or a QNode takes
+    *args,                  # what a quantum function or a QNode takes
+    **kwargs,               # and by name
 ) -> np.ndarray:            # (n_params,) radians
     "The angles that a circuit holds, as the `params` of `Ansatz.from_pennylane`. Errors: as there, and a `ValueError` for an angle that is not a number."
     return angles_of(read_pennylane(circuit, n_wires, args, kwargs)[1])
 
 # %% ../../nbs/circuits/translate.ipynb #a2740885
-_TURNS = {"p": (("RZ", 0),), "u1": (("RZ", 0),)}    # gate, and which angle is its own
+_TURNS: dict[str, tuple] = {"p": (("RZ", 0),), "u1": (("RZ", 0),)}    # gate, and which angle is its own
 _TURNS["u"] = _TURNS["u3"] = ("RZ", 2), ("RY", 0), ("RZ", 1)
 
 def _is_gate(op, gate):

@@ -24,7 +24,7 @@ COSTS = jnp.array([3., 0, 1, 4, 2, 5, 0.5, 2.5])
 
 
 def on(name, shots=None, **settings):
-    @qml.qnode(qml.device(name, wires=3), **settings)
+    @qml.qnode(qml.device(name, wires=3, seed=0), **settings)
     def node(params):
         ANSATZ.circuit(params)
         return qml.expval(qml.Z(0)), qml.var(qml.Z(1))

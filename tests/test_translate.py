@@ -194,7 +194,7 @@ def test_a_gate_without_a_name_elsewhere_says_so(nameless):
         with pytest.raises(ValueError, match="gate 'XY' is unknown to Qiskit, got qiskit=''; give it the name"): way(nameless)
 
 
-@pytest.mark.parametrize("backend", ["aer", "pennylane:default.qubit"])
+@pytest.mark.parametrize("backend", ["aer", qml.device("default.qubit", wires=3, seed=0)], ids=["aer", "pennylane"])
 def test_what_came_from_pennylane_reaches_a_device(backend):
     @qml.qnode(qml.device("default.qubit", wires=3))
     def node(weights):

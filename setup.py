@@ -44,7 +44,7 @@ setup(
     package_data={cfg["lib_name"]: ["py.typed"]},
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split(), "bench": cfg["bench_requirements"].split(), "mitigation": cfg["mitigation_requirements"].split(),
-                    "arviz": cfg["arviz_requirements"].split()},
+                    "arviz": cfg["arviz_requirements"].split(), "qasm": cfg["qasm_requirements"].split()},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],

@@ -22,9 +22,12 @@ _NAMES = {
     "problem.network": "BiNN sign",
     "problem.costs": "CostTable log_likelihood_table",
     "problem.prior": "BernoulliPrior Prior",
+    "circuits.translate": "pennylane_params",
     "circuits.ansatz": "Ansatz Rotation Entangler product staircase brickwork hardware_efficient",
+    "circuits.openqasm": "to_openqasm from_openqasm",
     "distributions.base": "SampleOnly Distribution Samples LogProb Table Words Remote Shiftable",
     "distributions.born": "BornMachine",
+    "distributions.qnode": "QNodeDistribution",
     "distributions.symmetrised": "Symmetrised",
     "distributions.mixtures": "Mixture",
 }
@@ -58,14 +61,18 @@ if TYPE_CHECKING:
     from qhn.problem.network import BiNN as BiNN, sign as sign
     from qhn.problem.costs import CostTable as CostTable, log_likelihood_table as log_likelihood_table
     from qhn.problem.prior import BernoulliPrior as BernoulliPrior, Prior as Prior
+    from qhn.circuits.translate import pennylane_params as pennylane_params
     from qhn.circuits.ansatz import (Ansatz as Ansatz, Rotation as Rotation, Entangler as Entangler,
                                      product as product, staircase as staircase,
                                      brickwork as brickwork,
                                      hardware_efficient as hardware_efficient)
+    from qhn.circuits.openqasm import (to_openqasm as to_openqasm,
+                                       from_openqasm as from_openqasm)
     from qhn.distributions.base import (SampleOnly as SampleOnly, Distribution as Distribution,
                                         Samples as Samples, LogProb as LogProb, Table as Table,
                                         Words as Words, Remote as Remote, Shiftable as Shiftable)
     from qhn.distributions.born import BornMachine as BornMachine
+    from qhn.distributions.qnode import QNodeDistribution as QNodeDistribution
     from qhn.distributions.symmetrised import Symmetrised as Symmetrised
     from qhn.distributions.mixtures import Mixture as Mixture
     from qhn.objectives.elbo import (log_evidence as log_evidence,

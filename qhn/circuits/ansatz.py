@@ -9,15 +9,16 @@ __all__ = ['Rotation', 'Entangler', 'Operation', 'Ansatz', 'product', 'brickwork
 # %% ../../nbs/circuits/ansatz.ipynb #f08a8e40
 from dataclasses import dataclass
 from functools import cached_property
-from operator import attrgetter, index
-from typing import NamedTuple
+from operator import index
+from typing import Any, NamedTuple
 import math
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ..problem.bits import check_integer
-from .gates import GATES, is_diagonal, is_monomial, reach
+from .gates import GATES, acting, is_diagonal, visible
+from .translate import Read, queue, read_pennylane
 
 # %% ../../nbs/circuits/ansatz.ipynb #c629cbb7
 @dataclass(frozen=True)
@@ -83,25 +84,6 @@ def _operations(n_qubits, moments):
         for wires in _wires(n_qubits, moment):
             yield Operation(moment.gate, tuple(wires), n_angles if has_angle else None, number)
             n_angles += has_angle
-
-# %% ../../nbs/circuits/ansatz.ipynb #7c4ecd2c
-def _acts(n_qubits, operations):
-    turned = [False] * n_qubits
-    for op in operations:
-        acts, after = reach(GATES[op.gate], tuple(turned[wire] for wire in op.wires))
-        for wire, moved in zip(op.wires, after): turned[wire] = moved
-        yield acts
-
-# %% ../../nbs/circuits/ansatz.ipynb #8fcbb962
-def _seen(n_qubits, operations):
-    visible, seen = [False] * n_qubits, []    # whether a phase of the wire can still reach a bit
-    for op in reversed(operations):
-        gate, any_visible = GATES[op.gate], any(visible[wire] for wire in op.wires)
-        diagonal = is_diagonal(gate)
-        seen.append(any_visible or not diagonal)
-        if diagonal or is_monomial(gate) and not any_visible: continue
-        for wire in op.wires: visible[wire] = True
-    return reversed(seen)
 
 # %% ../../nbs/circuits/ansatz.ipynb #f2ce2ad8
 def _parts(n_qubits, moments):
@@ -188,12 +170,12 @@ class _Gates:
     @cached_property
     def acts(self) -> tuple[bool, ...]:    # one entry for each operation
         "Whether a gate does anything: not if what it needs is still |0⟩."
-        return tuple(_acts(self.n_qubits, self.operations))
+        return tuple(acting(self.n_qubits, self.operations))
 
     @cached_property
     def seen(self) -> tuple[bool, ...]:    # one entry for each operation
         "Whether the measured bits can depend on a gate: not if it changes phases only, and no later gate turns these into bits."
-        return tuple(_seen(self.n_qubits, self.operations))
+        return tuple(visible(self.n_qubits, self.operations))
 
     @cached_property
     def frequencies(self) -> tuple[tuple[float, ...], ...]:    # one entry for each parameter
@@ -219,6 +201,14 @@ class _Views(_Gates):
     ) -> Array:                # (..., n_params) angles
         "The parameters whose `view` this is. `ValueError`: parts of other names or sizes."
         return _joined(parts, {name: size for name, (_, size) in _parts(self.n_qubits, self.moments).items()})
+
+# %% ../../nbs/circuits/ansatz.ipynb #25ec3726
+def _moment(n_qubits, layer):
+    "The moment that a layer of gates is."
+    name, wires = layer[0].name, [gate.wires for gate in layer]
+    if len(wires[0]) == 2: return Entangler(name, wires)
+    flat = sum(wires, ())
+    return Rotation(name, None if flat == tuple(range(n_qubits)) else flat)
 
 # %% ../../nbs/circuits/ansatz.ipynb #140f463b
 @dataclass(frozen=True)
@@ -249,17 +239,26 @@ class Ansatz(_Views):
     def circuit(self,
         params: Array,    # angles in radians, shape `param_shape`
     ) -> None:            # queues PennyLane operations
-        "Queue the circuit as PennyLane operations, inside any QNode. `ValueError`: `params` of another shape, or complex."
-        _queue(self, params)
+        "Queue the circuit as PennyLane operations, inside any QNode. `ValueError`: `params` of another shape, or complex; a gate without a name there."
+        queue(self.operations, check_params(self, params))
 
-# %% ../../nbs/circuits/ansatz.ipynb #4298dec2
-def _queue(ansatz, params):
-    import pennylane as qml
-    params = check_params(ansatz, params)
-    for op in ansatz.operations:
-        gate = attrgetter(GATES[op.gate].pennylane or op.gate)(qml)
-        angle = () if op.angle is None else (params[op.angle],)
-        gate(*angle, wires=op.wires)
+    @classmethod
+    def from_pennylane(cls,
+        circuit: Any,           # quantum function, QNode, tape or operation of PennyLane, such as a template
+        n_wires: Any = None,    # number of wires, or their labels in order; None: those of device or circuit
+        *args,                  # what a quantum function or a QNode takes
+        **kwargs,               # and by name
+    ) -> "Ansatz":
+        "The same gates, every angle open. `ValueError`: a gate that cannot be expressed; `TypeError`: no circuit."
+        return cls.from_layers(*read_pennylane(circuit, n_wires, args, kwargs))
+
+    @classmethod
+    def from_layers(cls,
+        n_qubits: int,
+        layers: list[list[Read]],    # gates of one kind each, as `layered` lays them out
+    ) -> "Ansatz":
+        "The circuit of gates that have been read."
+        return cls(n_qubits, tuple(_moment(n_qubits, layer) for layer in layers))
 
 # %% ../../nbs/circuits/ansatz.ipynb #aef1710d
 def product(

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['IDENTITY', 'X', 'Y', 'Z', 'GATES', 'fixed', 'cosine', 'sine', 'turn', 'Gate', 'register', 'bit_map', 'is_sign',
-           'reach', 'is_diagonal', 'is_monomial']
+           'reach', 'is_diagonal', 'is_monomial', 'acting', 'visible']
 
 # %% ../../nbs/circuits/gates.ipynb #f3cdc33f
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 import numpy as np
 
 # %% ../../nbs/circuits/gates.ipynb #588316a3
@@ -191,3 +193,30 @@ def is_monomial(
 ) -> bool:
     "Whether it sends every basis state to one basis state at every angle."
     return bool((abs(gate.coefficients).any(0).sum(0) == 1).all())
+
+# %% ../../nbs/circuits/gates.ipynb #0826df58
+def acting(
+    n_qubits: int,
+    operations: Any,      # with `gate` and `wires`, first to last
+) -> Iterator[bool]:      # for each of them
+    "Whether each gate of a circuit does anything: not if what it needs is still |0⟩."
+    turned = [False] * n_qubits
+    for op in operations:
+        acts, after = reach(GATES[op.gate], tuple(turned[wire] for wire in op.wires))
+        for wire, moved in zip(op.wires, after): turned[wire] = moved
+        yield acts
+
+# %% ../../nbs/circuits/gates.ipynb #71589076
+def visible(
+    n_qubits: int,
+    operations: Any,      # with `gate` and `wires`, first to last
+) -> Iterator[bool]:      # for each of them
+    "Whether the measured bits can depend on each gate: not if it changes phases only, and no later gate turns these into bits."
+    shows, seen = [False] * n_qubits, []    # whether a phase of the wire can still reach a bit
+    for op in reversed(operations):
+        gate, any_shows = GATES[op.gate], any(shows[wire] for wire in op.wires)
+        diagonal = is_diagonal(gate)
+        seen.append(any_shows or not diagonal)
+        if diagonal or is_monomial(gate) and not any_shows: continue
+        for wire in op.wires: shows[wire] = True
+    return reversed(seen)

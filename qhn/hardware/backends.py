@@ -16,22 +16,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..circuits.ansatz import Ansatz
-from ..circuits.gates import GATES
+from ..circuits.translate import append
 from .jobs import JobError
 
 # %% ../../nbs/hardware/backends.ipynb #aa331720
 def qiskit_circuit(
     ansatz: Ansatz,
 ) -> Any:    # qiskit.QuantumCircuit; its angles θ[k] are open, k as in `params`
-    "The ansatz as a Qiskit circuit with every wire measured; gates that no bit can notice are left out."
+    "The ansatz as a Qiskit circuit with every wire measured; gates that no bit can notice are left out. `ValueError`: a gate without a name in Qiskit."
     from qiskit.circuit import ParameterVector, QuantumCircuit
     angles = ParameterVector("θ", ansatz.n_params)
     circuit = QuantumCircuit(ansatz.n_qubits)
-    for op, acts, seen in zip(ansatz.operations, ansatz.acts, ansatz.seen):
-        if not (acts and seen): continue
-        add = getattr(circuit, GATES[op.gate].qiskit)
-        if op.angle is None: add(*op.wires)
-        else: add(angles[op.angle], *op.wires)
+    every = zip(ansatz.operations, ansatz.acts, ansatz.seen)
+    append(circuit, [op for op, acts, seen in every if acts and seen], angles)
     circuit.measure_all()
     return circuit
 

@@ -206,13 +206,13 @@ GOOD = {"layer_sizes": [2, 1], "activation": "tanh", "logit_scale": 1.0, "noise"
 
 @pytest.mark.parametrize("told, reason", [
     (GOOD | {"activation": "__import__"}, "activation must be one of tanh"), (GOOD | {"layer_sizes": [9, 1]}, "bits must hold 2 bytes"),
-    (GOOD | {"noise": [-1.0]}, "noise must be None, or a positive number"), (GOOD | {"logit_scale": "x"}, "cannot make"),
-    (GOOD | {"more": 1}, "more"), ({}, "layer_sizes"), (GOOD | {"layer_sizes": 3}, "cannot make")])
+    (GOOD | {"noise": [-1.0]}, "noise must be None, or a positive number"), (GOOD | {"logit_scale": "x"}, ""),
+    (GOOD | {"more": 1}, "more"), ({}, "noise"), (GOOD | {"layer_sizes": 3}, "")])
 def test_a_file_of_ours_that_makes_no_sense_is_refused(told, reason, tmp_path):
     "With checksums that agree."
     arrays = {"bits": np.zeros((2, 1), np.uint8), "probs": np.full(2, 0.5)}
     path = write_archive(tmp_path / "a.qhn", Kind("qhn networks", 1, "", ""), arrays, told)
-    with pytest.raises(ValueError, match=f"holds what this version of qhn cannot make.*{reason}|{reason}"): load_networks(path)
+    with pytest.raises(ValueError, match=f"holds what this version of qhn cannot make: .*{reason}"): load_networks(path)
 
 
 def test_shares_that_do_not_sum_to_one_are_refused():

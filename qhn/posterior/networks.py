@@ -210,7 +210,7 @@ def _checked_points(networks, x):
 @dataclass(frozen=True, eq=False, repr=False)
 class PackedNetworks:
     "Distinct networks, packed to bits, which predict together. `ValueError`: parts that do not fit together."
-    bits: np.ndarray                          # (k, n_bytes), wire 0 the most significant bit of the first byte
+    bits: np.ndarray                          # (k, n_bytes), wire 0 the first bit of the first byte
     probs: np.ndarray                         # (k,) share of each network, at least 0, sum 1
     layer_sizes: tuple[int, ...]              # inputs, hidden layers, outputs
     activation: str = "tanh"                  # of the hidden units
@@ -248,7 +248,7 @@ class PackedNetworks:
     def save(self, path: str | Path) -> Path:
         "Write them to one file, which `load_networks` reads. `OSError`: the disk's."
         arrays = {"bits": self.bits, "probs": self.probs}
-        told = {"layer_sizes": self.layer_sizes, "activation": self.activation}
+        told: dict[str, Any] = {"layer_sizes": self.layer_sizes, "activation": self.activation}
         told |= {"logit_scale": self.logit_scale, "noise": self.noise}
         return write_archive(path, _KIND, arrays, told)
 

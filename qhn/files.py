@@ -6,7 +6,7 @@
 __all__ = ['FORMAT', 'save', 'load']
 
 # %% ../nbs/files.ipynb #078a6454
-import hashlib, json, math, subprocess
+import math, subprocess
 from dataclasses import fields
 from functools import lru_cache
 from importlib import import_module
@@ -18,9 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as as_bytes
-from .hardware.journal import whole_file
+from .disk import Format, read_described, write_described
 from .inference.state import Leaves
 
 # %% ../nbs/files.ipynb #56e394cb
@@ -153,20 +151,7 @@ _MAKES = {"float": _number, "tuple": _tuple, "dict": _dictionary, "array": _stor
 
 # %% ../nbs/files.ipynb #8befad1c
 FORMAT = 1    # raised when an older reader could not understand the file
-
-def _checksum(*parts):
-    found = hashlib.sha256()
-    for part in parts: found.update(part)
-    return found.hexdigest()
-
-def _sum_of(arrays):
-    "SHA-256 of names, types, shapes and bytes."
-    parts = []
-    for name in sorted(arrays):
-        array = arrays[name]
-        head = f"{name} {array.dtype.str} {array.shape}"
-        parts += [head.encode(), array.tobytes()]
-    return _checksum(*parts)
+_FILE = Format("qhn", FORMAT, "`save`")
 
 def _revision():
     "The git revision of the folder in which we work, or None."
@@ -184,11 +169,7 @@ def save(
     versions = {name: version(name) for name in ("qhn", "jax", "numpy", "optax")}
     told = {"object": writer(obj), "own": sorted(writer.own)}
     told |= {"versions": versions, "revision": _revision()}
-    text = json.dumps(told, ensure_ascii=False)
-    heading = {"qhn format": str(FORMAT), "qhn": text,
-               "sha256": _sum_of(writer.arrays), "sha256 of the description": _checksum(text.encode())}
-    content = as_bytes(writer.arrays, heading)
-    with whole_file(path) as part: part.write_bytes(content)
+    write_described(path, _FILE, told, writer.arrays)
     return path
 
 # %% ../nbs/files.ipynb #7cff2dbc
@@ -197,8 +178,7 @@ def load(
     own: dict | None = None,     # name to what was your own: an activation, a prior, a circuit
 ) -> Any:
     "What was saved. `ValueError`: no file of ours, a damaged or a newer one, or `own` lacks a name. `OSError`: no file."
-    heading, arrays = _opened(Path(path))
-    told = _checked(path, heading, arrays)
+    told, arrays = read_described(Path(path), _FILE)
     missing = sorted(set(told["own"]) - set(own or {}))
     if missing:
         given = ", ".join(f'"{name}": ...' for name in missing)
@@ -207,26 +187,3 @@ def load(
     try: return _Reader(arrays, own or {})(told["object"])
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ValueError(f"{path} holds what this version of qhn cannot make: {error}") from error
-
-# %% ../nbs/files.ipynb #8f21734b
-def _opened(path):
-    "Heading and arrays of a safetensors file."
-    try:
-        with safe_open(path, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-            return file.metadata() or {}, arrays
-    except SafetensorError as error:
-        if not path.stat().st_size: raise ValueError(f"{path} is empty") from None
-        raise ValueError(f"{path} is not a file that `save` wrote, or it was cut short: {error}") from None
-
-def _checked(path, heading, arrays):
-    "What is told, once the checksums agree."
-    if "qhn format" not in heading: raise ValueError(f"{path} is a safetensors file, but not one that `save` wrote")
-    number = heading["qhn format"]
-    if not number.isdigit() or int(number) > FORMAT:
-        raise ValueError(f"{path} has format {number}, and this version of qhn reads up to {FORMAT}; install a newer one")
-    text = heading.get("qhn", "")
-    sums = _sum_of(arrays), _checksum(text.encode())
-    if sums != (heading.get("sha256"), heading.get("sha256 of the description")):
-        raise ValueError(f"{path} was altered: its checksums do not agree with what it holds")
-    return json.loads(text)

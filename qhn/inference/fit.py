@@ -14,6 +14,7 @@ import optax
 from contextlib import nullcontext
 from functools import partial
 from jax import Array
+from jax.experimental.multihost_utils import sync_global_devices
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import Mesh
 from tqdm import tqdm
@@ -325,6 +326,7 @@ class _Watch:
 
     def open(self, problem, estimator, optimizer, state):
         if self.checkpoint is None: return
+        if self.together: sync_global_devices("checkpoint")    # the first process may still write that of a call before
         call = call_of(problem, estimator, optimizer, state)
         is_first = not self.together or jax.process_index() == 0
         self.keeper = Keeper(self.checkpoint, call, writes=is_first)

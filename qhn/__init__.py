@@ -39,6 +39,8 @@ _NAMES |= {
     "objectives.divergences": "Renyi Stein",
     "inference.gradients": "Exact ScoreFunction",
     "inference.shots": "ParameterShift SPSA",
+    "inference.callbacks": "EarlyStopping",
+    "inference.checkpoints": "Checkpoint",
     "inference.fit": "fit",
     "posterior.predictive": "posterior_predictive predictive_uncertainty",
     "posterior.calibration": "log_loss accuracy expected_calibration_error",
@@ -84,6 +86,8 @@ if TYPE_CHECKING:
     from qhn.objectives.divergences import Renyi as Renyi, Stein as Stein
     from qhn.inference.gradients import Exact as Exact, ScoreFunction as ScoreFunction
     from qhn.inference.shots import ParameterShift as ParameterShift, SPSA as SPSA
+    from qhn.inference.callbacks import EarlyStopping as EarlyStopping
+    from qhn.inference.checkpoints import Checkpoint as Checkpoint
     from qhn.inference.fit import fit as fit
     from qhn.posterior.predictive import (posterior_predictive as posterior_predictive,
                                           predictive_uncertainty as predictive_uncertainty)

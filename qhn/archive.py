@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as as_bytes
+from .disk import whole_file
 
 # %% ../nbs/archive.ipynb #75c8ff36
 class Kind(NamedTuple):
@@ -49,7 +50,6 @@ def write_archive(
     told: dict,      # the description: what JSON can hold
 ) -> Path:           # of the file
     "Write arrays and their description to one file, which appears whole or not at all. `OSError`: the disk's."
-    from qhn.hardware.journal import whole_file
     path = Path(path)
     text = json.dumps(told, ensure_ascii=False)
     sums = {"sha256": checksum_of_arrays(arrays), "sha256 of the description": checksum(text.encode())}
@@ -71,12 +71,13 @@ def _opened(path, kind):
         raise ValueError(f"{path} is not a file that `{kind.writer}` wrote, or it was cut short: {error}") from None
 
 # %% ../nbs/archive.ipynb #397207b4
-_READERS = {"qhn": "load", "qhn networks": "load_networks"}
+_READERS = {"qhn": "load(path)", "qhn networks": "load_networks(path)",
+            "qhn checkpoint": "fit(checkpoint=folder)"}
 
 def _check_kind(path, kind, heading):
     if f"{kind.name} format" in heading: return
     others = [name for name in _READERS if f"{name} format" in heading]
-    hint = f"; use {_READERS[others[0]]}(path)" if others else ""
+    hint = f"; use {_READERS[others[0]]}" if others else ""
     raise ValueError(f"{path} is a safetensors file, but not one that `{kind.writer}` wrote{hint}")
 
 def _check_number(path, kind, number):

@@ -6,18 +6,19 @@
 __all__ = ['FORMAT', 'save', 'load']
 
 # %% ../nbs/files.ipynb #078a6454
-import math, subprocess
+import math
+import subprocess
+import jax
+import jax.numpy as jnp
+import numpy as np
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
+from jax import Array
 from pathlib import Path
 from types import FunctionType
 from typing import Any
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import Array
 from .archive import Kind, read_archive, write_archive
 from .inference.state import Leaves
 from .problem.network import sign
@@ -184,6 +185,7 @@ def save(
     told = {"object": writer(obj), "own": sorted(writer.own)}
     told |= {"versions": versions, "revision": _revision()}
     return write_archive(path, _KIND, writer.arrays, told)
+
 
 # %% ../nbs/files.ipynb #7cff2dbc
 def load(

@@ -20,6 +20,7 @@ from qhn.inference.shots import SPSA, ParameterShift
 from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.inference.estimator import Problem
 from qhn.problem.costs import as_target
+from qhn.inference.callbacks import StopTraining
 from qhn.inference.fit import fit
 from qhn.inference.state import init, step
 from qhn.inference.mesh import join_processes, placed
@@ -99,10 +100,21 @@ def different():
             "key": refusal(mesh, n_steps=3, key=jax.random.key(second)), "mesh": refusal(mesh_of(data=jax.device_count()) if second else mesh, n_steps=3), "alike": refusal(mesh, n_steps=3)}
 
 
-def killed():
-    "Calls that differ; the common run; then training for ever, in which process 1 is killed."
+def watched(folder):
+    "What the first process wants is done by both; the common run in two calls, over a folder that both read."
+    first = jax.process_index() == 0
+    def stop(step, info, state):
+        if first and step >= 8: raise StopTraining("enough", 7)
+    ended = run(shared_mesh(), callbacks=[stop])
+    for n_steps in (5, 12): result = run(shared_mesh(), n_steps=n_steps, checkpoint=folder)
+    return {"n_steps": ended.n_steps, "stopped": ended.info["stopped"], "interrupted": ended.interrupted, "files": sorted(os.listdir(folder)), **numbers(result)}
+
+
+def killed(folder):
+    "Calls that differ; the common run, and again with callbacks and checkpoints; then training for ever, in which process 1 is killed."
     print(json.dumps(different()), flush=True)
     print(json.dumps(together()), flush=True)
+    print(json.dumps(watched(folder)), flush=True)
     mesh = shared_mesh()
     state = run(mesh).state
     while True:
@@ -132,6 +144,6 @@ if __name__ == "__main__":
     task, *where = sys.argv[1:]
     if where: join_processes(where[0], int(where[1]), int(where[2]), patience=6, shutdown_timeout_seconds=6)
     if task == "devices": print(json.dumps(devices()))
-    if task == "killed": killed()
+    if task == "killed": killed(where[3])
     if task == "failed": failed()
     if task == "left": left()

@@ -43,7 +43,8 @@ from qhn.problem.costs import as_target
 from qhn.hardware.sampler import HardwareSampler, RuntimeService, qpu_seconds
 from qhn.hardware.backends import (compile_circuit, noise_model, open_backend, qiskit_circuit,
                                    used_part)
-from qhn.inference.fit import StopTraining, fit
+from qhn.inference.callbacks import StopTraining
+from qhn.inference.fit import fit
 from qhn.hardware.jobs import JobCancelled, JobError, JobFailed, JobTimeout, QueueTooLong, Status
 from qhn.hardware.journal import read_journal
 from qhn.objectives.mmd import MMD

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from qhn.hardware.jobs import (Budget, BudgetSpent, JobCancelled, JobFailed, JobTimeout,
                                QueueTooLong, Status, fetch, run_job)
-from qhn.hardware.journal import Journal, fingerprint, read_journal, whole_file
+from qhn.disk import fingerprint, whole_file
+from qhn.hardware.journal import Journal, read_journal
 
 RUN = {"circuit": "product", "shots": 7}
 
@@ -627,7 +628,7 @@ def test_fingerprints_see_what_an_array_holds():
 
 def test_a_fingerprint_is_the_same_in_another_process():
     given = "{'b': [1, 2.5, None, 'é'], 'a': np.arange(4), 'c': b'xyz', 'd': (np.float32(1), np.int64(2))}"
-    code = f"import numpy as np; from qhn.hardware.journal import fingerprint; print(fingerprint({given}))"
+    code = f"import numpy as np; from qhn.disk import fingerprint; print(fingerprint({given}))"
     for seed in "01":
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed})
         assert done.stdout.strip() == fingerprint(eval(given, {"np": np}))

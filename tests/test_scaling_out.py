@@ -40,10 +40,10 @@ def free_port():
         return s.getsockname()[1]
 
 
-def pair(task):
+def pair(task, *more):
     "Two processes of two devices each, over loopback."
     where = f"127.0.0.1:{free_port()}"
-    return [start(task, 2, where, 2, process) for process in (0, 1)]
+    return [start(task, 2, where, 2, process, *more) for process in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -99,17 +99,28 @@ def test_a_mesh_that_does_not_fit_is_refused(eight, what, text): assert eight["r
 
 
 @pytest.fixture(scope="module")
-def killed():
-    "After calls that differ and the common run the second of two processes is killed."
-    return finish(pair("killed"))
+def killed(tmp_path_factory):
+    "After calls that differ and the common run, twice, the second of two processes is killed."
+    return finish(pair("killed", tmp_path_factory.mktemp("checkpoints")))
 
 
 def test_two_processes_give_the_numbers_of_one(eight, killed):
     for _, printed, errors in killed:
-        assert len(printed) == 2, errors
+        assert len(printed) == 3, errors
         assert (printed[1]["n_processes"], printed[1]["n_devices"], printed[1]["local"]) == (2, 4, True)
         assert_same(printed[1], eight["alone"])
     assert killed[0][1][1] == killed[1][1][1]    # to the last bit in both
+
+
+def test_two_processes_stop_at_one_step_and_share_a_checkpoint(killed):
+    "A callback of the first alone wants to stop; the first alone writes, and both read."
+    reasons = ["enough", "a callback of the first process ended the training"]
+    for (_, printed, errors), reason in zip(killed, reasons):
+        assert len(printed) == 3, errors
+        told = printed[2]
+        assert (told.pop("n_steps"), told.pop("stopped"), told.pop("interrupted")) == (7, reason, False)
+        assert told.pop("files") == ["step-00000005.checkpoint", "step-00000012.checkpoint"]
+        assert told == {name: printed[1][name] for name in told}    # to the last bit
 
 
 def test_processes_that_want_different_trainings_are_told_so(killed):

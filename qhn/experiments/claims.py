@@ -16,7 +16,7 @@ from typing import Any
 from ..baselines.chains import gibbs, simulated_annealing
 from ..objectives.divergences import Renyi
 from ..objectives.elbo import KL, NoDivergence
-from ..hardware.journal import whole_file
+from ..disk import whole_file
 from ..studies.methods import Baseline, Enumerated, Trained
 from ..studies.methods import best_networks, cooling, lbfgs, rising, tempered_posterior, vanishing
 from ..objectives.mmd import MMD

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .journal import Attempt, Journal, fingerprint, read_array, write_array
+from ..disk import fingerprint
+from .journal import Attempt, Journal, read_array, write_array
 
 # %% ../../nbs/hardware/jobs.ipynb #90e7f67d
 STATES = ("queued", "running", "done", "failed", "cancelled")   # the last three have ended

@@ -21,9 +21,11 @@ from ..distributions.born import BornMachine
 from ..problem.datasets import Dataset, load_dataset
 from ..objectives.elbo import NoDivergence
 from ..inference.shots import SPSA
-from ..inference.fit import StopTraining, fit
+from ..inference.callbacks import StopTraining
+from ..inference.fit import fit
 from .jobs import fetch
-from .journal import read_journal, whole_file
+from ..disk import whole_file
+from .journal import read_journal
 from ..objectives.mmd import MMD
 from .readout import Score, score
 from .sampler import HardwareSampler, RuntimeService

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from ..distributions.base import Remote, Samples, Shiftable
 from ..problem.bits import check_integer
 from ..circuits.ansatz import Ansatz
-from ..inference.fit import StopTraining
+from ..inference.callbacks import StopTraining
 from .jobs import Budget, BudgetSpent, JobError, Service, Status, run_job
 from .journal import Journal, read_journal
 from .backends import (Compiled, aer_simulator, ask_ibm, compile_circuit, is_aer,

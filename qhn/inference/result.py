@@ -88,7 +88,7 @@ class FitResult:
     "Outcome of `fit`; arrays have a leading seed axis. It remembers what was trained."
     state: TrainState           # give it to `fit(state=…)` to go on
     history: dict               # name of each `Info` field to (n_seeds, steps of this call)
-    interrupted: bool = False   # stopped before the last step, by Ctrl-C or `StopTraining`
+    interrupted: bool = False   # by Ctrl-C or a distribution; a callback's stop is none
     info: dict = field(default_factory=dict)    # the estimator, and why it; "stopped": why it ended early
     problem: Any = None         # the `Problem`: distribution, data, prior and objective
 

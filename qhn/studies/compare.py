@@ -21,7 +21,7 @@ from ..problem.datasets import Dataset
 from ..problem.prior import BernoulliPrior
 from ..objectives.elbo import KL, NoDivergence, exact_posterior, log_evidence, prior_divergence
 from ..inference.fit import fit
-from ..hardware.journal import whole_file
+from ..disk import whole_file
 from ..objectives.mmd import MMD
 from ..posterior.calibration import accuracy, log_loss, success_probability
 from ..posterior.predictive import posterior_predictive

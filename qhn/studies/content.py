@@ -14,7 +14,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 import numpy as np
 from jax import Array
-from ..hardware.journal import fingerprint
+from ..disk import fingerprint
 
 # %% ../../nbs/studies/content.ipynb #73c56772
 def _is_installed(module):

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
-from ..hardware.journal import whole_file
+from ..disk import whole_file
 from .protocol import MEASURES, Protocol
 
 # %% ../../nbs/studies/statistics.ipynb #16aab210

@@ -25,7 +25,7 @@ from ..problem.prior import BernoulliPrior
 from ..problem.symmetry import Symmetry
 from ..objectives.elbo import exact_posterior, posterior_divergence
 from ..problem.bits import total_variation
-from ..hardware.journal import fingerprint, whole_file
+from ..disk import fingerprint, whole_file
 from .methods import CIRCUITS, N_STOPS, Method
 from ..posterior.calibration import (accuracy, expected_calibration_error, log_loss,
                                        success_probability)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Rows', 'distinct_rows', 'Units', 'units_of', 'QHNClassifier', 'QHNRegressor']
 
-# %% ../nbs/classifier.ipynb #081cf62b
+# %% ../nbs/classifier.ipynb #2f6ae8e5
 import warnings
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from .problem.bits import check_integer
 from .problem.likelihood import Categorical, Gaussian
 from .problem.network import BiNN, sign
 
-# %% ../nbs/classifier.ipynb #aec2e61d
+# %% ../nbs/classifier.ipynb #123cb1b2
 class Rows(NamedTuple):
     "Points that are all different, sorted, with how often each counts."
     x: np.ndarray          # (N, d) features
@@ -50,7 +50,7 @@ def distinct_rows(
     sums = np.bincount(which.ravel(), weights[counted])
     return Rows(distinct[:, :-1], distinct[:, -1], sums)
 
-# %% ../nbs/classifier.ipynb #62396805
+# %% ../nbs/classifier.ipynb #100d4981
 def _size_class(n):
     "The number of rows that n are filled up to."
     if n > 1024: return -(-n // 256) * 256
@@ -62,7 +62,7 @@ def _filled(rows):
     def fill(a): return np.concatenate([a, np.zeros((missing, *a.shape[1:]), a.dtype)])
     return Rows(*map(fill, rows))
 
-# %% ../nbs/classifier.ipynb #faab3573
+# %% ../nbs/classifier.ipynb #19cac5c6
 class Units(NamedTuple):
     "What numbers are measured in."
     mean: Any     # the origin: a number, or one for each column
@@ -82,7 +82,7 @@ def units_of(
     deviation = np.sqrt(shares @ (values - mean)**2)
     return Units(mean, np.where(deviation > 0, deviation, 1.0))
 
-# %% ../nbs/classifier.ipynb #326ad397
+# %% ../nbs/classifier.ipynb #0a4ef575
 _OBJECTIVES: dict[str, Callable] = {"elbo": KL, "selbo": lambda weight: MMD(weight=weight),
                                     "mle": lambda weight: NoDivergence()}
 
@@ -98,7 +98,7 @@ def _check_name(what, asked, known, other):
     names = ", ".join(map(repr, known))
     raise ValueError(f"{what} must be one of {names}, or {other}, got {asked!r}")
 
-# %% ../nbs/classifier.ipynb #36bbf39b
+# %% ../nbs/classifier.ipynb #2207fc8c
 _CIRCUITS = {"product": lambda n, n_layers: product(n), "staircase": staircase,
              "brickwork": brickwork, "hardware_efficient": hardware_efficient}
 
@@ -113,7 +113,7 @@ def _circuit(asked, n_weights, n_layers):
     if isinstance(ansatz, Ansatz) and ansatz.n_qubits == n_weights: return ansatz
     raise ValueError(f"ansatz must be a circuit of {n_weights} qubits, one for each weight of the network, got {ansatz!r}")
 
-# %% ../nbs/classifier.ipynb #b4348f40
+# %% ../nbs/classifier.ipynb #74b6d8b9
 _ACTIVATIONS = {"tanh": jnp.tanh, "sign": sign, "sin": jnp.sin, "relu": jax.nn.relu,
                 "sigmoid": jax.nn.sigmoid, "hard_tanh": jax.nn.hard_tanh, "silu": jax.nn.silu}
 
@@ -126,7 +126,7 @@ def _network(settings, n_features, n_outputs, likelihood):
     pack_networks(network, np.ones((1, network.n_weights)))    # an activation that cannot be packed is refused before training
     return network
 
-# %% ../nbs/classifier.ipynb #e3a61ca0
+# %% ../nbs/classifier.ipynb #d8174f95
 def _gradient(distribution, n_rows):
     "What estimates the gradient."
     if distribution.n_qubits <= 10: return Exact()
@@ -139,7 +139,7 @@ def _optimizer(learning_rate, n_steps):
     schedule = optax.cosine_decay_schedule(learning_rate, n_steps, alpha=0.05)
     return optax.adam(schedule)
 
-# %% ../nbs/classifier.ipynb #54e64278
+# %% ../nbs/classifier.ipynb #17ddfe3e
 class _Hypernetwork(BaseEstimator):
     "Settings and training of both estimators."
     def __init__(self, *,
@@ -164,7 +164,7 @@ class _Hypernetwork(BaseEstimator):
         del given["self"]
         vars(self).update(given)
 
-# %% ../nbs/classifier.ipynb #1d29c8d1
+# %% ../nbs/classifier.ipynb #3a04ea64
 def _scaler(settings, rows):
     if settings.scale: return units_of(rows.x, rows.weights)
     return Units(np.zeros(rows.x.shape[1]), np.ones(rows.x.shape[1]))
@@ -181,7 +181,7 @@ def _check_numbers(settings):
     if settings.logit_scale == "evidence" or not isinstance(settings.logit_scale, str): return
     raise ValueError(f'logit_scale must be "evidence" or a positive number, got {settings.logit_scale!r}')
 
-# %% ../nbs/classifier.ipynb #30f6ef86
+# %% ../nbs/classifier.ipynb #e791941e
 def _train(settings, rows, likelihood, n_outputs):
     "Train on rows in their units, and draw the networks that predict."
     _check_numbers(settings)
@@ -193,14 +193,14 @@ def _train(settings, rows, likelihood, n_outputs):
     x, y, weights = _filled(rows)
     data = x.astype(np.float32), y.astype(int if likelihood.has_classes else np.float32), weights.astype(np.float32)
     scale = None if settings.logit_scale == "evidence" else settings.logit_scale
-    more = {"callbacks": settings.callbacks} if settings.callbacks else {}
     result = fit_scaled(distribution, network, data, key=key_fit, scale=scale, n_steps=settings.n_steps,
                         n_seeds=settings.n_restarts, progress=settings.verbose, objective=objective,
                         estimator=_gradient(distribution, len(x)),
-                        optimizer=_optimizer(settings.learning_rate, settings.n_steps), **more)
+                        optimizer=_optimizer(settings.learning_rate, settings.n_steps),
+                        callbacks=settings.callbacks or ())
     return result, result.networks(settings.n_samples, key_draw, settings.n_samples)
 
-# %% ../nbs/classifier.ipynb #f5dd5fd1
+# %% ../nbs/classifier.ipynb #43a3e22e
 _FAR = 1e4    # standard deviations
 
 def _points(settings, X):
@@ -217,7 +217,7 @@ def _warn_far(settings, X, row, column):
     warnings.warn(f"X[{row}, {column}]={X[row, column]:.3g} in column {names[column]!r} lies more than {_FAR:.0e} standard "
                   "deviations away from the training data; is its unit the same?", stacklevel=5)
 
-# %% ../nbs/classifier.ipynb #3a54dc4b
+# %% ../nbs/classifier.ipynb #91b12fd2
 class _Fitted(_Hypernetwork):
     "What both can do after `fit`."
     def sample_networks(self,
@@ -236,7 +236,7 @@ class _Fitted(_Hypernetwork):
         self.logit_scale_ = self.networks_.logit_scale
         return self
 
-# %% ../nbs/classifier.ipynb #bb0cf49c
+# %% ../nbs/classifier.ipynb #7dfeddb3
 def _check_two_classes(y, weights):
     "At least two classes have a weight."
     seen = np.unique(y[weights > 0])
@@ -266,7 +266,7 @@ class QHNClassifier(ClassifierMixin, _Fitted):
         probs = self.predict_proba(X)
         return self.classes_[probs.argmax(1)]
 
-# %% ../nbs/classifier.ipynb #a55beb25
+# %% ../nbs/classifier.ipynb #e9d64cb6
 class QHNRegressor(RegressorMixin, _Fitted):
     "Bayesian binary network for numbers, with normal noise. Training data stay in `result_`."
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QHNRegressor":

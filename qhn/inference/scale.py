@@ -5,16 +5,18 @@
 # %% auto #0
 __all__ = ['Scaled', 'fit_scaled']
 
-# %% ../../nbs/inference/scale.ipynb #0d06e3f5
+# %% ../../nbs/inference/scale.ipynb #2c2c4c34
 import jax
 import jax.numpy as jnp
 import numpy as np
 from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from functools import partial
 from jax import Array
 from typing import Any
 from ..circuits.ansatz import check_key
 from ..distributions.base import Distribution
+from .checkpoints import split_callbacks
 from .fit import fit, progress_bar
 from .result import FitResult
 from ..problem.bits import check_integer
@@ -23,7 +25,7 @@ from ..problem.likelihood import Gaussian
 from ..problem.network import BiNN
 from ..problem.prior import BernoulliPrior, Prior
 
-# %% ../../nbs/inference/scale.ipynb #15686dce
+# %% ../../nbs/inference/scale.ipynb #f9fff5b8
 @dataclass(frozen=True, eq=False)
 class Scaled:
     "A network of scale 1, and unit noise if any, with the scale and the noise as arrays."
@@ -44,7 +46,7 @@ class Scaled:
         "Log-likelihood of outputs (..., N, n_outputs) that are not yet scaled: (...) nats."
         return (row_weights * _log_prob(self, self.scale * outputs, y)).sum(-1)
 
-# %% ../../nbs/inference/scale.ipynb #6b5d9847
+# %% ../../nbs/inference/scale.ipynb #ab8b2533
 def _log_prob(model, outputs, y):
     likelihood = model.network.likelihood
     if model.noise is None: return likelihood.log_prob(outputs, y)
@@ -53,7 +55,7 @@ def _log_prob(model, outputs, y):
 
 def _columns(y, outputs): return y.reshape(outputs.shape[-2:])    # (N, n_outputs), of one output too
 
-# %% ../../nbs/inference/scale.ipynb #162261bd
+# %% ../../nbs/inference/scale.ipynb #9b344e72
 _FACTORS = np.exp(np.linspace(-0.6, 0.6, 25))    # steps of 5 %
 
 @jax.jit
@@ -65,7 +67,7 @@ def _better_scale(target, weights):
         return scaled.of_outputs(outputs, y, row_weights).mean()
     return factors[jax.lax.map(fitness, factors).argmax()] * model.scale
 
-# %% ../../nbs/inference/scale.ipynb #c2b2f359
+# %% ../../nbs/inference/scale.ipynb #fe73d5bd
 _LEAST = 1e-3    # of a scale and of a noise: beyond it the data are explained without a rest
 
 @partial(jax.jit, static_argnums=2)
@@ -81,7 +83,7 @@ def _better_numbers(target, weights, is_free):
     variance = squares / (len(weights) * row_weights.sum())
     return scale, jnp.sqrt(jnp.maximum(variance, _LEAST**2))
 
-# %% ../../nbs/inference/scale.ipynb #60912591
+# %% ../../nbs/inference/scale.ipynb #188c7ac3
 _JUDGES = 64    # networks drawn to choose a scale
 
 def _start(network, scale):
@@ -98,7 +100,7 @@ def _improved(target, weights, is_free):
     scale, noise = _better_numbers(target, weights, is_free)
     return replace(model, scale=scale, noise=noise)
 
-# %% ../../nbs/inference/scale.ipynb #110f2a64
+# %% ../../nbs/inference/scale.ipynb #b5d6cf94
 def _settled(model):
     "A `BiNN` with the numbers that were found."
     likelihood = model.network.likelihood
@@ -114,7 +116,7 @@ def _joined(results, model, data):
     problem = replace(last.problem, target=Target(_settled(model), data))
     return replace(last, history=history, problem=problem)
 
-# %% ../../nbs/inference/scale.ipynb #30880885
+# %% ../../nbs/inference/scale.ipynb #26de33e8
 def fit_scaled(
     distribution: Distribution,         # over the weights of `network`
     network: BiNN,                      # its `logit_scale`, and the noise of a `Gaussian`, are not used
@@ -127,6 +129,7 @@ def fit_scaled(
     every: int = 25,                    # steps between two choices
     n_seeds: int = 1,                   # independent starts; the best one chooses
     progress: bool | str = True,        # show a bar; a string is its label
+    callbacks: Sequence[Any] = (),      # as in `fit`; a round is no beginning to them
     **settings: Any,                    # of `fit`: objective, estimator, optimizer, ...
 ) -> FitResult:
     "Train, and choose the scale of the outputs on the same data. `TypeError`, `ValueError`: as of `fit`."
@@ -141,18 +144,26 @@ def fit_scaled(
                 judges = results[-1].sample(jax.random.fold_in(key_judge, done), _JUDGES)
                 model = _improved(Target(model, data), judges, scale is None)
             size = min(every, n_steps - done)
-            results.append(fit(distribution, model, data, prior, n_steps=size, progress=False, **start, **settings))
+            watching = _watching(callbacks, not results)
+            results.append(fit(distribution, model, data, prior, n_steps=size, progress=False,
+                               callbacks=watching, **start, **settings))
             bar.update(size)
-            if results[-1].interrupted: break
+            if results[-1].interrupted or "stopped" in results[-1].info: break
     return _joined(results, model, data)
 
-# %% ../../nbs/inference/scale.ipynb #f022d3ae
+# %% ../../nbs/inference/scale.ipynb #ea42b102
 def _check_call(network, scale, every, n_steps):
     if not isinstance(network, BiNN):
         raise TypeError(f"network must be a BiNN, whose outputs are scaled, got {type(network).__name__}")
     check_integer("every", every, 1)
     if scale is not None and not 0 < scale < np.inf:
         raise ValueError(f"scale must be positive and finite, or None to choose it, got {scale!r}")
+
+def _watching(callbacks, is_first):
+    "The callbacks of a round; the beginning is told once."
+    given, checkpoint = split_callbacks(callbacks, None)
+    if checkpoint is None: return given if is_first else [each.on_chunk for each in given]
+    raise ValueError("callbacks must hold no Checkpoint where the scale is chosen; train with `fit` to keep checkpoints")
 
 def _checked_rows(network, data):
     "x, y and row weights as JAX's arrays."

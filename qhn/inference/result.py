@@ -14,6 +14,7 @@ from typing import Any
 from ..circuits.ansatz import check_key
 from ..distributions.base import Remote, Samples, Table
 from .state import TrainState
+from ..posterior.diagnose import Diagnosis, diagnose
 from ..posterior.predictive import posterior_predictive, posterior_predictive_from_samples
 
 # %% ../../nbs/inference/result.ipynb #b3495789
@@ -32,11 +33,16 @@ def _n_judged(history):
     "Steps at the end whose mean loss is compared: ten, or all if fewer, of estimated losses; of exact ones the last."
     return 10 if np.any(np.asarray(history.get("loss_error", 0)) > 0) else 1
 
+def _at_end(result, name, last=None):
+    "(n_seeds,) mean over the last steps that are compared, or over so many."
+    if last is None: last = _n_judged(result.history)
+    return result.history[name][:, -last:].mean(1)
+
 def _reached(result):
     "The loss of the best seed at the end, its parts, and the median over the seeds; estimated ones as means."
     if not result.history["loss"].size: return {}
     last, best = _n_judged(result.history), result.best_seed()
-    def end(name): return result.history[name][:, -last:].mean(1)
+    def end(name): return _at_end(result, name, last)
     parts = {name: float(end(name)[best]) for name in ("expected_nll", "divergence")}
     return {"best loss": float(end("loss")[best]), "median loss": float(np.median(end("loss")))} | parts
 
@@ -62,6 +68,12 @@ def _predicted(result, x, key, n_samples):
     networks = result.sample(check_key(key, "networks of more than 16 weights are drawn"), n_samples)
     predicted = posterior_predictive_from_samples(network, networks, x)
     return predicted.probs if network.likelihood.has_classes else predicted
+
+# %% ../../nbs/inference/result.ipynb #68de843b
+def _diagnosed(result, key, *numbers):
+    if result.problem is None: raise ValueError("diagnose needs the problem that was trained, but the result has none")
+    result.best_seed()    # which refuses a result without a step
+    return diagnose(result.problem, result.params, _at_end(result, "loss"), key, *numbers)
 
 # %% ../../nbs/inference/result.ipynb #9a6c2002
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,8 +105,7 @@ class FitResult:
     ) -> int:
         "Seed with the lowest loss at the end of training. `ValueError`: no step was done."
         if not self.history["loss"].size: raise ValueError("best_seed needs a loss, but no step was done")
-        if last is None: last = _n_judged(self.history)
-        return int(np.argmin(self.history["loss"][:, -last:].mean(1)))
+        return int(np.argmin(_at_end(self, "loss", last)))
 
     def best(self,
         last: int | None = None,    # as in `best_seed`
@@ -117,6 +128,16 @@ class FitResult:
         """What the best seed's networks predict together. Of classes the standard error of drawn networks is not returned;
         `posterior_predictive_from_samples` of `sample` has it. `TypeError`, `ValueError`: bad x, no key for many weights."""
         return _predicted(self, x, key, n_samples)
+
+    def diagnose(self,
+        key: Array,                   # `jax.random.key`
+        n_samples: int = 1000,        # networks from each seed, ≥ 2; on a device from the best alone
+        n_temperatures: int = 100,    # of annealing, as many sweeps of `n_particles` chains; 0: without
+        n_particles: int = 200,       # of annealing, ≥ 2
+    ) -> Diagnosis:
+        """How far the best seed's distribution is from the posterior at temperature 1; its `sentence` says what to do.
+        `ValueError`: a number too small, no key, nothing trained. `TypeError`: no numbers, no samples."""
+        return _diagnosed(self, key, n_samples, n_temperatures, n_particles)
 
     def summary(self) -> dict[str, Any]:
         "What was trained, how, and what came of it: name to number or text."

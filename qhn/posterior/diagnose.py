@@ -6,7 +6,7 @@
 __all__ = ['Draws', 'drawn', 'Measured', 'mean_of', 'pareto_k', 'Weighed', 'weighed', 'Annealed', 'anneal', 'weighted_mean',
            'n_distinct', 'Starts', 'Diagnosis', 'diagnose']
 
-# %% ../../nbs/posterior/diagnose.ipynb #4b896f5d
+# %% ../../nbs/posterior/diagnose.ipynb #392f7ff7
 import math
 import textwrap
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from ..problem.bits import check_integer, check_memory
 from ..problem.costs import Target
 from ..problem.prior import Prior
 
-# %% ../../nbs/posterior/diagnose.ipynb #704eadc8
+# %% ../../nbs/posterior/diagnose.ipynb #d1bd2d0e
 class Draws(NamedTuple):
     "Networks from q, and what is known of them; arrays may have a leading axis of starts."
     weights: Array              # (S, n) entries in {-1, +1}
@@ -43,7 +43,7 @@ def _told(distribution, target, prior, params, weights):
     log_prior = prior.log_prob(weights) if prior.has_density else None
     return Draws(weights, -target.costs(weights), log_prior, log_q)
 
-# %% ../../nbs/posterior/diagnose.ipynb #50e19e64
+# %% ../../nbs/posterior/diagnose.ipynb #c7dc41fc
 @partial(jax.jit, static_argnums=(0, 5))
 def _simulated(distribution, target, prior, params, keys, n_samples):
     def of_start(start):
@@ -68,7 +68,7 @@ def drawn(
     one = _told(distribution, target, prior, params[0], weights)
     return jax.tree.map(lambda values: values[None], one)
 
-# %% ../../nbs/posterior/diagnose.ipynb #00a1b0c2
+# %% ../../nbs/posterior/diagnose.ipynb #8707bf3c
 class Measured(NamedTuple):
     "An estimate and its standard error."
     value: float
@@ -84,7 +84,7 @@ def mean_of(
     if not math.isfinite(mean): return Measured(mean, math.inf)
     return Measured(mean, float(values.std(ddof=1)) / math.sqrt(len(values)))
 
-# %% ../../nbs/posterior/diagnose.ipynb #8792959b
+# %% ../../nbs/posterior/diagnose.ipynb #af96fb0c
 def _pareto_shape(excess):
     "Shape k of a generalised Pareto distribution, from sorted excesses over the threshold (Zhang and Stephens 2009)."
     n = len(excess)
@@ -99,28 +99,27 @@ def _pareto_shape(excess):
     shape = np.log1p(-best * excess).mean()
     return float((n * shape + 5) / (n + 10))
 
-# %% ../../nbs/posterior/diagnose.ipynb #3c700b0a
+# %% ../../nbs/posterior/diagnose.ipynb #cd151494
 def pareto_k(
     log_weights: Array,        # (S,) nats
     rounding: float = 0.0,     # differences up to this are ties
 ) -> float:                    # -inf: the largest weights are tied; inf: too few for a fit
     "Estimated Pareto shape of the largest weights (Vehtari et al. 2024)."
     x = np.sort(np.asarray(log_weights, float))
-    if x[-1] - x[0] <= rounding: return -math.inf
     n_tail = max(int(min(len(x) / 5, 3 * math.sqrt(len(x)))), 1)
-    below = x[x < x[-n_tail] - rounding]
-    threshold = below[-1] if len(below) else x[0]
-    tail = x[x > threshold + (0 if len(below) else rounding)]
-    if len(below) and tail[-1] - tail[0] <= rounding: return -math.inf
-    if len(tail) < 5: return math.inf
-    return _pareto_shape(np.exp(tail - x[-1]) - np.exp(threshold - x[-1]))
+    threshold = x[-n_tail - 1]
+    tail = x[x > threshold + rounding]
+    if len(tail) < 5: return math.inf if len(tail) else -math.inf
+    excess = np.exp(tail - x[-1]) - np.exp(threshold - x[-1])
+    return _pareto_shape(np.maximum(excess, 1e-100))    # which may round to 0
 
-# %% ../../nbs/posterior/diagnose.ipynb #0e3e34ff
+# %% ../../nbs/posterior/diagnose.ipynb #bd96219f
 class Weighed(NamedTuple):
     "What importance weights say of the evidence."
     log_mean: float       # log (1/S) Σ ω, nats
     error: float          # of it, by the delta method
     n_effective: float    # Kong's effective sample size
+    largest: float        # share of the sum that one draw carries
     pareto_k: float       # shape of the tail
     n_draws: int          # S
 
@@ -130,10 +129,11 @@ class Weighed(NamedTuple):
         return min(1 - 1 / math.log10(self.n_draws), 0.7)
     @property
     def is_reliable(self) -> bool:
-        "Whether the tail is light enough."
-        return self.pareto_k <= self.largest_k
+        "Whether no draw carries a tenth, and the weights are light-tailed or nearly equal."
+        nearly_equal = self.n_effective >= self.n_draws / 2
+        return self.largest <= 0.1 and (nearly_equal or self.pareto_k <= self.largest_k)
 
-# %% ../../nbs/posterior/diagnose.ipynb #88f8e5ad
+# %% ../../nbs/posterior/diagnose.ipynb #74a094a9
 def weighed(
     log_weights: Array,       # (S,) nats, S ≥ 2; -inf where a network is impossible
     rounding: float = 0.0,    # differences up to this are ties
@@ -142,14 +142,15 @@ def weighed(
     log_w = np.asarray(log_weights, float)
     top, n_draws = log_w.max(), len(log_w)
     if np.isnan(top): raise ValueError("log_weights must be numbers, got nan; log p(D|w), log p(w) or log q(w) is none")
-    if top == -math.inf: return Weighed(-math.inf, math.inf, 0., math.inf, n_draws)
+    if top == -math.inf: return Weighed(-math.inf, math.inf, 0., 1., math.inf, n_draws)
     w = np.exp(log_w - top)
     error = w.std(ddof=1) / w.mean() / math.sqrt(n_draws)
     n_effective = w.sum()**2 / (w**2).sum()
-    log_mean = float(top + np.log(w.mean()))
-    return Weighed(log_mean, float(error), float(n_effective), pareto_k(log_w, rounding), n_draws)
+    largest = 1 / w.sum()
+    numbers = top + np.log(w.mean()), error, n_effective, largest
+    return Weighed(*map(float, numbers), pareto_k(log_w, rounding), n_draws)
 
-# %% ../../nbs/posterior/diagnose.ipynb #d5ff38ef
+# %% ../../nbs/posterior/diagnose.ipynb #777680f2
 def _first(prior, key, n_particles, n):
     "Networks to begin with, from the prior if it can be sampled, else from fair coins."
     if prior.has_samples: return prior.sample(key, n_particles, n)
@@ -164,7 +165,7 @@ def _temperatures(prior, beta):
     "Those of likelihood and prior."
     return 1 / beta, (1. if prior.has_samples else 1 / beta)
 
-# %% ../../nbs/posterior/diagnose.ipynb #726f899c
+# %% ../../nbs/posterior/diagnose.ipynb #628723a9
 @partial(jax.jit, static_argnums=(3, 4))
 def _annealed(target, prior, key, n_temperatures, n_particles):
     sweep, (key_first, key_moves) = Sweep(heat_bath), jax.random.split(key)
@@ -185,7 +186,7 @@ def _annealed(target, prior, key, n_temperatures, n_particles):
     (chains, log_weights), _ = jax.lax.scan(cool, begun, (betas[1:], jnp.diff(betas), keys))
     return chains.weights, -chains.energy[:, 0], log_weights
 
-# %% ../../nbs/posterior/diagnose.ipynb #64b171b1
+# %% ../../nbs/posterior/diagnose.ipynb #7b8d2d40
 class Annealed(NamedTuple):
     "Particles at the end of their walk; with their weights they stand for the posterior."
     weights: Array           # (P, n) entries in {-1, +1}
@@ -205,7 +206,7 @@ def anneal(
     if not prior.has_density: prior.log_prob(None)    # which says that it has none
     return Annealed(*_annealed(target, prior, check_key(key), n_temperatures, n_particles))
 
-# %% ../../nbs/posterior/diagnose.ipynb #9eb3eb3b
+# %% ../../nbs/posterior/diagnose.ipynb #54074237
 def weighted_mean(
     values: Array,         # (S,)
     log_weights: Array,    # (S,) nats
@@ -216,7 +217,7 @@ def weighted_mean(
     mean = shares @ values
     return Measured(float(mean), float(np.linalg.norm(shares * (values - mean))))
 
-# %% ../../nbs/posterior/diagnose.ipynb #fe14484c
+# %% ../../nbs/posterior/diagnose.ipynb #28eccb86
 @partial(jax.jit, static_argnums=0)
 def _cross(distribution, params, weights):
     "(K, K, S) log q_i of the (K, S, n) networks of every start."
@@ -234,20 +235,40 @@ def n_distinct(
     information = own - logsumexp(log_q, 0) + math.log(len(params))
     return float(jnp.exp(jnp.maximum(information.mean(), 0)))
 
-# %% ../../nbs/posterior/diagnose.ipynb #441d7558
+# %% ../../nbs/posterior/diagnose.ipynb #f8f24d4b
 class Starts(NamedTuple):
     "How far the starts of a training are apart."
     losses: np.ndarray              # (K,) at the end of training
     elbos: np.ndarray | None        # (K,) nats; None: not known
     n_distinct: float | None        # number of distinct distributions among them; None: not known
 
+    @property
+    def mixture_elbo(self) -> float | None:
+        "That of all starts as one `Mixture`, nats; None: not known."
+        if self.elbos is None or self.n_distinct is None: return None
+        return float(self.elbos.mean() + math.log(self.n_distinct))
     def __str__(self):
         kind, values = ("loss", self.losses) if self.elbos is None else ("ELBO", self.elbos)
         if len(values) == 1: return f"1: {kind} {values[0]:.2f}"
         said = f"{len(values)}: {kind} from {values.min():.2f} to {values.max():.2f}"
         return said if self.n_distinct is None else f"{said}, {self.n_distinct:.1f} distinct"
 
-# %% ../../nbs/posterior/diagnose.ipynb #db0e469c
+# %% ../../nbs/posterior/diagnose.ipynb #97f6e067
+def _exceeds(measured):
+    "Whether it is above 0 by more than three errors."
+    return measured is not None and measured.value > 3 * measured.error
+
+def _beyond(one, other):
+    "What one estimate of the evidence exceeds another by."
+    return Measured(one.log_mean - other.log_mean, math.hypot(one.error, other.error))
+
+def _better(one, other):
+    "The larger of two estimates, or if they agree, the one that is known better."
+    if _exceeds(_beyond(one, other)): return one
+    if _exceeds(_beyond(other, one)): return other
+    return min(one, other, key=lambda w: (not w.is_reliable, w.error))
+
+# %% ../../nbs/posterior/diagnose.ipynb #fbafc478
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
     "What is known of a trained distribution's distance from the posterior; nats."
@@ -262,9 +283,9 @@ class Diagnosis:
 
     @property
     def evidence(self) -> Weighed | None:
-        "The larger estimate of log p(D); both err to the low side."
-        found = [one for one in (self.importance, self.annealing) if one is not None]
-        return max(found, key=lambda one: one.log_mean) if found else None
+        "The better of the two estimates of log p(D)."
+        if self.importance is None or self.annealing is None: return self.importance or self.annealing
+        return _better(self.importance, self.annealing)
     @property
     def distance(self) -> Measured | None:
         "KL(q ‖ posterior)."
@@ -275,19 +296,14 @@ class Diagnosis:
     def missed(self) -> Measured | None:
         "Evidence that annealing finds and q's networks do not show."
         if self.importance is None or self.annealing is None: return None
-        error = math.hypot(self.importance.error, self.annealing.error)
-        return Measured(self.annealing.log_mean - self.importance.log_mean, error)
+        return _beyond(self.annealing, self.importance)
     @property
     def sentence(self) -> str:
         "What it comes to, and what to do."
         return _sentence(self)
     def __repr__(self): return _shown(self)
 
-# %% ../../nbs/posterior/diagnose.ipynb #4809c44b
-def _exceeds(measured):
-    "Whether it is above 0 by more than three errors."
-    return measured is not None and measured.value > 3 * measured.error
-
+# %% ../../nbs/posterior/diagnose.ipynb #5ef90fd9
 def _of_samples(d):
     "The sentence where there is no ELBO."
     if d.posterior_fit is None or not d.annealing.is_reliable:
@@ -299,29 +315,29 @@ def _of_samples(d):
                 f"{d.posterior_fit}. Train on, or take a richer q.")
     return "q's networks fit the data as the posterior's do; whether q is the posterior needs log q."
 
-# %% ../../nbs/posterior/diagnose.ipynb #46c7f690
+# %% ../../nbs/posterior/diagnose.ipynb #1409923c
 def _way_on(d):
-    "What a richer distribution might be."
-    apart = d.starts.n_distinct
-    if apart is None or apart < 1.5: return "take a richer q: more layers, a Mixture, or Symmetrised"
-    return (f"the {len(d.starts.losses)} starts are {apart:.1f} distinct distributions, so a Mixture of them covers more; "
-            "or take Symmetrised")
+    "What may cover more."
+    together, n_starts = d.starts.mixture_elbo, len(d.starts.losses)
+    if together is None or together < d.elbo.value + 0.1:
+        return "A richer q may help: more layers, a Mixture, or Symmetrised."
+    return f"The {n_starts} starts as one Mixture have an ELBO of {together:.2f}, without more training; or take Symmetrised."
 
 def _missing(d):
     share = -math.expm1(-d.missed.value)
     return (f"q's networks miss about {share:.0%} of the posterior: annealing finds {d.missed} nats of evidence "
-            f"that they do not show. To cover it, {_way_on(d)}.")
+            f"that they do not show. {_way_on(d)}")
 
 def _heavy(d):
-    return (f"The importance weights have a heavy tail (Pareto k {d.importance.pareto_k:.2f}), so the distance may be larger "
-            f"than {d.distance} nats: the posterior is where q hardly draws. Raise n_samples; if that does not help, {_way_on(d)}.")
+    return ("The importance weights are not to be trusted: a few networks that q hardly draws carry them, and the distance "
+            f"may be larger than {d.distance} nats. Raise n_samples; if that does not help, q is too narrow. {_way_on(d)}")
 
-# %% ../../nbs/posterior/diagnose.ipynb #0d5707e3
+# %% ../../nbs/posterior/diagnose.ipynb #ad6e21d0
 def _near(d):
     "The sentence where the weights can be trusted."
     worst = math.sqrt(max(d.distance.value, 0) / 2)
     said = (f"q is {d.distance} nats from the posterior, so no probability is off by more than about {worst:.2f}: "
-            + ("use it." if worst <= 0.1 else f"use it if that will do, else {_way_on(d)}."))
+            + ("use it." if worst <= 0.1 else f"use it if that will do. {_way_on(d)}"))
     if d.annealing is None: return said + " Modes that q never draws would not show here; annealing looks for them."
     if d.annealing.is_reliable: return said
     return said + " Annealing was too fast to look for missed modes: raise n_temperatures."
@@ -331,10 +347,10 @@ def _sentence(d):
     if _exceeds(d.missed) and d.annealing.is_reliable: return _missing(d)
     return _near(d) if d.importance.is_reliable else _heavy(d)
 
-# %% ../../nbs/posterior/diagnose.ipynb #ff068637
+# %% ../../nbs/posterior/diagnose.ipynb #646fa02d
 def _line(weighed):
-    return (f"{Measured(weighed.log_mean, weighed.error)}, effective {weighed.n_effective:.0f} of {weighed.n_draws}, "
-            f"Pareto k {weighed.pareto_k:.2f} (up to {weighed.largest_k:.2f})")
+    return (f"{Measured(weighed.log_mean, weighed.error)}, ESS {weighed.n_effective:.0f} of {weighed.n_draws}, "
+            f"Pareto k {weighed.pareto_k:.2f} (< {weighed.largest_k:.2f})")
 
 def _shown(d):
     parts = {"E_q log p(D|w)": d.log_likelihood, "ELBO": d.elbo}
@@ -342,10 +358,10 @@ def _shown(d):
     parts["evidence, annealed"] = d.annealing and _line(d.annealing)
     parts["E_p log p(D|w)"] = d.posterior_fit
     parts |= {"starts": d.starts, "lacks": d.lacks or None}
-    rows = [f"  {name:20}{part}" for name, part in parts.items() if part is not None]
+    rows = [f"  {name:19}{part}" for name, part in parts.items() if part is not None]
     return "\n".join([f"Diagnosis of {d.n_samples} networks", *rows, textwrap.fill(d.sentence, 80)])
 
-# %% ../../nbs/posterior/diagnose.ipynb #b6f6ef09
+# %% ../../nbs/posterior/diagnose.ipynb #dbd6f8db
 def _lacks(distribution, prior):
     "What cannot be asked, or an empty text."
     missing = []
@@ -355,9 +371,10 @@ def _lacks(distribution, prior):
 
 def _rounding(draws):
     "Differences of log weights that mean nothing."
-    values = draws.log_likelihood + draws.log_prior
-    size = jnp.abs(jnp.where(jnp.isfinite(values), values, 0)).max()
-    return float(8 * jnp.finfo(values.dtype).eps * size)
+    parts = draws.log_likelihood, draws.log_prior, draws.log_q
+    coarsest = max(float(jnp.finfo(part.dtype).eps) for part in parts)
+    size = max(float(jnp.abs(jnp.nan_to_num(part, posinf=0, neginf=0)).max()) for part in parts)
+    return 8 * coarsest * size
 
 def _apart(distribution, params, losses, draws):
     "The `Starts`, from at most 100 networks of each."
@@ -366,7 +383,7 @@ def _apart(distribution, params, losses, draws):
     if draws.log_q is None or len(draws.log_q) < len(losses): return Starts(losses, elbos, None)
     return Starts(losses, elbos, n_distinct(distribution, params, draws.weights[:, :100]))
 
-# %% ../../nbs/posterior/diagnose.ipynb #d8a93998
+# %% ../../nbs/posterior/diagnose.ipynb #56469c67
 def _of_best(draws, best, asked):
     "ELBO and weights of the best start, and the fit to the data."
     one = jax.tree.map(lambda values: values[best], draws)
@@ -382,7 +399,7 @@ def _by_annealing(problem, key, n_temperatures, n_particles):
     posterior_fit = weighted_mean(walked.log_likelihood, walked.log_weights)
     return {"annealing": weighed(walked.log_weights), "posterior_fit": posterior_fit}
 
-# %% ../../nbs/posterior/diagnose.ipynb #2ea8093a
+# %% ../../nbs/posterior/diagnose.ipynb #3259c416
 def _checked(distribution, params, key, n_samples, n_temperatures, n_particles):
     check_key(key)
     check_integer("n_samples", n_samples, 2, "a standard error needs two draws")

@@ -20,7 +20,8 @@ from ..inference.estimator import Problem, check_differentiable
 from ..inference.fit import DEFAULT_OPTIMIZER, check_settings, checked_key, checked_target
 from ..inference.result import FitResult, TrainingDiverged
 from ..inference.state import TrainState, chunks, recorded
-from ..posterior.moves import Chain, Kernel, Sweep, chosen, energy_parts, flipped, heat_bath, metropolis, tempered
+from ..posterior.moves import (Chain, Kernel, Sweep, chosen, energy_parts, flipped, heat_bath,
+                                 metropolis, tempered)
 from .variational import Ensemble, check_independent, check_positive, model_of, signs_of
 
 # %% ../../nbs/baselines/chains.ipynb #e63a43bb

@@ -113,10 +113,7 @@ class FitResult:
         "Parameters of the best seed. `ValueError`: no step was done."
         return self.params[self.best_seed(last)]
 
-    def sample(self,
-        key: Array,         # `jax.random.key`
-        n_samples: int,     # ≥ 1
-    ) -> Array:             # (n_samples, n) entries in {-1, +1}
+    def sample(self, key: Array, n_samples: int) -> Array:    # (n_samples, n) entries in {-1, +1}
         "Networks from the best seed's distribution, on its device if it is remote. `TypeError`: it cannot be sampled."
         return _drawn(self, key, n_samples)
 
@@ -125,8 +122,7 @@ class FitResult:
         key: Array | None = None,   # `jax.random.key`; None asks all networks, of at most 16 weights
         n_samples: int = 1000,      # networks drawn with the key
     ) -> Any:                      # (N, n_classes) probabilities; of numbers a `PredictedNumbers`
-        """What the best seed's networks predict together. Of classes the standard error of drawn networks is not returned;
-        `posterior_predictive_from_samples` of `sample` has it. `TypeError`, `ValueError`: bad x, no key for many weights."""
+        "What the best seed's networks predict together, without its error. `TypeError`, `ValueError`: bad x, no key for many weights."
         return _predicted(self, x, key, n_samples)
 
     def diagnose(self,
@@ -135,8 +131,7 @@ class FitResult:
         n_temperatures: int = 100,    # of annealing, as many sweeps of `n_particles` chains; 0: without
         n_particles: int = 200,       # of annealing, ≥ 2
     ) -> Diagnosis:
-        """How far the best seed's distribution is from the posterior at temperature 1; its `sentence` says what to do.
-        `ValueError`: a number too small, no key, nothing trained. `TypeError`: no numbers, no samples."""
+        "How far the best seed is from the posterior, and what to do. `ValueError`, `TypeError`: numbers, no key, no samples, no step."
         return _diagnosed(self, key, n_samples, n_temperatures, n_particles)
 
     def summary(self) -> dict[str, Any]:

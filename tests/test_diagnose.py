@@ -287,6 +287,14 @@ def test_a_result_is_diagnosed_at_its_best_seed():
     assert told.starts.elbos[1] == pytest.approx(np.log(np.cosh(H)).sum()) and told.starts.elbos[0] < told.starts.elbos[1] - 5
 
 
+@pytest.mark.parametrize("distance, worst", [(0.02, 0.1), (0.3, math.sqrt(0.15)), (4., None)])
+def test_sentence_bounds_the_total_variation(distance, worst):
+    told = diagnose(TABLE, BIAS, [0.], KEY, n_temperatures=0)
+    sentence = replace(told, elbo=told.elbo._replace(value=told.importance.log_mean - distance)).sentence
+    if worst is None: assert "which is another distribution" in sentence
+    else: assert f"off by more than about {worst:.2f}" in sentence
+
+
 def test_another_key_compiles_nothing():
     result = result_of(TABLE, BIAS, [1.])
     result.diagnose(KEY)

@@ -141,11 +141,16 @@ def _heavy(d):
             f"may be larger than {d.distance} nats. Raise n_samples; if that does not help, q is too narrow. {_way_on(d)}")
 
 # %% ../../nbs/posterior/diagnose.ipynb #2c8a04d7
+def _apart_in_words(distance):
+    worst = math.sqrt(min(distance.value / 2, -math.expm1(-distance.value))) if distance.value > 0 else 0.
+    if worst > 0.5: return f"q is {distance} nats from the posterior, which is another distribution.", False
+    said = f"q is {distance} nats from the posterior, so no probability is off by more than about {worst:.2f}"
+    return f"{said}: use it{'.' if worst <= 0.1 else ' if that will do.'}", worst <= 0.1
+
 def _near(d):
     "The sentence where the weights can be trusted."
-    worst = math.sqrt(max(d.distance.value, 0) / 2)
-    said = (f"q is {d.distance} nats from the posterior, so no probability is off by more than about {worst:.2f}: "
-            + ("use it." if worst <= 0.1 else f"use it if that will do. {_way_on(d)}"))
+    said, is_near = _apart_in_words(d.distance)
+    if not is_near: said += f" {_way_on(d)}"
     if d.annealing is None: return said + " Modes that q never draws would not show here; annealing looks for them."
     if d.annealing.is_reliable: return said
     return said + " Annealing was too fast to look for missed modes: raise n_temperatures."
@@ -156,16 +161,10 @@ def _sentence(d):
     return _near(d) if d.importance.is_reliable else _heavy(d)
 
 # %% ../../nbs/posterior/diagnose.ipynb #a7f2e2d9
-def _line(w):
-    tail = "even weights" if w.is_even else f"< {w.largest_k:.2f}"
-    size = f"ESS {w.n_effective:.0f} of {w.n_draws}"
-    evidence = Measured(w.log_mean, w.error)
-    return f"{evidence}, {size}, Pareto k {w.pareto_k:.2f} ({tail})"
-
 def _shown(d):
     parts = {"E_q log p(D|w)": d.log_likelihood, "ELBO": d.elbo}
-    parts["evidence, from q"] = d.importance and _line(d.importance)
-    parts["evidence, annealed"] = d.annealing and _line(d.annealing)
+    parts["evidence, from q"] = d.importance
+    parts["evidence, annealed"] = d.annealing
     parts["E_p log p(D|w)"] = d.posterior_fit
     parts |= {"starts": d.starts, "lacks": d.lacks or None}
     rows = [f"  {name:19}{part}" for name, part in parts.items() if part is not None]

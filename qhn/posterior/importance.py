@@ -146,6 +146,11 @@ class Weighed(NamedTuple):
         "Whether no draw carries a tenth, and the weights are even or light-tailed."
         return self.largest <= 0.1 and (self.is_even or self.pareto_k <= self.largest_k)
 
+    def __str__(self):
+        tail = "even weights" if self.is_even else f"< {self.largest_k:.2f}"
+        size = f"ESS {self.n_effective:.0f} of {self.n_draws}"
+        return f"{Measured(self.log_mean, self.error)}, {size}, Pareto k {self.pareto_k:.2f} ({tail})"
+
 # %% ../../nbs/posterior/importance.ipynb #496cacf6
 def weighed(
     log_weights: Array,       # (S,) nats, S ≥ 2; -inf where a network is impossible

@@ -163,11 +163,11 @@ def weighed(
     nothing = Weighed(-math.inf, math.inf, 0., 1., math.inf, n_draws)
     if top == -math.inf: return nothing
     w = np.exp(log_w - top)
-    error = w.std(ddof=1) / w.mean() / math.sqrt(n_draws)
-    n_effective = w.sum()**2 / (w**2).sum()
-    largest = 1 / w.sum()
-    numbers = top + np.log(w.mean()), error, n_effective, largest
-    return Weighed(*map(float, numbers), pareto_k(log_w, rounding), n_draws)
+    total = w.sum()
+    error = float(w.std(ddof=1) / w.mean()) / math.sqrt(n_draws)
+    n_effective, largest = float(total**2 / (w**2).sum()), float(1 / total)
+    log_mean, shape = float(top + np.log(w.mean())), pareto_k(log_w, rounding)
+    return Weighed(log_mean, error, n_effective, largest, shape, n_draws)
 
 # %% ../../nbs/posterior/importance.ipynb #97b80723
 def _first(prior, key, n_particles, n):

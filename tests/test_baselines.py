@@ -12,9 +12,9 @@ from qhn.baselines import chains
 from qhn.circuits.ansatz import product
 from qhn.baselines.variational import (Bernoulli, Ensemble, NaturalGradient, StraightThrough,
                                        bayes_binn, clipped, mean_field, straight_through)
-from qhn.baselines.chains import (LocallyBalanced, Sweep, balanced_proposal, exhaustive_search,
-                                  gibbs, heat_bath, locally_balanced, metropolis,
-                                  simulated_annealing)
+from qhn.baselines.chains import (LocallyBalanced, balanced_proposal, exhaustive_search, gibbs,
+                                  locally_balanced, simulated_annealing)
+from qhn.posterior.moves import Sweep, heat_bath, metropolis
 from qhn.problem.network import BiNN
 from qhn.problem.costs import CostTable
 from qhn.distributions.base import Independent, LogProb, Samples, Table, Words

@@ -830,7 +830,7 @@ def test_a_vote_that_shares_below_zero_have_spoilt_costs_no_more_than_the_worst_
     assert np.isfinite(found).all() and 0 < found.value <= -np.log(own.min(0)).mean()
 
 
-@pytest.mark.parametrize("module", ["qhn.hardware.backends", "qhn.hardware.sampler", "qhn.hardware.readout", "qhn.hardware.run", "qhn.posterior.calibration", "qhn.posterior.predictive", "qhn.hardware.jobs", "qhn.baselines.variational", "qhn.baselines.chains"])
+@pytest.mark.parametrize("module", ["qhn.hardware.backends", "qhn.hardware.sampler", "qhn.hardware.readout", "qhn.hardware.run", "qhn.posterior.calibration", "qhn.posterior.predictive", "qhn.posterior.importance", "qhn.posterior.diagnose", "qhn.hardware.jobs", "qhn.baselines.variational", "qhn.baselines.chains"])
 def test_heavy_libraries_are_imported_where_they_are_used(module):
     heavy = "sklearn", "qiskit", "qiskit_aer", "qiskit_ibm_runtime", "pennylane", "arviz_base", "arviz_stats", "matplotlib", "pandas", "mthree"
     code = f"import sys, qhn.inference.fit; before = set(sys.modules); import {module}; print(sorted(set({heavy}) & sys.modules.keys() - before))"

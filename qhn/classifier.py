@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Rows', 'distinct_rows', 'Units', 'units_of', 'QHNClassifier', 'QHNRegressor']
 
-# %% ../nbs/classifier.ipynb #2f6ae8e5
+# %% ../nbs/classifier.ipynb #664e327d
 import warnings
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from .problem.bits import check_integer
 from .problem.likelihood import Categorical, Gaussian
 from .problem.network import BiNN, sign
 
-# %% ../nbs/classifier.ipynb #123cb1b2
+# %% ../nbs/classifier.ipynb #45eeb7f8
 class Rows(NamedTuple):
     "Points that are all different, sorted, with how often each counts."
     x: np.ndarray          # (N, d) features
@@ -50,11 +50,11 @@ def distinct_rows(
     sums = np.bincount(which.ravel(), weights[counted])
     return Rows(distinct[:, :-1], distinct[:, -1], sums)
 
-# %% ../nbs/classifier.ipynb #100d4981
+# %% ../nbs/classifier.ipynb #d84ea1c0
 def _size_class(n):
     "The number of rows that n are filled up to."
     if n > 1024: return -(-n // 256) * 256
-    return max(32, 1 << (n - 1).bit_length())
+    return max(128, 1 << (n - 1).bit_length())
 
 def _filled(rows):
     "Rows with those of weight zero behind them."
@@ -62,7 +62,7 @@ def _filled(rows):
     def fill(a): return np.concatenate([a, np.zeros((missing, *a.shape[1:]), a.dtype)])
     return Rows(*map(fill, rows))
 
-# %% ../nbs/classifier.ipynb #19cac5c6
+# %% ../nbs/classifier.ipynb #0acf25a2
 class Units(NamedTuple):
     "What numbers are measured in."
     mean: Any     # the origin: a number, or one for each column
@@ -82,14 +82,15 @@ def units_of(
     deviation = np.sqrt(shares @ (values - mean)**2)
     return Units(mean, np.where(deviation > 0, deviation, 1.0))
 
-# %% ../nbs/classifier.ipynb #0a4ef575
+# %% ../nbs/classifier.ipynb #b9bcefba
 _OBJECTIVES: dict[str, Callable] = {"elbo": KL, "selbo": lambda weight: MMD(weight=weight),
                                     "mle": lambda weight: NoDivergence()}
 
 def _objective(asked, temperature):
     if isinstance(asked, Divergence):
         if temperature == 1: return asked
-        raise ValueError(f"temperature={temperature} would change your objective; give it a weight, and leave temperature=1")
+        raise ValueError(f"temperature={temperature} would change your objective; give it a weight, "
+                         "and leave temperature=1")
     _check_name("objective", asked, _OBJECTIVES, "a Divergence such as KL()")
     return _OBJECTIVES[asked](temperature)
 
@@ -98,7 +99,7 @@ def _check_name(what, asked, known, other):
     names = ", ".join(map(repr, known))
     raise ValueError(f"{what} must be one of {names}, or {other}, got {asked!r}")
 
-# %% ../nbs/classifier.ipynb #2207fc8c
+# %% ../nbs/classifier.ipynb #0454468b
 _CIRCUITS = {"product": lambda n, n_layers: product(n), "staircase": staircase,
              "brickwork": brickwork, "hardware_efficient": hardware_efficient}
 
@@ -107,13 +108,15 @@ def _circuit(asked, n_weights, n_layers):
     if isinstance(asked, Ansatz): ansatz = asked
     elif callable(asked): ansatz = asked(n_weights)
     else:
-        _check_name("ansatz", asked, _CIRCUITS, "an Ansatz, or a function that makes one from the number of weights")
+        other = "an Ansatz, or a function that makes one from the number of weights"
+        _check_name("ansatz", asked, _CIRCUITS, other)
         check_integer("n_layers", n_layers, 1)
         ansatz = _CIRCUITS[asked](n_weights, n_layers)
     if isinstance(ansatz, Ansatz) and ansatz.n_qubits == n_weights: return ansatz
-    raise ValueError(f"ansatz must be a circuit of {n_weights} qubits, one for each weight of the network, got {ansatz!r}")
+    raise ValueError(f"ansatz must be a circuit of {n_weights} qubits, one for each weight of the network, "
+                     f"got {ansatz!r}")
 
-# %% ../nbs/classifier.ipynb #74b6d8b9
+# %% ../nbs/classifier.ipynb #774062ba
 _ACTIVATIONS = {"tanh": jnp.tanh, "sign": sign, "sin": jnp.sin, "relu": jax.nn.relu,
                 "sigmoid": jax.nn.sigmoid, "hard_tanh": jax.nn.hard_tanh, "silu": jax.nn.silu}
 
@@ -121,12 +124,13 @@ def _network(settings, n_features, n_outputs, likelihood):
     "The binary network of an estimator; its scale is chosen later."
     activation, hidden = settings.activation, settings.hidden
     if not callable(activation): _check_name("activation", activation, _ACTIVATIONS, "a function of jax.numpy")
+    activation = _ACTIVATIONS.get(activation, activation)
     hidden = (hidden,) if isinstance(hidden, (int, np.integer)) else tuple(hidden)
-    network = BiNN((n_features, *hidden, n_outputs), _ACTIVATIONS.get(activation, activation), likelihood=likelihood)
-    pack_networks(network, np.ones((1, network.n_weights)))    # an activation that cannot be packed is refused before training
+    network = BiNN((n_features, *hidden, n_outputs), activation, likelihood=likelihood)
+    pack_networks(network, np.ones((1, network.n_weights)))    # refuses what cannot be packed before training
     return network
 
-# %% ../nbs/classifier.ipynb #d8174f95
+# %% ../nbs/classifier.ipynb #16c2c753
 def _gradient(distribution, n_rows):
     "What estimates the gradient."
     if distribution.n_qubits <= 10: return Exact()
@@ -139,7 +143,7 @@ def _optimizer(learning_rate, n_steps):
     schedule = optax.cosine_decay_schedule(learning_rate, n_steps, alpha=0.05)
     return optax.adam(schedule)
 
-# %% ../nbs/classifier.ipynb #17ddfe3e
+# %% ../nbs/classifier.ipynb #82ff41b0
 class _Hypernetwork(BaseEstimator):
     "Settings and training of both estimators."
     def __init__(self, *,
@@ -164,43 +168,58 @@ class _Hypernetwork(BaseEstimator):
         del given["self"]
         vars(self).update(given)
 
-# %% ../nbs/classifier.ipynb #3a04ea64
+# %% ../nbs/classifier.ipynb #e7bb0dfd
 def _scaler(settings, rows):
     if settings.scale: return units_of(rows.x, rows.weights)
-    return Units(np.zeros(rows.x.shape[1]), np.ones(rows.x.shape[1]))
+    n_features = rows.x.shape[1]
+    return Units(np.zeros(n_features), np.ones(n_features))
 
 def _distribution(settings, network):
     "What is trained over the weights of a network."
-    machine = BornMachine(_circuit(settings.ansatz, network.n_weights, settings.n_layers))
+    circuit = _circuit(settings.ansatz, network.n_weights, settings.n_layers)
+    machine = BornMachine(circuit)
     return Symmetrised(machine, network) if settings.symmetrise else machine
 
+def _seed(random_state): return check_random_state(random_state).randint(2**31 - 1)
+
+# %% ../nbs/classifier.ipynb #11db0efb
 def _check_numbers(settings):
-    for name in ("n_steps", "n_restarts", "n_samples"): check_integer(name, getattr(settings, name), 1)
+    check_integer("n_steps", settings.n_steps, 1)
+    check_integer("n_restarts", settings.n_restarts, 1)
+    check_integer("n_samples", settings.n_samples, 1)
     if not 0 < settings.learning_rate < np.inf:
         raise ValueError(f"learning_rate must be positive and finite, got {settings.learning_rate!r}")
     if settings.logit_scale == "evidence" or not isinstance(settings.logit_scale, str): return
     raise ValueError(f'logit_scale must be "evidence" or a positive number, got {settings.logit_scale!r}')
 
-# %% ../nbs/classifier.ipynb #e791941e
+# %% ../nbs/classifier.ipynb #dfd60847
+def _options(settings):
+    "What `fit_scaled` is told of the settings."
+    is_chosen = settings.logit_scale == "evidence"
+    optimizer = _optimizer(settings.learning_rate, settings.n_steps)
+    return {"scale": None if is_chosen else settings.logit_scale, "n_steps": settings.n_steps,
+            "n_seeds": settings.n_restarts, "optimizer": optimizer, "progress": settings.verbose,
+            "objective": _objective(settings.objective, settings.temperature),
+            "callbacks": settings.callbacks or ()}
+
+# %% ../nbs/classifier.ipynb #210c38d3
+def _data(rows, likelihood):
+    "Filled rows in the precision of training."
+    x, y, weights = _filled(rows)
+    of_y = int if likelihood.has_classes else np.float32
+    return x.astype(np.float32), y.astype(of_y), weights.astype(np.float32)
+
 def _train(settings, rows, likelihood, n_outputs):
     "Train on rows in their units, and draw the networks that predict."
     _check_numbers(settings)
-    objective = _objective(settings.objective, settings.temperature)
     network = _network(settings, rows.x.shape[1], n_outputs, likelihood)
-    distribution = _distribution(settings, network)
-    seed = check_random_state(settings.random_state).randint(2**31 - 1)
-    key_fit, key_draw = jax.random.split(jax.random.key(seed))
-    x, y, weights = _filled(rows)
-    data = x.astype(np.float32), y.astype(int if likelihood.has_classes else np.float32), weights.astype(np.float32)
-    scale = None if settings.logit_scale == "evidence" else settings.logit_scale
-    result = fit_scaled(distribution, network, data, key=key_fit, scale=scale, n_steps=settings.n_steps,
-                        n_seeds=settings.n_restarts, progress=settings.verbose, objective=objective,
-                        estimator=_gradient(distribution, len(x)),
-                        optimizer=_optimizer(settings.learning_rate, settings.n_steps),
-                        callbacks=settings.callbacks or ())
+    distribution, data = _distribution(settings, network), _data(rows, likelihood)
+    key_fit, key_draw = jax.random.split(jax.random.key(_seed(settings.random_state)))
+    estimator = _gradient(distribution, len(data[0]))
+    result = fit_scaled(distribution, network, data, key=key_fit, estimator=estimator, **_options(settings))
     return result, result.networks(settings.n_samples, key_draw, settings.n_samples)
 
-# %% ../nbs/classifier.ipynb #43a3e22e
+# %% ../nbs/classifier.ipynb #27a864c4
 _FAR = 1e4    # standard deviations
 
 def _points(settings, X):
@@ -214,29 +233,32 @@ def _points(settings, X):
 
 def _warn_far(settings, X, row, column):
     names = vars(settings).get("feature_names_in_", range(X.shape[1]))
-    warnings.warn(f"X[{row}, {column}]={X[row, column]:.3g} in column {names[column]!r} lies more than {_FAR:.0e} standard "
-                  "deviations away from the training data; is its unit the same?", stacklevel=5)
+    warnings.warn(f"X[{row}, {column}]={X[row, column]:.3g} in column {names[column]!r} lies more than "
+                  f"{_FAR:.0e} standard deviations away from the training data; is its unit the same?", stacklevel=5)
 
-# %% ../nbs/classifier.ipynb #91b12fd2
+# %% ../nbs/classifier.ipynb #348c3cba
 class _Fitted(_Hypernetwork):
     "What both can do after `fit`."
     def sample_networks(self,
         n_samples: int = 1,         # ≥ 1
         random_state: Any = None,
     ) -> np.ndarray:                # (n_samples, n_weights) entries in {-1, +1}
-        "Draw weight vectors of `result_`'s network from what was trained. `NotFittedError`: before `fit`."
+        "Draw weights from what was trained. `NotFittedError`: before `fit`; `ValueError`: no number."
         check_is_fitted(self)
         check_integer("n_samples", n_samples, 1)
-        seed = check_random_state(random_state).randint(2**31 - 1)
-        return np.asarray(self.result_.sample(jax.random.key(seed), n_samples)).astype(np.int8)
+        key = jax.random.key(_seed(random_state))
+        return np.asarray(self.result_.sample(key, n_samples)).astype(np.int8)
 
-    def _learn(self, rows, likelihood, n_outputs):
-        self.units_ = _scaler(self, rows)
-        self.result_, self.networks_ = _train(self, rows._replace(x=self.units_(rows.x)), likelihood, n_outputs)
-        self.logit_scale_ = self.networks_.logit_scale
-        return self
+# %% ../nbs/classifier.ipynb #cd8a9945
+def _learn(estimator, rows, likelihood, n_outputs):
+    "Keep what training finds as the estimator's."
+    estimator.units_ = _scaler(estimator, rows)
+    in_units = rows._replace(x=estimator.units_(rows.x))
+    estimator.result_, estimator.networks_ = _train(estimator, in_units, likelihood, n_outputs)
+    estimator.logit_scale_ = estimator.networks_.logit_scale
+    return estimator
 
-# %% ../nbs/classifier.ipynb #7dfeddb3
+# %% ../nbs/classifier.ipynb #1dcb9605
 def _check_two_classes(y, weights):
     "At least two classes have a weight."
     seen = np.unique(y[weights > 0])
@@ -244,6 +266,7 @@ def _check_two_classes(y, weights):
     only = f"one class, {str(seen[0])!r}" if len(seen) else "no row of positive sample_weight"
     raise ValueError(f"y must hold at least two classes, got {only}")
 
+# %% ../nbs/classifier.ipynb #fbcd7c4b
 class QHNClassifier(ClassifierMixin, _Fitted):
     "Bayesian binary network behind scikit-learn's interface: a circuit emits its weights. Training data stay in `result_`."
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QHNClassifier":
@@ -253,8 +276,8 @@ class QHNClassifier(ClassifierMixin, _Fitted):
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         _check_two_classes(y, weights)
         self.classes_, labels = np.unique(y, return_inverse=True)
-        n_classes = len(self.classes_)
-        return self._learn(distinct_rows(X, labels, weights), Categorical(), 1 if n_classes == 2 else n_classes)
+        rows, n_classes = distinct_rows(X, labels, weights), len(self.classes_)
+        return _learn(self, rows, Categorical(), 1 if n_classes == 2 else n_classes)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         "Probability of each class, in the order of `classes_`: (N, n_classes). `NotFittedError`, `ValueError`: as scikit-learn's own."
@@ -266,7 +289,7 @@ class QHNClassifier(ClassifierMixin, _Fitted):
         probs = self.predict_proba(X)
         return self.classes_[probs.argmax(1)]
 
-# %% ../nbs/classifier.ipynb #e9d64cb6
+# %% ../nbs/classifier.ipynb #7dc21b25
 class QHNRegressor(RegressorMixin, _Fitted):
     "Bayesian binary network for numbers, with normal noise. Training data stay in `result_`."
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QHNRegressor":
@@ -276,8 +299,8 @@ class QHNRegressor(RegressorMixin, _Fitted):
         if not weights.any(): raise ValueError("sample_weight must be positive for at least one row")
         rows = distinct_rows(X, y, weights)
         self.target_units_ = units_of(rows.y, rows.weights)
-        self._learn(rows._replace(y=self.target_units_(rows.y)), Gaussian(), 1)
-        self.noise_ = float(self.networks_.noise[0] * self.target_units_.scale)    # standard deviation, in units of y
+        _learn(self, rows._replace(y=self.target_units_(rows.y)), Gaussian(), 1)
+        self.noise_ = float(self.networks_.noise[0] * self.target_units_.scale)    # in units of y
         return self
 
     def predict(self,

@@ -358,6 +358,7 @@ class _Watch:
 
 # %% ../../nbs/inference/fit.ipynb #ccc2275e
 def progress_bar(progress, n_steps, done=0):
+    "A bar of steps, with a label if `progress` is one; on the first process alone."
     label = progress if isinstance(progress, str) else None
     return tqdm(total=done + n_steps, initial=done, desc=label, disable=not progress or jax.process_index() > 0, unit="step")
 

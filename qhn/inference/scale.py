@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Scaled', 'fit_scaled']
 
-# %% ../../nbs/inference/scale.ipynb #2c2c4c34
+# %% ../../nbs/inference/scale.ipynb #1bfd5b93
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +25,7 @@ from ..problem.likelihood import Gaussian
 from ..problem.network import BiNN
 from ..problem.prior import BernoulliPrior, Prior
 
-# %% ../../nbs/inference/scale.ipynb #f9fff5b8
+# %% ../../nbs/inference/scale.ipynb #63abb960
 @dataclass(frozen=True, eq=False)
 class Scaled:
     "A network of scale 1, and unit noise if any, with the scale and the noise as arrays."
@@ -46,7 +46,7 @@ class Scaled:
         "Log-likelihood of outputs (..., N, n_outputs) that are not yet scaled: (...) nats."
         return (row_weights * _log_prob(self, self.scale * outputs, y)).sum(-1)
 
-# %% ../../nbs/inference/scale.ipynb #ab8b2533
+# %% ../../nbs/inference/scale.ipynb #4221561f
 def _log_prob(model, outputs, y):
     likelihood = model.network.likelihood
     if model.noise is None: return likelihood.log_prob(outputs, y)
@@ -55,7 +55,7 @@ def _log_prob(model, outputs, y):
 
 def _columns(y, outputs): return y.reshape(outputs.shape[-2:])    # (N, n_outputs), of one output too
 
-# %% ../../nbs/inference/scale.ipynb #9b344e72
+# %% ../../nbs/inference/scale.ipynb #19521bf7
 _FACTORS = np.exp(np.linspace(-0.6, 0.6, 25))    # steps of 5 %
 
 @jax.jit
@@ -67,7 +67,7 @@ def _better_scale(target, weights):
         return scaled.of_outputs(outputs, y, row_weights).mean()
     return factors[jax.lax.map(fitness, factors).argmax()] * model.scale
 
-# %% ../../nbs/inference/scale.ipynb #fe73d5bd
+# %% ../../nbs/inference/scale.ipynb #12b68d30
 _LEAST = 1e-3    # of a scale and of a noise: beyond it the data are explained without a rest
 
 @partial(jax.jit, static_argnums=2)
@@ -83,7 +83,7 @@ def _better_numbers(target, weights, is_free):
     variance = squares / (len(weights) * row_weights.sum())
     return scale, jnp.sqrt(jnp.maximum(variance, _LEAST**2))
 
-# %% ../../nbs/inference/scale.ipynb #188c7ac3
+# %% ../../nbs/inference/scale.ipynb #c5e784fe
 _JUDGES = 64    # networks drawn to choose a scale
 
 def _start(network, scale):
@@ -96,11 +96,12 @@ def _start(network, scale):
 def _improved(target, weights, is_free):
     "The model with the scale and the noise that suit these networks best."
     model = target.model
-    if model.noise is None: return replace(model, scale=_better_scale(target, weights)) if is_free else model
+    if model.noise is None:
+        return replace(model, scale=_better_scale(target, weights)) if is_free else model
     scale, noise = _better_numbers(target, weights, is_free)
     return replace(model, scale=scale, noise=noise)
 
-# %% ../../nbs/inference/scale.ipynb #b5d6cf94
+# %% ../../nbs/inference/scale.ipynb #bf1af42e
 def _settled(model):
     "A `BiNN` with the numbers that were found."
     likelihood = model.network.likelihood
@@ -116,7 +117,7 @@ def _joined(results, model, data):
     problem = replace(last.problem, target=Target(_settled(model), data))
     return replace(last, history=history, problem=problem)
 
-# %% ../../nbs/inference/scale.ipynb #26de33e8
+# %% ../../nbs/inference/scale.ipynb #98fabd90
 def fit_scaled(
     distribution: Distribution,         # over the weights of `network`
     network: BiNN,                      # its `logit_scale`, and the noise of a `Gaussian`, are not used
@@ -133,26 +134,25 @@ def fit_scaled(
     **settings: Any,                    # of `fit`: objective, estimator, optimizer, ...
 ) -> FitResult:
     "Train, and choose the scale of the outputs on the same data. `TypeError`, `ValueError`: as of `fit`."
-    _check_call(network, scale, every, check_integer("n_steps", n_steps, 1))
-    data = _checked_rows(network, data)
+    _check_call(network, scale, every, n_steps)
+    data, results = _checked_rows(network, data), []
     key_fit, key_judge = jax.random.split(check_key(key))
-    model, results = _start(network, scale), []
+    model, start = _start(network, scale), {"key": key_fit, "n_seeds": n_seeds}
     with progress_bar(progress, n_steps) as bar:
         for done in range(0, n_steps, every):
-            start = {"state": results[-1].state} if results else {"key": key_fit, "n_seeds": n_seeds}
-            if results:
-                judges = results[-1].sample(jax.random.fold_in(key_judge, done), _JUDGES)
-                model = _improved(Target(model, data), judges, scale is None)
+            watching = {"progress": False, "callbacks": _watching(callbacks, done == 0)}
             size = min(every, n_steps - done)
-            watching = _watching(callbacks, not results)
-            results.append(fit(distribution, model, data, prior, n_steps=size, progress=False,
-                               callbacks=watching, **start, **settings))
+            last = fit(distribution, model, data, prior, n_steps=size, **start, **watching, **settings)
+            results.append(last)
             bar.update(size)
-            if results[-1].interrupted or "stopped" in results[-1].info: break
+            if done + size == n_steps or last.interrupted or "stopped" in last.info: break
+            judges = last.sample(jax.random.fold_in(key_judge, done), _JUDGES)
+            model, start = _improved(Target(model, data), judges, scale is None), {"state": last.state}
     return _joined(results, model, data)
 
-# %% ../../nbs/inference/scale.ipynb #ea42b102
+# %% ../../nbs/inference/scale.ipynb #0e5a5b75
 def _check_call(network, scale, every, n_steps):
+    check_integer("n_steps", n_steps, 1)
     if not isinstance(network, BiNN):
         raise TypeError(f"network must be a BiNN, whose outputs are scaled, got {type(network).__name__}")
     check_integer("every", every, 1)
@@ -163,7 +163,8 @@ def _watching(callbacks, is_first):
     "The callbacks of a round; the beginning is told once."
     given, checkpoint = split_callbacks(callbacks, None)
     if checkpoint is None: return given if is_first else [each.on_chunk for each in given]
-    raise ValueError("callbacks must hold no Checkpoint where the scale is chosen; train with `fit` to keep checkpoints")
+    raise ValueError("callbacks must hold no Checkpoint where the scale is chosen; "
+                     "train with `fit` to keep checkpoints")
 
 def _checked_rows(network, data):
     "x, y and row weights as JAX's arrays."

@@ -81,10 +81,22 @@ def _checked_row_weights(row_weights, n_points):
     if is_traced(row_weights) or (np.isfinite(row_weights) & (row_weights >= 0)).all(): return row_weights
     raise ValueError("row_weights must be finite and at least 0")
 
+def _of_rows(likelihood, outputs, y, row_weights):
+    "Log-likelihood summed over the points, as often as they count."
+    y = as_array(y, "y")
+    if row_weights is None: return likelihood.log_likelihood(outputs, y)
+    row_weights = _checked_row_weights(row_weights, outputs.shape[-2])
+    return (row_weights * likelihood.log_prob(outputs, y)).sum(-1)
+
 def _check_linear(network):
     if network.is_linear: return
     raise ValueError("outputs are linear in the weights only without hidden layers, "
                      f"got layer_sizes={network.layer_sizes}; use logits")
+
+def _output_wires(network):
+    _check_linear(network)
+    (weight,), (bias,) = wire_layout(network.layer_sizes)
+    return np.concatenate([weight, bias[:, None]], axis=1)
 
 # %% ../../nbs/problem/network.ipynb #4531f93a
 def _to_name(function):
@@ -156,10 +168,7 @@ class BiNN:
         "Log probability of the data given the features. `ValueError`: bad data, or weights that are not ±1."
         self.likelihood.check(x, y, self.layer_sizes[-1])
         check_weights(weights, self.n_weights)
-        outputs, y = self.logits(weights, x), as_array(y, "y")
-        if row_weights is None: return self.likelihood.log_likelihood(outputs, y)
-        row_weights = _checked_row_weights(row_weights, outputs.shape[-2])
-        return (row_weights * self.likelihood.log_prob(outputs, y)).sum(-1)
+        return _of_rows(self.likelihood, self.logits(weights, x), y, row_weights)
 
     def features(self, x: Array) -> Array:
         "s·(x, 1) of x (N, n_inputs): the outputs are `features(x) @ weights[output_wires].T`. `ValueError`: there are hidden layers."
@@ -169,6 +178,4 @@ class BiNN:
     @property
     def output_wires(self) -> np.ndarray:
         "Wires of each output's weights and bias, without hidden layers: (n_outputs, n_inputs + 1). `ValueError`: there are some."
-        _check_linear(self)
-        (weight,), (bias,) = wire_layout(self.layer_sizes)
-        return np.concatenate([weight, bias[:, None]], axis=1)
+        return _output_wires(self)

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 # %% ../nbs/face.ipynb #b1e5f076
 _NAMES = {
     "plots": "sorted_posterior",
-    "problem.bits": "all_weights walsh_hadamard entropy",
+    "problem.bits": "all_weights",
+    "problem.tables": "read_table",
+    "problem.columns": "learn_columns",
     "problem.datasets": "load_dataset",
     "problem.likelihood": "Categorical Gaussian Likelihood",
     "problem.network": "BiNN sign",
@@ -35,7 +37,7 @@ _NAMES = {
 # %% ../nbs/face.ipynb #d26d131c
 _NAMES |= {
     "objectives.elbo": "log_evidence exact_posterior free_energy NoDivergence KL Divergence",
-    "objectives.mmd": "MMD mmd2 mmd2_of mmd2_from_samples kernel",
+    "objectives.mmd": "MMD mmd2_of kernel",
     "objectives.divergences": "Renyi Stein",
     "inference.gradients": "Exact ScoreFunction",
     "inference.shots": "ParameterShift SPSA",
@@ -48,6 +50,7 @@ _NAMES |= {
     "baselines.variational": "Bernoulli",
     "hardware.sampler": "HardwareSampler",
     "files": "save load",
+    "classifier": "QHNClassifier QHNRegressor",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = list(_HOMES)
@@ -55,8 +58,9 @@ __all__ = list(_HOMES)
 # %% ../nbs/face.ipynb #e41c9dce
 if TYPE_CHECKING:
     from qhn.plots import sorted_posterior as sorted_posterior
-    from qhn.problem.bits import (all_weights as all_weights, walsh_hadamard as walsh_hadamard,
-                                  entropy as entropy)
+    from qhn.problem.bits import all_weights as all_weights
+    from qhn.problem.tables import read_table as read_table
+    from qhn.problem.columns import learn_columns as learn_columns
     from qhn.problem.datasets import load_dataset as load_dataset
     from qhn.problem.likelihood import (Categorical as Categorical, Gaussian as Gaussian,
                                         Likelihood as Likelihood)
@@ -81,8 +85,7 @@ if TYPE_CHECKING:
                                      exact_posterior as exact_posterior, free_energy as free_energy,
                                      NoDivergence as NoDivergence, KL as KL,
                                      Divergence as Divergence)
-    from qhn.objectives.mmd import (MMD as MMD, mmd2 as mmd2, mmd2_of as mmd2_of,
-                                    mmd2_from_samples as mmd2_from_samples, kernel as kernel)
+    from qhn.objectives.mmd import MMD as MMD, mmd2_of as mmd2_of, kernel as kernel
     from qhn.objectives.divergences import Renyi as Renyi, Stein as Stein
     from qhn.inference.gradients import Exact as Exact, ScoreFunction as ScoreFunction
     from qhn.inference.shots import ParameterShift as ParameterShift, SPSA as SPSA
@@ -97,6 +100,8 @@ if TYPE_CHECKING:
     from qhn.baselines.variational import Bernoulli as Bernoulli
     from qhn.hardware.sampler import HardwareSampler as HardwareSampler
     from qhn.files import save as save, load as load
+    from qhn.classifier import QHNClassifier as QHNClassifier, QHNRegressor as QHNRegressor
+
 
 # %% ../nbs/face.ipynb #2595e9ba
 __version__ = "0.0.1"

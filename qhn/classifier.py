@@ -166,7 +166,7 @@ class _Hypernetwork(BaseEstimator):
     ):
         given = dict(locals())
         del given["self"]
-        vars(self).update(given)
+        self.__dict__.update(given)
 
 # %% ../nbs/classifier.ipynb #e7bb0dfd
 def _scaler(settings, rows):

@@ -9,6 +9,7 @@ import warnings
 import joblib
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -115,7 +116,6 @@ def test_behind_a_column_transformer():
 
 
 def test_polars_frames(iris):
-    polars = pytest.importorskip("polars")
     X, y = iris
     model = QHNClassifier(**QUICK).fit(polars.from_pandas(X), y)
     assert list(model.feature_names_in_) == list(X)

@@ -10,7 +10,6 @@ import hashlib, json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as as_bytes
 
@@ -51,9 +50,11 @@ def write_archive(
 ) -> Path:           # of the file
     "Write arrays and their description to one file, which appears whole or not at all. `OSError`: the disk's."
     from qhn.hardware.journal import whole_file
-    path, text = Path(path), json.dumps(told, ensure_ascii=False)
+    path = Path(path)
+    text = json.dumps(told, ensure_ascii=False)
     sums = {"sha256": checksum_of_arrays(arrays), "sha256 of the description": checksum(text.encode())}
-    heading = {f"{kind.name} format": str(kind.number), kind.name: text} | sums
+    number = {f"{kind.name} format": str(kind.number)}
+    heading = {kind.name: text} | number | sums
     content = as_bytes(arrays, heading)
     with whole_file(path) as part: part.write_bytes(content)
     return path
@@ -74,8 +75,8 @@ _READERS = {"qhn": "load", "qhn networks": "load_networks"}
 
 def _check_kind(path, kind, heading):
     if f"{kind.name} format" in heading: return
-    others = [reader for name, reader in _READERS.items() if f"{name} format" in heading]
-    hint = f"; use {others[0]}(path)" if others else ""
+    others = [name for name in _READERS if f"{name} format" in heading]
+    hint = f"; use {_READERS[others[0]]}(path)" if others else ""
     raise ValueError(f"{path} is a safetensors file, but not one that `{kind.writer}` wrote{hint}")
 
 def _check_number(path, kind, number):

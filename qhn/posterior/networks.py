@@ -21,14 +21,16 @@ def _packed(weights): return np.packbits(weights < 0, axis=-1)
 
 def _unpacked(bits, n_weights):
     "Bytes (..., n_bytes) to signs (..., n_weights)."
-    return 1 - 2 * np.unpackbits(bits, axis=-1, count=n_weights).astype(np.int8)
+    unpacked = np.unpackbits(bits, axis=-1, count=n_weights)
+    return 1 - 2 * unpacked.astype(np.int8)
 
 # %% ../../nbs/posterior/networks.ipynb #12a69922
 def _words(negative):
     "Bits (..., n) to words (..., m) of 64 bits."
     packed = np.packbits(negative, axis=-1)
     *batch, n_bytes = packed.shape
-    filled = np.zeros((*batch, n_bytes + -n_bytes % 8), np.uint8)
+    missing = -n_bytes % 8
+    filled = np.zeros((*batch, n_bytes + missing), np.uint8)
     filled[..., :n_bytes] = packed
     return filled.view(np.uint64)
 
@@ -39,13 +41,13 @@ def _words_of_units(values):
 
 # %% ../../nbs/posterior/networks.ipynb #1e4dd2ef
 def _differences(weight, x):
-    "In how many places words (..., units, m) and (..., m, N) differ: (..., units, N)."
-    batch = np.broadcast_shapes(weight.shape[:-2], x.shape[:-2])
-    units, points = weight.shape[-2], x.shape[-1]
-    total = np.zeros((*batch, units, points), np.int32)
-    for word in range(weight.shape[-1]):
-        differ = weight[..., word, None] ^ x[..., word, None, :]
-        total += np.bitwise_count(differ)
+    "In how many places words (..., units, m) and ([...,] m, N) differ: (..., units, N)."
+    *units, n_words = weight.shape
+    total = np.zeros((*units, x.shape[-1]), np.int32)
+    for word in range(n_words):
+        of_weight = weight[..., word, None]
+        of_point = x[..., word, None, :]
+        total += np.bitwise_count(of_weight ^ of_point)
     return total
 
 # %% ../../nbs/posterior/networks.ipynb #1c261341
@@ -56,13 +58,15 @@ class _Layer(NamedTuple):
 
     def __call__(self, x):
         "What the units sum to: (B, units, N), from numbers ([B,] n_inputs, N) or words ([B,] m, N)."
-        if self.weight.dtype != np.uint64: return self.weight @ x + self.offset
-        return self.offset - 2 * _differences(self.weight, x)
+        takes_words = self.weight.dtype == np.uint64
+        if takes_words: return self.offset - 2 * _differences(self.weight, x)
+        return self.weight @ x + self.offset
 
 def _layer(weight, bias, takes_words):
-    offset = bias[..., None].astype(float)
+    offset = bias[..., None].astype(np.int32)
     if not takes_words: return _Layer(weight.astype(float), offset)
-    return _Layer(_words(weight < 0), offset + weight.shape[-1])
+    n_inputs = weight.shape[-1]
+    return _Layer(_words(weight < 0), offset + n_inputs)
 
 # %% ../../nbs/posterior/networks.ipynb #35e7d053
 def _sign(t): return np.where(t < 0, -1.0, 1.0)
@@ -72,8 +76,9 @@ def _hard_tanh(t): return np.clip(t, -1, 1)
 def _softplus(t): return np.logaddexp(t, 0)
 def _silu(t): return t * _sigmoid(t)
 
-_ACTIVATIONS = {"tanh": np.tanh, "sign": _sign, "signum": np.sign, "sin": np.sin, "relu": _relu,
-                "sigmoid": _sigmoid, "hard_tanh": _hard_tanh, "softplus": _softplus, "silu": _silu}
+_ACTIVATIONS = {"tanh": np.tanh, "sign": _sign, "signum": np.sign, "sin": np.sin}
+_ACTIVATIONS |= {"relu": _relu, "sigmoid": _sigmoid, "hard_tanh": _hard_tanh}
+_ACTIVATIONS |= {"softplus": _softplus, "silu": _silu}
 
 def _name_of(function):
     "The name of an activation. `ValueError`: it is none of those that are known here."
@@ -86,8 +91,9 @@ def _name_of(function):
 # %% ../../nbs/posterior/networks.ipynb #5a67b279
 def _layers(signs, layer_sizes, takes_words):
     "Layers of networks with these signs (B, n_weights); `takes_words` has an entry for each layer."
-    wires = zip(*wire_layout(layer_sizes), takes_words)
-    return [_layer(signs[:, weight], signs[:, bias], words) for weight, bias, words in wires]
+    layers = zip(*wire_layout(layer_sizes), takes_words)
+    def made(weight, bias, words): return _layer(signs[:, weight], signs[:, bias], words)
+    return [made(*layer) for layer in layers]
 
 def _outputs(layers, x, activation):
     "Outputs (B, n_outputs, N) of networks at points (n_inputs, N), or at their words."
@@ -98,11 +104,53 @@ def _outputs(layers, x, activation):
 # %% ../../nbs/posterior/networks.ipynb #3758af77
 def _class_probs(outputs):
     "Outputs (B, n_outputs, N) to probabilities (B, n_classes, N)."
-    if outputs.shape[1] == 1: return _sigmoid(np.concatenate([-outputs, outputs], 1))
+    if outputs.shape[1] == 1:
+        both = np.concatenate([-outputs, outputs], 1)
+        return _sigmoid(both)
     shares = np.exp(outputs - outputs.max(1, keepdims=True))
     return shares / shares.sum(1, keepdims=True)
 
-# %% ../../nbs/posterior/networks.ipynb #e36bc766
+# %% ../../nbs/posterior/networks.ipynb #60b7648d
+_POINTS = 256    # with 256 units half a megabyte of words
+
+def _slices(n, step):
+    starts = range(0, n, step)
+    return [slice(start, start + step) for start in starts]
+
+def _blocks(networks, takes_words):
+    "Shares and layers of some networks at a time."
+    widest = max(networks.layer_sizes[1:])
+    n_networks = max(1, 256 // widest)
+    for some in _slices(len(networks.bits), n_networks):
+        signs = _unpacked(networks.bits[some], networks.n_weights)
+        layers = _layers(signs, networks.layer_sizes, takes_words)
+        yield networks.probs[some], layers
+
+# %% ../../nbs/posterior/networks.ipynb #71a4a9ce
+def _inputs(networks, x):
+    "Points (n_inputs, N), or their words (m, N) where all are ±1; and which layers take words."
+    are_signs = bool((abs(x) == 1).all())
+    n_behind = len(networks.layer_sizes) - 2
+    takes_words = [are_signs] + [networks.activation == "sign"] * n_behind
+    if are_signs: return _words_of_units(x.T), takes_words
+    return np.ascontiguousarray(x.T), takes_words
+
+# %% ../../nbs/posterior/networks.ipynb #cbf79cbf
+_BEHIND = _ACTIVATIONS | {"sign": _words_of_units}
+
+def _mean(networks, x, ask):
+    "`ask(outputs (B, n_outputs, n), rows)`, (B, K, n), averaged over all networks: (N, K)."
+    inputs, takes_words = _inputs(networks, x)
+    activation, blocks = _BEHIND[networks.activation], _slices(len(x), _POINTS)
+    total: Any = [0.0] * len(blocks)
+    for probs, layers in _blocks(networks, takes_words):
+        for block, rows in enumerate(blocks):
+            outputs = _outputs(layers, inputs[:, rows], activation)
+            answers = ask(networks.logit_scale * outputs, rows)
+            total[block] += np.einsum("b,bkn->kn", probs, answers)
+    return np.concatenate(total, axis=1).T
+
+# %% ../../nbs/posterior/networks.ipynb #38a3cf3b
 class PackedNumbers(NamedTuple):
     "What is predicted of a number: std² = epistemic² + noise²."
     mean: np.ndarray         # (N, n_outputs)
@@ -110,74 +158,55 @@ class PackedNumbers(NamedTuple):
     epistemic: np.ndarray    # (N, n_outputs) of the means that the networks state
     noise: np.ndarray        # (N, n_outputs) of the likelihood
 
-# %% ../../nbs/posterior/networks.ipynb #9fc4996b
+# %% ../../nbs/posterior/networks.ipynb #b2b1a97b
+def _votes(outputs, rows): return _class_probs(outputs)
+def _as_they_are(outputs, rows): return outputs
+
+def _predicted(networks, x):
+    if networks.noise is None: return _mean(networks, x, _votes)
+    mean = _mean(networks, x, _as_they_are)
+    def squares(outputs, rows): return (outputs - mean[rows].T)**2
+    variance = _mean(networks, x, squares)
+    noise = np.broadcast_to(networks.noise, mean.shape)
+    std = np.sqrt(variance + noise**2)
+    return PackedNumbers(mean, std, np.sqrt(variance), noise)
+
+# %% ../../nbs/posterior/networks.ipynb #8ffb6c6a
 def _check_settings(networks):
-    sizes, noise = networks.layer_sizes, networks.noise
+    sizes, noise, scale = networks.layer_sizes, networks.noise, networks.logit_scale
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"layer_sizes must name at least inputs and outputs, such as (16, 1), got {sizes}")
     if networks.activation not in _ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {networks.activation!r}")
-    if not 0 < networks.logit_scale < math.inf:
-        raise ValueError(f"logit_scale must be positive and finite, got {networks.logit_scale}")
-    if noise is None or len(noise) == sizes[-1] and all(0 < sigma < math.inf for sigma in noise): return
+    if not 0 < scale < math.inf: raise ValueError(f"logit_scale must be positive and finite, got {scale}")
+    if noise is None: return
+    is_positive = [0 < sigma < math.inf for sigma in noise]
+    if len(noise) == sizes[-1] and all(is_positive): return
     raise ValueError(f"noise must be None, or a positive number for each of {sizes[-1]} outputs, got {noise}")
 
+# %% ../../nbs/posterior/networks.ipynb #fe4ec642
 def _check_arrays(networks):
     bits, probs = networks.bits, networks.probs
     n_bytes = -(-networks.n_weights // 8)
-    if bits.dtype != np.uint8 or bits.ndim != 2 or bits.shape[1] != n_bytes or not len(bits):
+    fits = bits.ndim == 2 and bits.shape[1] == n_bytes
+    if not fits or bits.dtype != np.uint8 or not len(bits):
         raise ValueError(f"bits must hold {n_bytes} bytes for each network, got {bits.dtype} of shape {bits.shape}")
-    if probs.shape != bits.shape[:1] or not (probs >= 0).all() or abs(probs.sum() - 1) > 1e-6:
+    fits = probs.shape == bits.shape[:1] and (probs >= 0).all()
+    if not fits or abs(probs.sum() - 1) > 1e-6:
         raise ValueError(f"probs must hold a share for each of the {len(bits)} networks, which sum to 1")
 
-# %% ../../nbs/posterior/networks.ipynb #20010d38
 def _checked_points(networks, x):
     "x (N, n_inputs) as floats."
     n_inputs = networks.layer_sizes[0]
     try: x = np.asarray(x, float)
     except (TypeError, ValueError): raise ValueError("x must hold real numbers") from None
-    if x.ndim != 2 or x.shape[1] != n_inputs:
+    if x.ndim != 2 or x.shape[1] != n_inputs or not len(x):
         raise ValueError(f"x must have shape (n_points, {n_inputs}), got shape {x.shape}")
     if np.isfinite(x).all(): return x
-    row, column = np.argwhere(~np.isfinite(x))[0]
-    raise ValueError(f"x must be finite, got x[{row}, {column}]={x[row, column]}")
+    place = tuple(np.argwhere(~np.isfinite(x))[0].tolist())
+    raise ValueError(f"x must be finite, got x{list(place)}={x[place]}")
 
-# %% ../../nbs/posterior/networks.ipynb #2dad70a8
-_POINTS = 1024
-def _slices(n, step): return [slice(start, start + step) for start in range(0, n, step)]
-
-def _blocks(networks, takes_words):
-    "Shares and layers of some networks at a time."
-    widest = max(networks.layer_sizes[1:])
-    n_networks = max(1, 256 // widest)
-    for some in _slices(len(networks), n_networks):
-        signs = _unpacked(networks.bits[some], networks.n_weights)
-        yield networks.probs[some], _layers(signs, networks.layer_sizes, takes_words)
-
-# %% ../../nbs/posterior/networks.ipynb #8db959b8
-def _mean(networks, x, ask):
-    "`ask(outputs (B, n_outputs, n), rows)`, (B, K, n), of all networks at points x, averaged: (N, K)."
-    is_sign = networks.activation == "sign"
-    takes_words = [bool((abs(x) == 1).all())] + [is_sign] * (len(networks.layer_sizes) - 2)
-    activation = _words_of_units if is_sign else _ACTIVATIONS[networks.activation]
-    inputs = _words_of_units(x.T) if takes_words[0] else np.ascontiguousarray(x.T)
-    total: Any = [0.0] * len(_slices(len(x), _POINTS))
-    for probs, layers in _blocks(networks, takes_words):
-        for block, rows in enumerate(_slices(len(x), _POINTS)):
-            outputs = networks.logit_scale * _outputs(layers, inputs[:, rows], activation)
-            total[block] += np.tensordot(probs, ask(outputs, rows), 1)
-    return np.concatenate(total, axis=1).T
-
-# %% ../../nbs/posterior/networks.ipynb #c8b5f938
-def _predicted(networks, x):
-    if networks.noise is None: return _mean(networks, x, lambda outputs, rows: _class_probs(outputs))
-    mean = _mean(networks, x, lambda outputs, rows: outputs)
-    def squares(outputs, rows): return (outputs - mean[rows].T)**2
-    variance = _mean(networks, x, squares)
-    noise = np.broadcast_to(networks.noise, mean.shape)
-    return PackedNumbers(mean, np.sqrt(variance + noise**2), np.sqrt(variance), noise)
-
-# %% ../../nbs/posterior/networks.ipynb #d9afe671
+# %% ../../nbs/posterior/networks.ipynb #ec830429
 @dataclass(frozen=True, eq=False, repr=False)
 class PackedNetworks:
     "Distinct networks, packed to bits, which predict together. `ValueError`: parts that do not fit together."
@@ -186,14 +215,16 @@ class PackedNetworks:
     layer_sizes: tuple[int, ...]              # inputs, hidden layers, outputs
     activation: str = "tanh"                  # of the hidden units
     logit_scale: float = 1.0                  # multiplies the outputs
-    noise: tuple[float, ...] | None = None    # of each output, if it is the mean of a number; None: classes
+    noise: tuple[float, ...] | None = None    # of each output, if these are means; None: classes
 
     def __post_init__(self):
         _check_settings(self)
         _check_arrays(self)
 
     def __len__(self): return len(self.bits)
-    def __repr__(self): return f"PackedNetworks({len(self)} of {self.n_weights} weights {self.layer_sizes}, {self.nbytes} bytes)"
+    def __repr__(self):
+        kind = f"{self.n_weights} weights {self.layer_sizes}"
+        return f"PackedNetworks({len(self)} of {kind}, {self.nbytes} bytes)"
 
     @property
     def n_weights(self) -> int:
@@ -235,7 +266,9 @@ def _noise_of(likelihood, n_outputs):
     "Noise of each output, None for classes. `TypeError`: a likelihood that is not known here."
     from qhn.problem.likelihood import Categorical, Gaussian
     if type(likelihood) is Categorical: return None
-    if type(likelihood) is Gaussian: return tuple(np.broadcast_to(likelihood.noise, n_outputs).tolist())
+    if type(likelihood) is Gaussian:
+        noise = np.broadcast_to(likelihood.noise, n_outputs)
+        return tuple(noise.tolist())
     raise TypeError(f"likelihood must be Categorical or Gaussian to be computed without JAX, got {likelihood!r}")
 
 def _check_networks(binn, weights):
@@ -248,10 +281,12 @@ def _check_networks(binn, weights):
 
 # %% ../../nbs/posterior/networks.ipynb #ce5a170c
 def _checked_shares(probs, n_networks):
-    shares = np.ones(n_networks) if probs is None else np.asarray(probs, float)
+    if probs is None: return np.ones(n_networks)
+    shares = np.asarray(probs, float)
     if shares.shape != (n_networks,):
         raise ValueError(f"probs must hold a share for each of the {n_networks} networks, got shape {shares.shape}")
-    if (shares >= 0).all() and 0 < shares.sum() < math.inf: return shares
+    is_mass = (shares >= 0).all() and 0 < shares.sum() < math.inf
+    if is_mass: return shares
     raise ValueError("probs must be non-negative, finite and not all zero")
 
 # %% ../../nbs/posterior/networks.ipynb #623ed8a8
@@ -268,10 +303,11 @@ def pack_networks(
     sizes = binn.layer_sizes
     if k is not None and k < 1: raise ValueError(f"k must be at least 1, got {k}")
     activation = _name_of(binn.activation) if len(sizes) > 2 else "tanh"
-    bits, shares = _merged(_packed(weights), _checked_shares(probs, len(weights)))
-    bits, shares = bits[:k], shares[:k] / shares[:k].sum()
+    shares = _checked_shares(probs, len(weights))
+    bits, shares = _merged(_packed(weights), shares)
+    kept = shares[:k] / shares[:k].sum()
     noise = _noise_of(binn.likelihood, sizes[-1])
-    return PackedNetworks(bits, shares, sizes, activation, binn.logit_scale, noise)
+    return PackedNetworks(bits[:k], kept, sizes, activation, binn.logit_scale, noise)
 
 # %% ../../nbs/posterior/networks.ipynb #54106f60
 _KIND = Kind("qhn networks", 1, "PackedNetworks.save", "load_networks")
@@ -282,8 +318,9 @@ def load_networks(
     "What was saved; without JAX. `ValueError`: another file, a damaged or a newer one. `OSError`: no file."
     told, arrays = read_archive(path, _KIND)
     try:
-        told["layer_sizes"] = tuple(told["layer_sizes"])
-        if told["noise"] is not None: told["noise"] = tuple(told["noise"])
+        noise, sizes = told["noise"], told["layer_sizes"]
+        if noise is not None: noise = tuple(noise)
+        told |= {"layer_sizes": tuple(sizes), "noise": noise}
         return PackedNetworks(**arrays, **told)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds what this version of qhn cannot make: {error}") from error

@@ -11,10 +11,8 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
-
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
-
 from .bits import (all_weights, as_float, check_distribution, check_memory, check_weights,
                               check_width, effective_number, index_from_weights, n_bits,
                               of_all_networks, weight_moments)

@@ -146,6 +146,7 @@ def load_table_model(
     path: str | Path,    # of `qhn train`, or of `save`
 ) -> TableModel:
     "A model from its file. `ValueError`: another file, a damaged or a newer one, or one of another thing. `OSError`: no file."
+    if Path(path).is_dir(): raise ValueError(f"{path} is a folder, not the file of a model")
     found = load(path)
     if isinstance(found, TableModel): return found
     kind = type(found).__name__

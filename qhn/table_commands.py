@@ -20,6 +20,7 @@ def _say(notices, given):
     if given.quiet or given.as_json: return
     for text in dict.fromkeys(notices): print(f"note: {text}", file=sys.stderr)
 
+# %% ../nbs/table_commands.ipynb #13f2ff16
 @contextmanager
 def _heard(notices):
     "Warnings of the block become remarks."
@@ -49,6 +50,7 @@ def _as_options(text):
     text = re.sub(r'\b(label|missing|unknown)="(\w+)"', r"--\1 \2", text)
     return re.sub(r"\b(label|sep|decimal)=(?=[,; ])", r"--\1", text)
 
+# %% ../nbs/table_commands.ipynb #28142c66
 @contextmanager
 def _table_errors():
     "`typer.Exit`: after an error that the user can mend, in one line."
@@ -79,6 +81,7 @@ def _check_out(out, *read):
     try: out.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError: raise ValueError(f"out must lie in a folder, and {out.parent} is none") from None
 
+# %% ../nbs/table_commands.ipynb #980daf78
 def _check_new(given):
     if given.out.exists() and not given.force and not given.out.is_dir():
         raise ValueError(f"{given.out} exists; give --force to replace it, or another --out")
@@ -95,6 +98,7 @@ def _estimator(given):
                 ansatz=given.ansatz.replace("-", "_"), n_layers=given.layers, temperature=given.temperature,
                 n_steps=given.steps, n_restarts=given.restarts, random_state=given.seed, verbose=watched)
 
+# %% ../nbs/table_commands.ipynb #653c7a9b
 def _trained(given):
     "The model, and what is said of it."
     from qhn.problem.tables import read_table
@@ -102,7 +106,7 @@ def _trained(given):
     estimator = _estimator(given)
     target = "number" if given.regress else "class"
     table = read_table(given.file, given.label, **_reading(given), missing=given.missing, target=target)
-    heard: list[str] = []
+    heard = []
     with _heard(heard): model = train_table(table, estimator)
     return model, len(table.y), [*table.notices, *model.columns.notices, *heard]
 
@@ -115,6 +119,7 @@ def _end_line(told):
     if "bound" in told: return f"bound on the evidence {told['bound']:.2f} nats"
     return f"loss {told['loss']:.2f} nats"
 
+# %% ../nbs/table_commands.ipynb #d98e7f5c
 def _summary(told):
     "Lines on a model that was trained."
     yield f"{told['file']}: {told['rows']} rows, predicts {told['label']!r}"
@@ -137,6 +142,7 @@ def _train(given):
     if given.as_json: _print_json(told, said)
     elif not given.quiet: print("\n".join(_summary(told)))
 
+# %% ../nbs/table_commands.ipynb #bcc8c143
 _Label = Annotated[str | None, option("Name or place (from 0) of the column that is predicted, first or last. "
                                       "Found if left out and clear.")]
 _Missing = Annotated[str, option("Missing values: refuse, drop their rows, or fill in the mean.")]
@@ -188,14 +194,16 @@ def _predicted(given):
     model = load_table_model(given.model)
     rows = read_rows(given.file, **_reading(given))
     said = [*rows.notices, *model.columns.notices_on(rows)]
-    heard: list[str] = []
+    heard = []
     with _heard(heard): told = model.predict(rows, given.missing, given.unknown)
     return told, said + heard
 
+# %% ../nbs/table_commands.ipynb #aebb1687
 def _written(told, path):
     from qhn.hardware.journal import whole_file
     with whole_file(path) as part: told.to_csv(part, float_format="%.6g")
 
+# %% ../nbs/table_commands.ipynb #d7635af7
 def _predict(given):
     if given.out: _check_out(given.out, given.file, given.model)
     told, said = _predicted(given)
@@ -216,6 +224,7 @@ _Unknown = Annotated[str, option("Words that training did not hold: refuse, or z
                                  "known ones.")]
 _PredictionsOut = Annotated[Path | None, option("CSV file of the predictions; standard output if left out.")]
 
+# %% ../nbs/table_commands.ipynb #2dfd55a6
 def predict_command(
     model: _Model,
     file: _Table,
@@ -244,10 +253,11 @@ def _judged(given):
     rows = read_rows(given.file, **_reading(given))
     train = read_rows(given.train, **_reading(given)) if given.train else None
     said = [*rows.notices] if train else [*rows.notices, _HINT]
-    heard: list[str] = []
+    heard = []
     with _heard(heard): report = evaluate_table(model, rows, train, given.missing, given.unknown)
     return report, said + heard
 
+# %% ../nbs/table_commands.ipynb #366f7238
 def _evaluate(given):
     from qhn.table_report import save_reliability
     if given.picture: _check_out(given.picture, given.file, given.model, *filter(None, [given.train]))
@@ -266,6 +276,7 @@ _Gaps = Annotated[str, option("Missing values: refuse, drop their rows, or fill 
 _TrainFile = Annotated[Path | None, option("File of training, for the others that the model is compared with.")]
 _Picture = Annotated[Path | None, option("File of a reliability picture, such as reliability.png.")]
 
+# %% ../nbs/table_commands.ipynb #93a8090d
 def evaluate_command(
     model: _Model,
     file: _Table,

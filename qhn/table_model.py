@@ -32,6 +32,7 @@ def _of_classes(estimator, x):
     doubt = estimator.networks_.uncertainty(estimator.units_(x.to_numpy()))
     return told.assign(epistemic_share=_share(doubt.epistemic, doubt.total))
 
+# %% ../nbs/table_model.ipynb #0f9650e0
 def _of_numbers(estimator, x):
     mean, std = estimator.predict(x, return_std=True)
     parts = estimator.networks_.predict(estimator.units_(x.to_numpy()))
@@ -75,9 +76,10 @@ def train_table(
     table: Table,      # of `read_table`
     estimator: Any,    # `QHNClassifier` or `QHNRegressor` with its settings; a copy is trained
 ) -> TableModel:
-    "Learn the columns and train on them. `ValueError`: no column can be used, or settings that cannot be. `TypeError`: another estimator."
+    "Learn the columns and train on them. `ValueError`: no column can be used, no labels, or settings that cannot be. `TypeError`: another estimator."
     if not isinstance(estimator, (QHNClassifier, QHNRegressor)):
         raise TypeError(f"estimator must be a QHNClassifier or a QHNRegressor, got {type(estimator).__name__}")
+    if table.y is None: raise ValueError("table must have labels; read it with read_table")
     model = TableModel(learn_columns(table), clone(estimator))
     model.estimator.fit(model.features(table), table.y.to_numpy())
     return model
@@ -89,13 +91,14 @@ def _bound(result):
     if result.problem.objective == KL(): return {"bound": -last}
     return {"loss": last}
 
+# %% ../nbs/table_model.ipynb #85102bb3
 def describe(
     model: TableModel,
 ) -> dict[str, Any]:    # of what JSON can hold
     "What a model takes, is and reached."
     columns, estimator = model.columns, model.estimator
     network = estimator.networks_
-    told = {"label": columns.label, "classes": list(model.classes)}
+    told: dict[str, Any] = {"label": columns.label, "classes": list(model.classes)}
     told |= {"used": [column.name for column in columns.used], "left_out": dict(columns.left_out)}
     told |= {"layers": list(network.layer_sizes), "weights": network.n_weights}
     told |= {"scale": estimator.logit_scale_}
@@ -108,6 +111,7 @@ def _complete(model, frame):
     names = [column.name for column in model.columns.used]
     return frame[frame[[*names, model.columns.label]].notna().all(axis=1)]
 
+# %% ../nbs/table_model.ipynb #afdcf390
 def labelled_rows(
     model: TableModel,
     rows: Table,                   # of `read_rows`
@@ -136,6 +140,7 @@ def _labels(model, column):
     expected = f"one of {listed(list(model.classes))}" if model.classes else "a number"
     raise ValueError(f"line {line}, column {column.name!r}: expected {expected}, got {texts[line]!r}")
 
+# %% ../nbs/table_model.ipynb #a2bb28db
 def _encoded(model, texts):
     if not model.classes: return texts.map(as_number).to_numpy(float)
     number = {name: k for k, name in enumerate(model.classes)}

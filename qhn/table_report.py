@@ -77,6 +77,7 @@ def _twins_of_classes(model, x_train, y_train, x):
     probs[:, linear[-1].classes_] = linear.predict_proba(x)    # a class may be missing
     return {LINEAR: probs, ENSEMBLE: ensemble.predict(units(x.to_numpy()))}
 
+# %% ../nbs/table_report.ipynb #a1d71e71
 def _twin_of_numbers(x_train, y_train, x):
     "Name to mean and deviation at x; the deviation is that of the residuals in training."
     ridge = make_pipeline(StandardScaler(), Ridge()).fit(x_train, y_train)
@@ -92,6 +93,7 @@ class TableReport(NamedTuple):
     predicted: dict         # name to probabilities (N, n_classes), or to means and deviations
     y: np.ndarray           # (N,) numbers of the classes, or numbers
 
+# %% ../nbs/table_report.ipynb #62336f1c
 OURS = "this model"
 
 def evaluate_table(

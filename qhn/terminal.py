@@ -47,6 +47,7 @@ def items(
     try: return tuple(kind(part) for part in parts if part)
     except ValueError: raise ValueError(f"{name} must be comma-separated numbers, got {text!r}") from None
 
+# %% ../nbs/terminal.ipynb #ce4dbf8b
 def check_positive(
     **values: float,    # by the names of their options
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
 import typer
-from .terminal import check_positive, friendly_errors, items, nearest, option, show_table
+from .terminal import check_positive, friendly_errors, items, nearest, option, show_table, writable_folder
 from .table_commands import TABLE_COMMANDS
 
 # %% ../nbs/cli.ipynb #15c44f7a
@@ -103,17 +103,20 @@ def _asked(given):
 # %% ../nbs/cli.ipynb #bef9273a
 def _opening(data, binn, given):
     n_train, n_test = len(data.y_train), len(data.y_test)
+    from qhn.studies.compare import WIDEST
     circuit = f"{given.ansatz} of {given.layers} layers"
+    is_wide = binn.n_weights > WIDEST
+    wide = f"\nmore than {WIDEST} weights: networks are drawn, without the exact posterior" if is_wide else ""
     return (f"{data.name}: {n_train} training and {n_test} test points, "
             f"{data.n_features} features, {data.n_classes} classes\n"
-            f"{binn.n_weights} weights, {circuit}, {given.seeds} seeds, {given.steps} steps")
+            f"{binn.n_weights} weights, {circuit}, {given.seeds} seeds, {given.steps} steps{wide}")
 
 # %% ../nbs/cli.ipynb #6622679d
 def _compare(given):
     "The comparison that these options ask for. `typer.Exit`: it was interrupted."
     import jax
     from rich.console import Console
-    from qhn.studies.compare import compare, writable_folder
+    from qhn.studies.compare import compare
     if given.x64: jax.config.update("jax_enable_x64", True)
     data, binn, *others = _asked(given)
     folder, console = writable_folder(given.out), Console()
@@ -162,7 +165,7 @@ def compare_command(
     x64: _Double = False,
     out: _Out = Path("qhn-compare"),
 ) -> None:
-    "Train MLE, ELBO and SELBO side by side and compare them with the exact posterior and mean field."
+    "Train MLE, ELBO and SELBO side by side and compare them with mean field and, up to 22 weights, the exact posterior."
     given = SimpleNamespace(**locals())    # all options by name
     with friendly_errors(): _compare(given)
 
@@ -313,7 +316,6 @@ _StartSeed = Annotated[int, option("Seed of the starts.")]
 def study_claims_command(quick: _Quick = False, out: _ClaimsOut = None, workers: _Workers = None) -> None:
     "Do ELBO and SELBO beat maximum likelihood? Begin the study, or go on with it."
     with friendly_errors():
-        from qhn.studies.compare import writable_folder
         from qhn.experiments.claims import study_claims
         rounds, gradients, folder, processes = _claims_plan(quick)
         n_workers = workers or min(processes, sum(len(protocol.tasks) for protocol in rounds))

@@ -24,7 +24,8 @@ from ..inference.fit import fit
 from ..hardware.journal import whole_file
 from ..objectives.mmd import MMD
 from ..posterior.calibration import accuracy, log_loss, success_probability
-from ..posterior.predictive import log_predictive_density_from_samples, posterior_predictive, posterior_predictive_from_samples
+from ..posterior.predictive import (log_predictive_density_from_samples, posterior_predictive,
+                                      posterior_predictive_from_samples)
 
 # %% ../../nbs/studies/compare.ipynb #e9404f44
 OBJECTIVES = {"mle": NoDivergence, "elbo": KL, "selbo": MMD}
@@ -158,9 +159,10 @@ _COLUMNS = {"train_nll": ("train\nNLL", ".2f"), "kl": ("KL to\nprior", ".2f"), "
             "gap": ("gap to\nevidence", ".2f"), "success": ("best of\n100", ".2f"),
             "test_accuracy": ("test\naccuracy", ".3f"), "test_log_loss": ("test\nlog loss", ".3f")}
 
-_CAPTION = ("NLL, KL, ELBO and gap in nats, log loss in nats per point. Error: standard error of the mean "
-            "over the starts. Best: the start of the least training loss. Best of 100: probability that the "
-            "best of 100 sampled networks has an NLL within 1 % of the least possible.")
+_DRAWN_CAPTION = ("NLL, KL, ELBO and gap in nats, log loss in nats per point. Error: standard error of the "
+                  "mean over the starts. Best: the start of the least training loss.")
+_CAPTION = (f"{_DRAWN_CAPTION} Best of 100: probability that the best of 100 sampled networks has an NLL "
+            "within 1 % of the least possible.")
 
 def _rounded(value, form):
     text = f"{value:{form}}"
@@ -191,8 +193,10 @@ def show_table(
     "Print mean, standard error, median and best start of every run."
     from rich import box
     from rich.table import Table
-    table = Table("", "", title=title, caption=_CAPTION, box=box.SIMPLE_HEAD, padding=0)
-    for name in _known(next(iter(measures.values()))):
+    known = _known(next(iter(measures.values())))
+    caption = _CAPTION if "gap" in known else _DRAWN_CAPTION.replace(", ELBO and gap", " and ELBO")
+    table = Table("", "", title=title, caption=caption, box=box.SIMPLE_HEAD, padding=0)
+    for name in known:
         table.add_column(_COLUMNS[name][0], justify="right", no_wrap=True)
     for label, measured in measures.items():
         for k, (row, cells) in enumerate(_cells(measured, best.get(label, 0))):

@@ -48,6 +48,7 @@ _ROOMS = {
     "inference.result": "FitResult",
     "posterior.networks": "PackedNetworks",
     "classifier": "QHNClassifier QHNRegressor Units",
+    "table_model": "TableModel",
 }
 _HOMES = {name: f"qhn.{module}" for module, names in _ROOMS.items() for name in names.split()}
 

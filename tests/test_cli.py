@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_own_csv(tmp_path, monkeypatch):
     (["--dataset", "iris"], "digits"), (["--objectives", "map"], "mle, elbo, selbo"), (["--objectives", ""], "objectives"),
     (["--ansatz", "ladder"], "brickwork, staircase, hardware-efficient"), (["--layers", "-1"], "n_layers=-1"), (["--seeds", "0"], "seeds=0"),
     (["--steps", "0"], "steps=0"), (["--learning-rate", "nan"], "learning_rate=nan"), (["--word-weights", "1,x"], "word_weights"),
-    (["--word-weights", "-1"], "word_weights"), (["--hidden", "0"], "layer_sizes"), (["--hidden", "9"], "stops at 22"),
+    (["--word-weights", "-1"], "word_weights"), (["--hidden", "0"], "layer_sizes"),
     (["--logit-scale", "0"], "logit_scale"), (["--n-train", "100000"], "n_train"), (["--dataset", "absent.csv"], "absent.csv"),
 ])
 def test_refused_in_one_line_before_training(monkeypatch, tmp_path, arguments, message):
@@ -109,6 +110,27 @@ def test_refused_in_one_line_before_training(monkeypatch, tmp_path, arguments, m
     status, text = qhn_compare("--out", tmp_path, *arguments)
     assert status == 2 and text.startswith("qhn: ") and message in text
     assert "Traceback" not in text and list(tmp_path.iterdir()) == []
+
+
+def test_beyond_the_width_where_all_networks_are_listed(tmp_path):
+    "25 weights: the NLL, the ELBO and the log loss of a run, by networks of our own; two columns and a row less."
+    status, text = qhn_compare("--dataset", "moons", "--n-train", "40", "--hidden", "6", "--ansatz", "staircase", "--layers", "1", "--seeds", "2",
+                               "--steps", "5", "--objectives", "elbo", "--out", tmp_path)
+    assert status == 0 and text.count("More than 22 weights") == 1 and "more than 22 weights: networks are drawn" in text
+    table, _, told = text.partition("In short: ")
+    assert "evidence" not in table and "best of" not in table and "log loss" in table and told.startswith("median ELBO")
+    rows = rows_of(tmp_path)
+    assert [r["run"] for r in rows] == ["ELBO"] * 2 + ["mean field"] * 2 and {r["gap"] for r in rows} == {"nan"}
+    assert (tmp_path / "compare.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    data = load_dataset("moons", n_train=40, seed=0)
+    binn, machine = qhn.studies.compare.network_for(data, (6,)), BornMachine(staircase(25, 1))
+    w, log_q = machine.sample_and_log_prob(jnp.asarray(np.load(tmp_path / "angles.npz")["ELBO"][1]), jax.random.key(99), 4000)
+    costs = -np.asarray(binn.log_likelihood(w, *data.train))
+    values = costs + np.asarray(log_q) + 25 * np.log(2)
+    p = np.exp(np.asarray(binn.log_probs(w, data.x_test))).mean(0)
+    assert float(rows[1]["train_nll"]) == pytest.approx(costs.mean(), abs=5 * costs.std() / 1000**0.5)
+    assert float(rows[1]["elbo"]) == pytest.approx(-values.mean(), abs=5 * values.std() / 1000**0.5)
+    assert float(rows[1]["test_log_loss"]) == pytest.approx(-np.log(p[np.arange(1000), data.y_test]).mean(), abs=0.02)
 
 
 def test_unwritable_folder_before_training(monkeypatch, tmp_path):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OBJECTIVES', 'ANSAETZE', 'WIDEST', 'MEAN_FIELD', 'pick', 'network_for', 'Measures', 'measure', 'runs',
-           'probabilities', 'statistics', 'show_table', 'conclusion', 'writable_folder', 'comparison_figure', 'compare']
+           'probabilities', 'measure_drawn', 'statistics', 'show_table', 'conclusion', 'comparison_figure', 'compare']
 
 # %% ../../nbs/studies/compare.ipynb #aa793fde
 import csv, json
@@ -24,7 +24,8 @@ from ..inference.fit import fit
 from ..disk import whole_file
 from ..objectives.mmd import MMD
 from ..posterior.calibration import accuracy, log_loss, success_probability
-from ..posterior.predictive import posterior_predictive
+from ..posterior.predictive import (log_predictive_density_from_samples, posterior_predictive,
+                                      posterior_predictive_from_samples)
 
 # %% ../../nbs/studies/compare.ipynb #e9404f44
 OBJECTIVES = {"mle": NoDivergence, "elbo": KL, "selbo": MMD}
@@ -46,21 +47,17 @@ def _check_labelled(data):
                      "of classifiers")
 
 # %% ../../nbs/studies/compare.ipynb #70dfaf66
-WIDEST = 22    # weights; beyond it the exact comparison with all networks takes more than minutes
+WIDEST = 22    # weights; beyond it a comparison with all networks would take more than minutes
 
 def network_for(
     data: Dataset,                   # features and classes
     hidden: tuple[int, ...] = (),    # units of each hidden layer
     logit_scale: float = 1.0,        # factor of the logits
 ) -> BiNN:
-    "The smallest network that fits features and classes. `ValueError`: too wide, or a regression."
+    "The smallest network that fits features and classes. `ValueError`: a regression."
     _check_labelled(data)
     outputs = 1 if data.n_classes == 2 else data.n_classes
-    binn = BiNN((data.n_features, *hidden, outputs), logit_scale=logit_scale)
-    if binn.n_weights <= WIDEST: return binn
-    raise ValueError(f"the network has n_weights={binn.n_weights}, but the exact comparison enumerates 2**n "
-                     f"networks and stops at {WIDEST}; choose fewer features or hidden units, or train with "
-                     "qhn.fit and ScoreFunction(), which has no such limit")
+    return BiNN((data.n_features, *hidden, outputs), logit_scale=logit_scale)
 
 # %% ../../nbs/studies/compare.ipynb #b716d449
 @dataclass(frozen=True)
@@ -118,6 +115,34 @@ def probabilities(
     "All probabilities of every seed."
     return jax.lax.map(distribution.probs, params)
 
+# %% ../../nbs/studies/compare.ipynb #4e90cbea
+_N_DRAWN = 1000
+
+def _means_drawn(distribution, binn, data, prior, params, key):
+    "NLL, KL, accuracy and log loss of one seed."
+    weights, log_q = distribution.sample_and_log_prob(params, key, _N_DRAWN)
+    nll = -binn.log_likelihood(weights, *data.train).mean()
+    kl = (log_q - prior.log_prob(weights)).mean()
+    probs = posterior_predictive_from_samples(binn, weights, data.x_test).probs
+    log_density, _ = log_predictive_density_from_samples(binn, weights, data.x_test, data.y_test)
+    return nll, kl, accuracy(probs, data), -log_density.mean()
+
+# %% ../../nbs/studies/compare.ipynb #1a79c860
+def measure_drawn(
+    distribution: BornMachine,    # of any number of qubits
+    params: jax.Array,            # (n_seeds, *param_shape)
+    binn: BiNN,                   # these three as in `measure`
+    data: Dataset,
+    prior: BernoulliPrior,
+    key: jax.Array,               # `jax.random.key`
+) -> Measures:                    # gap and success are not numbers
+    "Measure distributions by networks that are drawn."
+    def of_seed(one): return _means_drawn(distribution, binn, data, prior, one, key)
+    values = np.array([of_seed(one) for one in params], float)
+    nll, kl, right, loss = values.T
+    unknown = np.full(len(params), np.nan)
+    return Measures(nll, kl, -nll - kl, unknown, unknown, right, loss)
+
 # %% ../../nbs/studies/compare.ipynb #37196768
 def statistics(
     values: np.ndarray,    # (n_seeds,)
@@ -134,20 +159,26 @@ _COLUMNS = {"train_nll": ("train\nNLL", ".2f"), "kl": ("KL to\nprior", ".2f"), "
             "gap": ("gap to\nevidence", ".2f"), "success": ("best of\n100", ".2f"),
             "test_accuracy": ("test\naccuracy", ".3f"), "test_log_loss": ("test\nlog loss", ".3f")}
 
-_CAPTION = ("NLL, KL, ELBO and gap in nats, log loss in nats per point. Error: standard error of the mean "
-            "over the starts. Best: the start of the least training loss. Best of 100: probability that the "
-            "best of 100 sampled networks has an NLL within 1 % of the least possible.")
+_DRAWN_CAPTION = ("NLL, KL, ELBO and gap in nats, log loss in nats per point. Error: standard error of the "
+                  "mean over the starts. Best: the start of the least training loss.")
+_CAPTION = (f"{_DRAWN_CAPTION} Best of 100: probability that the best of 100 sampled networks has an NLL "
+            "within 1 % of the least possible.")
 
 def _rounded(value, form):
     text = f"{value:{form}}"
     return text.lstrip("-") if float(text) == 0 else text
 
 # %% ../../nbs/studies/compare.ipynb #f80cfd9c
+def _known(measures):
+    "The columns in which a run has numbers."
+    values = asdict(measures)
+    return [name for name in _COLUMNS if not np.isnan(values[name]).all()]
+
 def _cells(measures, best):
     "The rows of a run: name, and a text for each column."
-    values = asdict(measures)
-    columns = [statistics(values[name], best) for name in _COLUMNS]
-    forms = [form for _, form in _COLUMNS.values()]
+    values, known = asdict(measures), _known(measures)
+    columns = [statistics(values[name], best) for name in known]
+    forms = [_COLUMNS[name][1] for name in known]
     for row in columns[0]:
         values = [column[row] for column in columns]
         yield row, list(map(_rounded, values, forms))
@@ -162,9 +193,11 @@ def show_table(
     "Print mean, standard error, median and best start of every run."
     from rich import box
     from rich.table import Table
-    table = Table("", "", title=title, caption=_CAPTION, box=box.SIMPLE_HEAD, padding=0)
-    for heading, _ in _COLUMNS.values():
-        table.add_column(heading, justify="right", no_wrap=True)
+    known = _known(next(iter(measures.values())))
+    caption = _CAPTION if "gap" in known else _DRAWN_CAPTION.replace(", ELBO and gap", " and ELBO")
+    table = Table("", "", title=title, caption=caption, box=box.SIMPLE_HEAD, padding=0)
+    for name in known:
+        table.add_column(_COLUMNS[name][0], justify="right", no_wrap=True)
     for label, measured in measures.items():
         for k, (row, cells) in enumerate(_cells(measured, best.get(label, 0))):
             table.add_row("" if k else label, row, *cells)
@@ -175,12 +208,24 @@ def _stuck(label, gap):
     count = int((gap > gap.min() + 1).sum())
     return f"{count} of {len(gap)} of {label}" if count else None
 
+# %% ../../nbs/studies/compare.ipynb #2c0a7e13
+def _of_drawn(found):
+    elbo = {label: np.median(m.elbo) for label, m in found.items()}
+    loss = {label: np.median(m.test_log_loss) for label, m in found.items()}
+    highest = sorted(elbo, key=lambda label: -elbo[label])
+    least = min(loss, key=lambda label: loss[label])
+    told = [f"{label} {elbo[label]:.2f}" for label in highest]
+    return (f"In short: median ELBO, highest first: {', '.join(told)} nats; least median test log loss: "
+            f"{least} {loss[least]:.3f}. More than {WIDEST} weights: {_N_DRAWN} networks were drawn for each start, "
+            "and the exact posterior, the gap to the evidence and the best of 100 are not known.")
+
 # %% ../../nbs/studies/compare.ipynb #f1646855
 def conclusion(
-    measures: dict,    # label to `Measures`, "exact posterior" among them
+    measures: dict,    # label to `Measures`, "exact posterior" among them if it is known
 ) -> str:              # one line
     "The table in a sentence."
     found = dict(measures)
+    if "exact posterior" not in found: return _of_drawn(found)
     exact = found.pop("exact posterior").test_log_loss[0]
     gap = {label: np.median(m.gap) for label, m in found.items()}
     loss = {label: np.median(m.test_log_loss) for label, m in found.items()}
@@ -191,23 +236,6 @@ def conclusion(
     return (f"In short: median gap to the evidence, nearest first: {', '.join(nearest)} nats; "
             f"starts more than 1 nat above the least gap of their run: {', '.join(stuck)}; "
             f"least median test log loss: {least} {loss[least]:.3f}, of the exact posterior {exact:.3f}.")
-
-# %% ../../nbs/studies/compare.ipynb #40166791
-def writable_folder(
-    folder: str | Path,    # made if need be
-) -> Path:
-    "The folder, refused now rather than after training. `ValueError`: nothing can be written there."
-    folder = Path(folder)
-    trial = folder / "compare.csv.test"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with whole_file(trial) as part: part.write_text("")
-        finally: trial.unlink(missing_ok=True)
-    except OSError as error:
-        raise ValueError(f"out must be a folder that can be written, got {str(folder)!r}: "
-                         f"{error.strerror}") from None
-    return folder
 
 # %% ../../nbs/studies/compare.ipynb #f9e16e02
 def _csv_rows(measures):
@@ -257,12 +285,12 @@ def _log_losses(ax, measures):
         values = np.sort(measures[label].test_log_loss)
         places = k + np.linspace(-0.25, 0.25, len(values))
         ax.plot(places, values, "o", color=PALETTE[0], markersize=4)
-    exact = measures["exact posterior"].test_log_loss[0]
-    ax.axhline(exact, color="#000000", label="exact posterior")
+    exact = measures.get("exact posterior")
+    if exact: ax.axhline(exact.test_log_loss[0], color="#000000", label="exact posterior")
     ax.set_xticks(range(len(labels)), labels, rotation=15)
     ax.set(ylabel="test log loss (nats per point)", title="posterior predictive, every seed")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
+    if exact: ax.legend(frameon=False)
 
 # %% ../../nbs/studies/compare.ipynb #ed35fc71
 def _together(labels, objectives):
@@ -284,8 +312,8 @@ def _panels(n):
 def comparison_figure(
     results: dict,        # label to `FitResult`
     objectives: dict,     # label to objective
-    measures: dict,       # label to `Measures`, "exact posterior" among them
-    evidence: float,      # log p(D), nats
+    measures: dict,       # label to `Measures`, "exact posterior" among them if it is known
+    evidence: float | None,    # log p(D), nats, if it is known
     title: str,           # above the panels
 ) -> Any:                 # a figure of matplotlib
     "Loss curves with seed bands, objective by objective, and the test log loss of every seed."
@@ -308,9 +336,22 @@ def _carry_out(planned, train, assess, folder, settings):
         if result.interrupted: break
         results[label] = result
         _write_angles(folder / "angles.npz", results, settings)
-        measures[label] = assess(probabilities(distribution, result.params))
+        measures[label] = assess(distribution, result.params)
         _write_csv(folder / "compare.csv", measures)
     return results, measures
+
+# %% ../../nbs/studies/compare.ipynb #e952c258
+def _room(binn, data, prior, key):
+    "What is trained on, the measures of the exact posterior if it is known, and how a run is measured."
+    if binn.n_weights > WIDEST:
+        def by_drawing(distribution, params):
+            return measure_drawn(distribution, params, binn, data, prior, key)
+        return (binn, data.train), None, by_drawing
+    table = log_likelihood_table(binn, *data.train)
+    def of_table(q): return measure(q, binn, data, -table, prior)
+    def by_table(distribution, params): return of_table(probabilities(distribution, params))
+    posterior = exact_posterior(table, prior)
+    return (CostTable(-table), None), of_table(posterior[None]), by_table
 
 # %% ../../nbs/studies/compare.ipynb #188fc6ea
 def compare(
@@ -326,25 +367,25 @@ def compare(
     settings: dict,          # stored with the angles
     console: Any,            # of rich, for the table
 ) -> bool:                   # False if it was interrupted
-    "Train the objectives and the mean-field twin, measure them beside the exact posterior, write all of it."
-    prior, table = BernoulliPrior(), log_likelihood_table(binn, *data.train)
+    "Train the objectives and the mean-field twin, measure them, beside the exact posterior if it is known, write all of it."
+    prior, key = BernoulliPrior(), jax.random.key(seed)
+    target, exact, assess = _room(binn, data, prior, key)
     def train(distribution, objective, label):
-        return fit(distribution, CostTable(-table), None, prior, objective=objective,
-                   optimizer=_adam(learning_rate), n_steps=n_steps, key=jax.random.key(seed),
-                   n_seeds=n_seeds, progress=label)
-    def assess(q): return measure(q, binn, data, -table, prior)
+        return fit(distribution, *target, prior, objective=objective, optimizer=_adam(learning_rate),
+                   n_steps=n_steps, key=key, n_seeds=n_seeds, progress=label)
     planned = runs(ansatz, objectives)
     results, measures = _carry_out(planned, train, assess, folder, settings)
     best = {label: result.best_seed() for label, result in results.items()}
     if len(results) < len(planned):
         if measures: show_table(measures, best, "interrupted; finished runs", console)
         return False
-    measures["exact posterior"] = assess(exact_posterior(table, prior)[None])
+    if exact: measures["exact posterior"] = exact
     _write_csv(folder / "compare.csv", measures)
     title = f"{data.name}: {binn.n_weights} weights, {len(data.y_train)} training points"
-    evidence = float(log_evidence(table, prior))
+    evidence = float(exact.elbo[0]) if exact else None
+    known = f"; log evidence {evidence:.2f} nats" if exact else ""
     _write_figure(folder / "compare.png", results, planned, measures, evidence, title)
-    show_table(measures, best, f"{title}; log evidence {evidence:.2f} nats", console)
+    show_table(measures, best, title + known, console)
     console.print(conclusion(measures), highlight=False)
     return True
 

@@ -200,7 +200,7 @@ def _predicted(given):
 
 # %% ../nbs/table_commands.ipynb #aebb1687
 def _written(told, path):
-    from qhn.hardware.journal import whole_file
+    from qhn.disk import whole_file
     with whole_file(path) as part: told.to_csv(part, float_format="%.6g")
 
 # %% ../nbs/table_commands.ipynb #d7635af7

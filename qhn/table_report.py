@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from typing import NamedTuple
 from .baselines.variational import straight_through
-from .hardware.journal import whole_file
+from .disk import whole_file
 from .posterior.calibration import accuracy, expected_calibration_error, log_loss, reliability
 from .posterior.networks import PackedNetworks, pack_networks
 from .problem.tables import Table

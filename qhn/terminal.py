@@ -62,7 +62,7 @@ def writable_folder(
     folder: str | Path,    # made if need be
 ) -> Path:
     "The folder, refused now rather than after training. `ValueError`: nothing can be written there."
-    from qhn.hardware.journal import whole_file
+    from qhn.disk import whole_file
     folder = Path(folder)
     trial = folder / "compare.csv.test"
     try:

@@ -22,6 +22,7 @@ def _nameless(gate, field, package, kind):
     return ValueError(f"gate {gate.name!r} is unknown to {package}, got {field}={name!r}; give it the name of "
                       f"{kind}, as in Gate(..., {field}=...), or build the circuit of gates that have one")
 
+# %% ../../nbs/circuits/translate.ipynb #48d40c04
 def pennylane_gate(
     gate: Gate,
 ) -> Any:    # class of PennyLane operations
@@ -30,6 +31,7 @@ def pennylane_gate(
     try: return attrgetter(gate.pennylane or gate.name)(qml)
     except AttributeError: raise _nameless(gate, "pennylane", "PennyLane", "an operation in `pennylane`") from None
 
+# %% ../../nbs/circuits/translate.ipynb #44bcdaf7
 def qiskit_gate(
     circuit: Any,    # qiskit.QuantumCircuit
     gate: Gate,
@@ -49,6 +51,7 @@ def queue(
         angle = () if op.angle is None else (params[op.angle],)
         gate(*angle, wires=op.wires)
 
+# %% ../../nbs/circuits/translate.ipynb #4b974052
 def append(
     circuit: Any,         # qiskit.QuantumCircuit
     operations: Any,      # as `Ansatz.operations`
@@ -71,6 +74,7 @@ class _Inexpressible(Exception): "A gate that no gates of the table make up, by 
 
 _NOTHING = {"Identity", "Barrier", "GlobalPhase", "Snapshot", "barrier", "id", "global_phase"}
 
+# %% ../../nbs/circuits/translate.ipynb #87d6a98b
 def _of_parts(name, has_angle, parts):
     "The gates that another one is made of; none of them may have an angle if it has none."
     parts = list(parts)
@@ -82,6 +86,7 @@ def _usable():
     "Gates that a circuit can hold: on two wires, or with an angle."
     return [gate for gate in GATES.values() if gate.has_angle or gate.n_wires == 2]
 
+# %% ../../nbs/circuits/translate.ipynb #0fab6d9c
 def _from_pennylane(op, names):
     "The gates that an operation of PennyLane is made of."
     if op.name in _NOTHING: return []
@@ -118,6 +123,7 @@ def _tape(circuit, args, kwargs):
     raise TypeError("circuit must be a quantum function, a QNode, a tape or an operation of PennyLane, such as a "
                     f"template, got {type(circuit).__name__}")
 
+# %% ../../nbs/circuits/translate.ipynb #4c386312
 def _pennylane_gates(tape):
     "All gates of a tape."
     names, gates = _pennylane_names(), []
@@ -135,6 +141,7 @@ def _labels(found, n_wires):
     if set(found) <= set(range(n)): return list(range(n))
     return list(found) + [object() for _ in range(n - len(found))]
 
+# %% ../../nbs/circuits/translate.ipynb #3b9f368e
 def _numbers(found, n_wires):
     "Number of each label, and how many there are."
     labels = _labels(found, n_wires)
@@ -150,21 +157,39 @@ def _joined(layers, gate, last):
     alike = (k for k in range(max(start, 0), len(layers)) if layers[k][0].name == gate.name)
     return next(alike, len(layers))
 
-def layered(
-    n_qubits: int,
-    gates: list[Read],     # first to last, wires 0 … n_qubits-1
-) -> list[list[Read]]:     # gates of one kind each; those on one wire in order of their wires
-    "The same gates in few layers."
+# %% ../../nbs/circuits/translate.ipynb #7a86dd10
+def _laid_out(n_qubits, gates):
+    "Layers of gates, each in the order in which it was filled."
     layers, last = [], [-1] * n_qubits
     for gate in gates:
         at = _joined(layers, gate, last)
         layers[at:] = layers[at:] or [[]]
         layers[at].append(gate)
         for wire in gate.wires: last[wire] = at
+    return layers
+
+# %% ../../nbs/circuits/translate.ipynb #4ecc5028
+def layered(
+    n_qubits: int,
+    gates: list[Read],     # first to last, wires 0 … n_qubits-1
+) -> list[list[Read]]:     # gates of one kind each; those on one wire in order of their wires
+    "The same gates in few layers."
+    layers = _laid_out(n_qubits, gates)
     def place(gate): return gate.wires * (len(gate.wires) == 1)
     return [sorted(layer, key=place) for layer in layers]
 
 # %% ../../nbs/circuits/translate.ipynb #16453ca9
+def _device_wires(circuit):
+    "Labels of a QNode's device, None where there are none."
+    import pennylane as qml
+    if isinstance(circuit, qml.QNode) and circuit.device.wires: return circuit.device.wires.tolist()
+
+def _order(tape):
+    "Labels of the wires that something acts on."
+    import pennylane as qml
+    return qml.wires.Wires.all_wires([op.wires for op in tape.operations]).tolist()
+
+# %% ../../nbs/circuits/translate.ipynb #07402c1e
 def read_pennylane(
     circuit: Any,           # quantum function, QNode, tape or operation of PennyLane
     n_wires: Any = None,    # number of wires, or their labels in order; None: those of device or circuit
@@ -179,16 +204,6 @@ def read_pennylane(
     def own(gate): return gate._replace(wires=tuple(number[wire] for wire in gate.wires))
     return n_qubits, layered(n_qubits, list(map(own, gates)))
 
-def _device_wires(circuit):
-    "Labels of a QNode's device, None where there are none."
-    import pennylane as qml
-    if isinstance(circuit, qml.QNode) and circuit.device.wires: return circuit.device.wires.tolist()
-
-def _order(tape):
-    "Labels of the wires that something acts on."
-    import pennylane as qml
-    return qml.wires.Wires.all_wires([op.wires for op in tape.operations]).tolist()
-
 # %% ../../nbs/circuits/translate.ipynb #66dc0446
 def angles_of(
     layers: list[list[Read]],
@@ -197,6 +212,7 @@ def angles_of(
     angles = [gate.angle for layer in layers for gate in layer if gate.angle is not None]
     return np.array([_value(angle) for angle in angles])
 
+# %% ../../nbs/circuits/translate.ipynb #255e5f26
 def pennylane_params(
     circuit: Any,           # quantum function, QNode, tape or operation of PennyLane
     n_wires: Any = None,    # as in `Ansatz.from_pennylane`
@@ -219,6 +235,12 @@ def _is_gate(op, gate):
     return bool(np.isclose(abs(np.vdot(ours, theirs)), len(ours)))
 
 # %% ../../nbs/circuits/translate.ipynb #26375951
+def _on(circuit, step, wires):
+    "An operation of a circuit, and the wires that it acts on where the circuit acts on `wires`."
+    places = [circuit.find_bit(qubit).index for qubit in step.qubits]
+    return step.operation, tuple(wires[place] for place in places)
+
+# %% ../../nbs/circuits/translate.ipynb #e968e43f
 def _from_qiskit(op, wires, names):
     "The gates that an operation of Qiskit's is made of."
     if op.name in _NOTHING: return []
@@ -229,12 +251,13 @@ def _from_qiskit(op, wires, names):
     parts = (gate for step in op.definition for gate in _from_qiskit(*_on(op.definition, step, wires), names))
     return _of_parts(op.name, bool(op.params), parts)
 
-def _on(circuit, step, wires):
-    "An operation of a circuit, and the wires that it acts on where the circuit acts on `wires`."
-    places = [circuit.find_bit(qubit).index for qubit in step.qubits]
-    return step.operation, tuple(wires[place] for place in places)
-
 # %% ../../nbs/circuits/translate.ipynb #9bbd8379
+def _read_step(number, op, wires, names):
+    if op.name == "measure": return []
+    try: return _from_qiskit(op, wires, names)
+    except _Inexpressible as inner: raise _refused(number, op.name, wires, inner) from None
+
+# %% ../../nbs/circuits/translate.ipynb #8f94c8e3
 def read_qiskit(
     circuit: Any,    # qiskit.QuantumCircuit
 ) -> tuple[int, list[list[Read]]]:    # number of wires, and layers of gates of one kind
@@ -248,8 +271,3 @@ def read_qiskit(
             raise _refused(number, op.name, wires, op.name, "comes behind a measurement")
         else: gates += _read_step(number, op, wires, names)
     return n_qubits, layered(n_qubits, gates)
-
-def _read_step(number, op, wires, names):
-    if op.name == "measure": return []
-    try: return _from_qiskit(op, wires, names)
-    except _Inexpressible as inner: raise _refused(number, op.name, wires, inner) from None

@@ -76,6 +76,7 @@ def _drawn(distribution, settings, n_samples):
     bits = [np.reshape(measure(params), (n_samples, len(wires))) for params in settings]
     return 1. - 2. * np.array(bits)
 
+# %% ../../nbs/distributions/qnode.ipynb #9cf1d4da
 def _check_qnode(qnode):
     import pennylane as qml
     if isinstance(qnode, qml.QNode): return
@@ -87,6 +88,7 @@ def _shape(shape):
     except TypeError: pass
     raise ValueError(f"param_shape must be the shape of the QNode's argument, such as (12,) or (2, 3, 3), got {shape!r}")
 
+# %% ../../nbs/distributions/qnode.ipynb #8a87050b
 def _wires_of(qnode, wires):
     "Labels of the wires that are measured."
     if wires is None: wires = qnode.device.wires

@@ -53,14 +53,20 @@ class _Calls(Callback):
     def __init__(self, function: Callable): self.function = function
     def on_chunk(self, step, info, state): return self.function(step, info, state)
 
+# %% ../../nbs/inference/callbacks.ipynb #7398b992
+def _check_object(given):
+    "A class is not yet an object."
+    if not isinstance(given, type): return
+    name = given.__name__
+    raise TypeError(f"callbacks must hold objects, got the class {name}; use {name}(...)")
+
+# %% ../../nbs/inference/callbacks.ipynb #7518410a
 def as_callback(
     given: Any,    # a `Callback`, an object with `on_chunk`, or a function of the same arguments
 ) -> Callback:
     "The callback that is meant. `TypeError`: something else."
     if isinstance(given, Callback): return given
-    if isinstance(given, type):
-        name = given.__name__
-        raise TypeError(f"callbacks must hold objects, got the class {name}; use {name}(...)")
+    _check_object(given)
     if isinstance(given, HasChunk): return _Calls(given.on_chunk)
     if callable(given): return _Calls(given)
     raise TypeError("callbacks must hold objects with on_chunk(step, info, state), or functions of these arguments, "
@@ -76,6 +82,7 @@ def _answer(method, step, info, state):
     if wants_end is not True and wants_end is not np.True_: return None
     return StopTraining(f"a callback returned True at step {step}", step)
 
+# %% ../../nbs/inference/callbacks.ipynb #385c7504
 def asked(
     methods: Sequence[Callable],    # `on_start` or `on_chunk` of each callback
     step: int,

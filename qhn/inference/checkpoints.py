@@ -25,8 +25,10 @@ from .callbacks import Callback, as_callback
 from .mesh import is_key, without_key
 
 # %% ../../nbs/inference/checkpoints.ipynb #c609e8e9
+_PLAIN = bool, int, float, str, bytes
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
+# %% ../../nbs/inference/checkpoints.ipynb #aff29780
 def told(
     value: Any,             # an argument of `fit`
     outer: tuple = (),      # identities of what it is a part of
@@ -49,6 +51,7 @@ def _array(value, part):
     content = np.frombuffer(value.tobytes(), np.uint8)    # of any type, also one that JSON has no word for
     return [str(value.dtype), value.shape, content]
 
+# %% ../../nbs/inference/checkpoints.ipynb #189e8077
 def _sequence(value, part): return [type(value).__qualname__, [part(entry) for entry in value]]
 def _dict(value, part): return _sequence(value.items(), part)
 def _set(value, part): return sorted(fingerprint(part(entry)) for entry in value)
@@ -65,6 +68,11 @@ def _function(value, part):
     return [name, part(value.__code__), part(value.__defaults__), part(enclosed)]
 
 # %% ../../nbs/inference/checkpoints.ipynb #f2319a8a
+def _sizes(device):
+    circuits = [entry for entry in vars(device).values() if isinstance(entry, (Ansatz, Distribution))]
+    return [device.n_qubits, device.param_shape, circuits]
+
+# %% ../../nbs/inference/checkpoints.ipynb #c78fa6c2
 def _object(value, part):
     "Its class, and what is in it."
     kind = type(value).__qualname__
@@ -76,12 +84,7 @@ def _object(value, part):
         return [kind, _ADDRESS.sub("", repr(value))]
     return [kind, part(vars(value))]
 
-def _sizes(device):
-    circuits = [entry for entry in vars(device).values() if isinstance(entry, (Ansatz, Distribution))]
-    return [device.n_qubits, device.param_shape, circuits]
-
 # %% ../../nbs/inference/checkpoints.ipynb #bde48197
-_PLAIN = bool, int, float, str, bytes
 _TELLS: dict[tuple, Any] = {
     (Array, np.ndarray, np.generic): _array,
     (list, tuple): _sequence,
@@ -94,6 +97,9 @@ _TELLS: dict[tuple, Any] = {
 }
 
 # %% ../../nbs/inference/checkpoints.ipynb #847fc152
+_START, _SHAPING = "key, params, noise or state", ("distribution", "optimizer", "precision", "n_seeds")
+
+# %% ../../nbs/inference/checkpoints.ipynb #4f49fb9b
 def call_of(problem, estimator, optimizer, state):
     "What the numbers of a training depend on: name to SHA-256."
     target = problem.target
@@ -105,8 +111,7 @@ def call_of(problem, estimator, optimizer, state):
     plain = {name: told(part) for name, part in parts.items()}
     return {name: fingerprint(part) for name, part in plain.items()}
 
-_START, _SHAPING = "key, params, noise or state", ("distribution", "optimizer", "precision", "n_seeds")
-
+# %% ../../nbs/inference/checkpoints.ipynb #0bb48372
 def _check_call(folder, stored, call):
     different = [name for name in call if call[name] != stored.get(name)]
     if set(different) & set(_SHAPING): different = [name for name in different if name != _START]
@@ -138,6 +143,7 @@ def _arrays(state, history):
     named = {f"state {i}": leaf for i, leaf in enumerate(leaves)} | history
     return {name: np.array(array, order="C") for name, array in named.items()}
 
+# %% ../../nbs/inference/checkpoints.ipynb #1bf5807c
 def _leaf(array, like):
     "An array as the leaf that it was."
     kept, was = jnp.asarray(array), without_key(like)
@@ -146,6 +152,7 @@ def _leaf(array, like):
     if not is_key(like): return kept
     return jax.random.wrap_key_data(kept, impl=jax.random.key_impl(like))
 
+# %% ../../nbs/inference/checkpoints.ipynb #874d9de5
 def _restored(arrays, like):
     "State and history, arranged like a state."
     leaves, arrangement = jax.tree.flatten(like)
@@ -206,6 +213,13 @@ class Keeper:
         return self.writes and waited >= self.settings.every
 
 # %% ../../nbs/inference/checkpoints.ipynb #6aab0528
+def _steps_left(keeper, n_done, n_steps):
+    "Of a call, after those that a checkpoint remembers."
+    if n_done <= n_steps: return n_steps - n_done
+    raise ValueError(f"checkpoint {str(keeper.folder)!r} has {n_done} steps already, got {n_steps=}; "
+                     "ask for as many or more, or choose another folder")
+
+# %% ../../nbs/inference/checkpoints.ipynb #2c8a4b2e
 def go_on(
     keeper: Keeper | None,
     state: Any,        # with which the call begins
@@ -218,12 +232,16 @@ def go_on(
     if found is None: return state, None, n_steps
     _check_call(keeper.folder, found[0]["call"], keeper.call)
     state, history = _restored(found[1], state)
-    keeper.step, n_done = int(state.step), len(history["loss"])
-    if n_done <= n_steps: return state, history, n_steps - n_done
-    raise ValueError(f"checkpoint {str(keeper.folder)!r} has {n_done} steps already, got {n_steps=}; "
-                     "ask for as many or more, or choose another folder")
+    keeper.step = int(state.step)
+    return state, history, _steps_left(keeper, len(history["loss"]), n_steps)
 
 # %% ../../nbs/inference/checkpoints.ipynb #d5b01f18
+def _checkpoint(given=None):
+    "What was given as a `Checkpoint`, if anything."
+    is_one = given is None or isinstance(given, Checkpoint)
+    return given if is_one else Checkpoint(given)
+
+# %% ../../nbs/inference/checkpoints.ipynb #92b149d5
 def split_callbacks(
     callbacks: Any,     # what `fit` was given
     checkpoint: Any,
@@ -237,8 +255,3 @@ def split_callbacks(
     others = [given for given in callbacks if not isinstance(given, Checkpoint)]
     if len(kept) > 1: raise ValueError(f"checkpoint must be one, got {len(kept)}, with those among the callbacks")
     return [as_callback(given) for given in others], _checkpoint(*kept)
-
-def _checkpoint(given=None):
-    "What was given as a `Checkpoint`, if anything."
-    is_one = given is None or isinstance(given, Checkpoint)
-    return given if is_one else Checkpoint(given)

@@ -28,6 +28,7 @@ def _cross(distribution, params, weights):
     def of_start(angles): return distribution.log_prob(angles, weights)
     return jax.lax.map(of_start, params)
 
+# %% ../../nbs/posterior/diagnose.ipynb #96026edd
 def n_distinct(
     distribution: Distribution,    # which tells log q
     params: Array,                 # (K, *`distribution.param_shape`)
@@ -51,13 +52,17 @@ class Starts(NamedTuple):
         "That of all starts as one `Mixture`, nats; None: not known."
         if self.elbos is None or self.n_distinct is None: return None
         return float(self.elbos.mean() + math.log(self.n_distinct))
-    def __str__(self):
-        kind, values = "ELBO", self.elbos
-        if values is None: kind, values = "loss", self.losses
-        least, most = values.min(), values.max()
-        if len(values) == 1: return f"1: {kind} {most:.2f}"
-        said = f"{len(values)}: {kind} from {least:.2f} to {most:.2f}"
-        return said if self.n_distinct is None else f"{said}, {self.n_distinct:.1f} distinct"
+    def __str__(self): return _range(self)
+
+# %% ../../nbs/posterior/diagnose.ipynb #a1c5a102
+def _range(starts):
+    "ELBOs of the starts in words, or their losses."
+    kind, values = "ELBO", starts.elbos
+    if values is None: kind, values = "loss", starts.losses
+    least, most = values.min(), values.max()
+    if len(values) == 1: return f"1: {kind} {most:.2f}"
+    said = f"{len(values)}: {kind} from {least:.2f} to {most:.2f}"
+    return said if starts.n_distinct is None else f"{said}, {starts.n_distinct:.1f} distinct"
 
 # %% ../../nbs/posterior/diagnose.ipynb #3bd97642
 def _exceeds(measured):
@@ -69,6 +74,7 @@ def _beyond(one, other):
     error = math.hypot(one.error, other.error)
     return Measured(one.log_mean - other.log_mean, error)
 
+# %% ../../nbs/posterior/diagnose.ipynb #6ed8fe87
 def _better(one, other):
     "The larger of two estimates, or if they agree, the one that is known better."
     if _exceeds(_beyond(one, other)): return one
@@ -131,12 +137,15 @@ def _way_on(d):
         return "Training on or a richer q may help: more layers, a Mixture, or Symmetrised."
     return f"The {n_starts} starts as one Mixture have an ELBO of {together:.2f}, without more training; or take Symmetrised."
 
+# %% ../../nbs/posterior/diagnose.ipynb #edf8d2c0
 def _missing(d):
+    "The sentence where annealing finds more."
     share = -math.expm1(-d.missed.value)
     return (f"q's networks miss about {share:.0%} of the posterior: annealing finds {d.missed} nats of evidence "
             f"that they do not show. {_way_on(d)}")
 
 def _heavy(d):
+    "The sentence where the weights cannot be trusted."
     return ("The importance weights are not to be trusted: a few networks that q hardly draws carry them, and the distance "
             f"may be larger than {d.distance} nats. Raise n_samples; if that does not help, q is too narrow. {_way_on(d)}")
 
@@ -147,6 +156,7 @@ def _apart_in_words(distance):
     said = f"q is {distance} nats from the posterior, so no probability is off by more than about {worst:.2f}"
     return f"{said}: use it{'.' if worst <= 0.1 else ' if that will do.'}", worst <= 0.1
 
+# %% ../../nbs/posterior/diagnose.ipynb #4aaf0bb7
 def _near(d):
     "The sentence where the weights can be trusted."
     said, is_near = _apart_in_words(d.distance)
@@ -155,6 +165,7 @@ def _near(d):
     if d.annealing.is_reliable: return said
     return said + " Annealing was too fast to look for missed modes: raise n_temperatures."
 
+# %% ../../nbs/posterior/diagnose.ipynb #8fdfef71
 def _sentence(d):
     if d.elbo is None: return _of_samples(d)
     if _exceeds(d.missed) and d.annealing.is_reliable: return _missing(d)
@@ -179,6 +190,7 @@ def _lacks(distribution, prior):
     if not prior.has_density: missing.append(f"{type(prior).__name__} does not tell log p(w)")
     return " and ".join(missing)
 
+# %% ../../nbs/posterior/diagnose.ipynb #5b4d0d81
 def _apart(distribution, params, losses, draws):
     "The `Starts`, from at most 100 networks of each."
     log_w, n_drawn = draws.log_weights, len(draws.weights)
@@ -195,6 +207,7 @@ def _of_best(draws, best, asked):
     importance = weighed(one.log_weights, one.rounding)
     return told | {"elbo": mean_of(one.log_weights), "importance": importance}
 
+# %% ../../nbs/posterior/diagnose.ipynb #f533d805
 def _by_annealing(problem, key, n_temperatures, n_particles):
     "Evidence and fit by annealing, where it is asked for and there is a density."
     if n_temperatures == 0 or not problem.prior.has_density: return {"annealing": None, "posterior_fit": None}
@@ -212,6 +225,7 @@ def _checked(distribution, params, key, n_samples, n_temperatures, n_particles):
     n_bytes = 8 * n_starts * n_samples * distribution.n_qubits
     check_memory(n_bytes, f"{n_samples} networks of {n_starts} starts", "fewer n_samples")
 
+# %% ../../nbs/posterior/diagnose.ipynb #4dd0b97a
 def diagnose(
     problem: Any,                 # `Problem`: distribution, target and prior
     params: Array,                # (K, *`distribution.param_shape`), trained from K starts

@@ -21,6 +21,14 @@ from ..problem.costs import Target
 from ..problem.prior import Prior
 
 # %% ../../nbs/posterior/importance.ipynb #67244f24
+def _rounding(parts):
+    "Some units in the last place of the largest finite number."
+    coarsest = max(float(jnp.finfo(part.dtype).eps) for part in parts)
+    finite = [jnp.nan_to_num(part, posinf=0, neginf=0) for part in parts]
+    largest = max(float(jnp.abs(part).max()) for part in finite)
+    return 8 * coarsest * largest
+
+# %% ../../nbs/posterior/importance.ipynb #8daa9a34
 class Draws(NamedTuple):
     "Networks from q, and what is known of them; arrays may have a leading axis of starts."
     weights: Array              # (S, n) entries in {-1, +1}
@@ -37,12 +45,9 @@ class Draws(NamedTuple):
     @property
     def rounding(self) -> float:
         "Differences between log weights that mean nothing."
-        parts = [part for part in self[1:] if part is not None]
-        coarsest = max(float(jnp.finfo(part.dtype).eps) for part in parts)
-        finite = [jnp.nan_to_num(part, posinf=0, neginf=0) for part in parts]
-        largest = max(float(jnp.abs(part).max()) for part in finite)
-        return 8 * coarsest * largest
+        return _rounding([part for part in self[1:] if part is not None])
 
+# %% ../../nbs/posterior/importance.ipynb #fc62f84d
 def _told(distribution, target, prior, params, weights):
     log_q = distribution.log_prob(params, weights) if distribution.can(LogProb) else None
     log_prior = prior.log_prob(weights) if prior.has_density else None
@@ -56,6 +61,13 @@ def _simulated(distribution, target, prior, params, keys, n_samples):
         return _told(distribution, target, prior, start[0], weights)
     return jax.lax.map(of_start, (params, keys))
 
+# %% ../../nbs/posterior/importance.ipynb #7e8afe58
+def _counted(distribution, target, prior, params, n_samples):
+    weights = jnp.asarray(distribution.sample_batch(params[:1], n_samples)[0])
+    one = _told(distribution, target, prior, params[0], weights)
+    return jax.tree.map(lambda values: values[None], one)
+
+# %% ../../nbs/posterior/importance.ipynb #b4325e41
 def drawn(
     distribution: Distribution,
     params: Array,      # (K, *`distribution.param_shape`); of a device one set alone
@@ -69,9 +81,7 @@ def drawn(
     if distribution.can(Samples):
         keys = jax.random.split(key, len(params))
         return _simulated(distribution, target, prior, params, keys, n_samples)
-    weights = jnp.asarray(distribution.sample_batch(params[:1], n_samples)[0])
-    one = _told(distribution, target, prior, params[0], weights)
-    return jax.tree.map(lambda values: values[None], one)
+    return _counted(distribution, target, prior, params, n_samples)
 
 # %% ../../nbs/posterior/importance.ipynb #caf0dbce
 class Measured(NamedTuple):
@@ -80,6 +90,7 @@ class Measured(NamedTuple):
     error: float
     def __str__(self): return f"{self.value:.3f} ± {self.error:.3f}"
 
+# %% ../../nbs/posterior/importance.ipynb #f36d058f
 def mean_of(
     values: Array,    # (S,) independent
 ) -> Measured:
@@ -175,6 +186,7 @@ def _first(prior, key, n_particles, n):
     if prior.has_samples: return prior.sample(key, n_particles, n)
     return jax.random.rademacher(key, (n_particles, n), jnp.result_type(float))
 
+# %% ../../nbs/posterior/importance.ipynb #173aeed7
 def _slope(prior, chains):
     "(P,) d log π_β(w) / dβ, with π_0 normalised."
     if prior.has_samples: return -chains.energy[:, 0]
@@ -216,6 +228,7 @@ class Annealed(NamedTuple):
     log_likelihood: Array    # (P,) log p(D|w), nats
     log_weights: Array       # (P,) nats, of mean p(D)
 
+# %% ../../nbs/posterior/importance.ipynb #13bf11a1
 def anneal(
     target: Target,
     prior: Prior,                 # with a density

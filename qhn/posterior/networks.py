@@ -34,6 +34,7 @@ def _words(negative):
     filled[..., :n_bytes] = packed
     return filled.view(np.uint64)
 
+# %% ../../nbs/posterior/networks.ipynb #ceb02e22
 def _words_of_units(values):
     "Signs of units: numbers (..., n, N) to words (..., m, N)."
     words = _words(np.swapaxes(values < 0, -1, -2))
@@ -62,6 +63,7 @@ class _Layer(NamedTuple):
         if takes_words: return self.offset - 2 * _differences(self.weight, x)
         return self.weight @ x + self.offset
 
+# %% ../../nbs/posterior/networks.ipynb #5e1887ac
 def _layer(weight, bias, takes_words):
     offset = bias[..., None].astype(np.int32)
     if not takes_words: return _Layer(weight.astype(float), offset)
@@ -76,6 +78,7 @@ def _hard_tanh(t): return np.clip(t, -1, 1)
 def _softplus(t): return np.logaddexp(t, 0)
 def _silu(t): return t * _sigmoid(t)
 
+# %% ../../nbs/posterior/networks.ipynb #76ec368c
 _ACTIVATIONS = {"tanh": np.tanh, "sign": _sign, "signum": np.sign, "sin": np.sin}
 _ACTIVATIONS |= {"relu": _relu, "sigmoid": _sigmoid, "hard_tanh": _hard_tanh}
 _ACTIVATIONS |= {"softplus": _softplus, "silu": _silu}
@@ -117,6 +120,7 @@ def _slices(n, step):
     starts = range(0, n, step)
     return [slice(start, start + step) for start in starts]
 
+# %% ../../nbs/posterior/networks.ipynb #e1f1f3e6
 def _blocks(networks, takes_words):
     "Shares and layers of some networks at a time."
     widest = max(networks.layer_sizes[1:])
@@ -218,6 +222,7 @@ def _check_arrays(networks):
     if not fits or abs(probs.sum() - 1) > 1e-6:
         raise ValueError(f"probs must hold a share for each of the {len(bits)} networks, which sum to 1")
 
+# %% ../../nbs/posterior/networks.ipynb #c6207cd2
 def _checked_points(networks, x):
     "x (N, n_inputs) as floats."
     n_inputs = networks.layer_sizes[0]
@@ -301,6 +306,7 @@ def _noise_of(likelihood, n_outputs):
         return tuple(noise.tolist())
     raise TypeError(f"likelihood must be Categorical or Gaussian to be computed without JAX, got {likelihood!r}")
 
+# %% ../../nbs/posterior/networks.ipynb #4f67b171
 def _check_networks(binn, weights):
     from qhn.problem.bits import check_weights
     from qhn.problem.network import BiNN

@@ -18,6 +18,11 @@ import numpy as np
 if TYPE_CHECKING: import pandas as pd
 
 # %% ../../nbs/problem/cells.ipynb #8ed2daee
+def _no_text(path, before):
+    line = 1 + before.count(b"\n")
+    return ValueError(f"{path}, line {line}: not a text table in UTF-8; save it as CSV in UTF-8")
+
+# %% ../../nbs/problem/cells.ipynb #7db4cd5a
 def _read_text(path):
     if not Path(path).is_file():
         raise FileNotFoundError(f"path must be a CSV file, but there is none at {str(path)!r}")
@@ -27,16 +32,13 @@ def _read_text(path):
     if "\0" in text: raise _no_text(path, data[:data.find(b"\0")])
     return text
 
-def _no_text(path, before):
-    line = 1 + before.count(b"\n")
-    return ValueError(f"{path}, line {line}: not a text table in UTF-8; save it as CSV in UTF-8")
-
 # %% ../../nbs/problem/cells.ipynb #d53fb8ff
 def _is_empty(row): return not any(map(str.strip, row))       # separators alone
 def _is_blank(row): return len(row) < 2 and _is_empty(row)    # a line without a separator
 
 def _is_last(numbered): return _is_empty(numbered[1])
 
+# %% ../../nbs/problem/cells.ipynb #cc72097f
 _END = "\0"    # no text holds it
 
 def _reader(text, sep):
@@ -74,6 +76,7 @@ def is_number(cell: str) -> bool:
     "Whether a cell is a decimal number."
     return _NUMERAL.fullmatch(cell) is not None
 
+# %% ../../nbs/problem/cells.ipynb #6784622e
 def is_word(cell: str) -> bool:
     "Whether a cell is neither a number nor a gap."
     return not is_number(cell) and not is_gap(cell)
@@ -88,6 +91,7 @@ def _spoken(sep):
 
 def _widths(rows): return [len(row) for _, row in rows]
 
+# %% ../../nbs/problem/cells.ipynb #590cab30
 def _with_corner(rows, sep):
     "R's header with a cell above the names of the rows."
     line, first = rows[0]
@@ -159,6 +163,7 @@ def _check_beginning(path, rows, sep, least):
         raise ValueError(f"{path}, line {line}: expected at least one feature and a label, separated by "
                          f"{_spoken(sep)}, got {first[0]!r}; sep= names another separator")
 
+# %% ../../nbs/problem/cells.ipynb #6d0fd9ae
 def _check_width(path, rows):
     "All rows have as many cells as the first one."
     width = len(rows[0][1])
@@ -186,16 +191,6 @@ def _pointed(cell):
     is_comma = _COMMA.fullmatch(cell)
     return cell.replace(",", ".") if is_comma else cell
 
-def _with_points(path, table):
-    "The cells of a file with decimal commas as those of one with points."
-    odd = table.map(_has_point).to_numpy()
-    if odd.any():
-        row, k = np.argwhere(odd)[0]
-        place = where(path, table.index[row], k, None)
-        raise ValueError(f"{place}: got {table.iat[row, k]!r} where the decimal mark is a comma; write "
-                         "numbers without separators of thousands, or give decimal='.'")
-    return table.map(_pointed)
-
 # %% ../../nbs/problem/cells.ipynb #4b07c96a
 def where(
     path: str | Path,           # of the file
@@ -207,6 +202,17 @@ def where(
     place = f"{path}, line {line}, column {column + 1}"
     return f"{place} ({header[column]!r})" if header else place
 
+# %% ../../nbs/problem/cells.ipynb #3aac7ef8
+def _with_points(path, table):
+    "The cells of a file with decimal commas as those of one with points."
+    odd = table.map(_has_point).to_numpy()
+    if odd.any():
+        row, k = np.argwhere(odd)[0]
+        place = where(path, table.index[row], k, None)
+        raise ValueError(f"{place}: got {table.iat[row, k]!r} where the decimal mark is a comma; write "
+                         "numbers without separators of thousands, or give decimal='.'")
+    return table.map(_pointed)
+
 # %% ../../nbs/problem/cells.ipynb #43adb639
 def _marked(path, table, decimal):
     "The decimal mark, asked for or found."
@@ -215,6 +221,7 @@ def _marked(path, table, decimal):
     texts = table.iloc[1:].to_numpy().ravel()
     return _decimal(path, texts.tolist())
 
+# %% ../../nbs/problem/cells.ipynb #468caf98
 def _said(sep, decimal):
     notices = []
     if sep != ",": notices.append(f"columns are separated by {_spoken(sep)}")
@@ -253,6 +260,7 @@ def listed(
     n_more = len(names) - 20
     return f"{some} and {n_more} more" if n_more > 0 else some
 
+# %% ../../nbs/problem/cells.ipynb #94fa419c
 def nearest(
     name: str,            # that was given
     known: list[str],     # those that there are

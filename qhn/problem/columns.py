@@ -36,6 +36,7 @@ class Column(NamedTuple):
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d\d)([ T].*)?")
 _MOST_LEVELS = 100
 
+# %% ../../nbs/problem/columns.ipynb #a4164023
 def _why_not(words):
     "Why a column of words is left out; empty if it is used."
     n, k = len(words), len(set(words))
@@ -55,6 +56,7 @@ def _has_numbers(column):
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
     return is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype)
 
+# %% ../../nbs/problem/columns.ipynb #9dc4acbd
 def _word(value): return class_name(str(value).strip())
 
 def _words(column):
@@ -148,6 +150,7 @@ def _check_choices(missing, unknown):
     if missing not in ("refuse", "mean"): raise ValueError(f"missing must be 'refuse' or 'mean', got {missing=}")
     if unknown not in ("refuse", "zero"): raise ValueError(f"unknown must be 'refuse' or 'zero', got {unknown=}")
 
+# %% ../../nbs/problem/columns.ipynb #391a6021
 def _check_columns(columns, frame):
     known = [column.name for column in columns.used]
     lost = [name for name in known if name not in frame]
@@ -168,6 +171,7 @@ def _place(column, wrong):
     if isinstance(value, np.generic): value = value.item()
     return f"{what} {line}, column {column.name!r}", value
 
+# %% ../../nbs/problem/columns.ipynb #d3e5a58d
 def _check_filled(column, gaps):
     if not gaps.any(): return
     place, value = _place(column, gaps)
@@ -180,6 +184,7 @@ def _number(value):
     if isinstance(value, str): return as_number(value.strip())
     return float(value)
 
+# %% ../../nbs/problem/columns.ipynb #10252091
 def _numbers(known, column, missing):
     "(N, 1) values of a column of numbers."
     gaps = column.map(_is_gap).to_numpy(bool)
@@ -192,24 +197,24 @@ def _numbers(known, column, missing):
     raise ValueError(f"{place}: expected a finite number, got {value!r}")
 
 # %% ../../nbs/problem/columns.ipynb #c29ecd6c
-def _indicators(known, column, missing, unknown):
-    "(N, levels) zeros and ones of a column of words."
-    found, filled = _words(column)
-    if missing == "refuse": _check_filled(column, ~filled)
-    words = np.full(len(column), known.fill, object)
-    words[filled] = found
-    levels = np.array(known.levels, object)
-    chosen = words[:, None] == levels
-    strange = ~chosen.any(axis=1)
-    if unknown == "refuse": _check_known(known, column, strange)
-    return chosen.astype(float)
-
 def _check_known(known, column, strange):
     if not strange.any(): return
     place, value = _place(column, strange)
     like = nearest(str(value), list(known.levels)).replace("columns", "words of training")
     raise ValueError(f"{place}: got {value!r}, which training did not hold; {like}; "
                      'unknown="zero" makes its features 0')
+
+# %% ../../nbs/problem/columns.ipynb #83c378b4
+def _indicators(known, column, missing, unknown):
+    "(N, levels) zeros and ones of a column of words."
+    found, filled = _words(column)
+    if missing == "refuse": _check_filled(column, ~filled)
+    words = np.full(len(column), known.fill, object)
+    words[filled] = found
+    chosen = words[:, None] == np.array(known.levels, object)
+    strange = ~chosen.any(axis=1)
+    if unknown == "refuse": _check_known(known, column, strange)
+    return chosen.astype(float)
 
 # %% ../../nbs/problem/columns.ipynb #e19c729b
 def _matrix(columns, rows, missing, unknown):
@@ -224,6 +229,15 @@ def _matrix(columns, rows, missing, unknown):
     return np.hstack(parts)
 
 # %% ../../nbs/problem/columns.ipynb #49e76e0e
+def _said_on(column, words, filled):
+    "What is said on the new words of a column."
+    n_gaps = np.count_nonzero(~filled)
+    if n_gaps: yield f"missing values of {column.name!r}: {n_gaps}"
+    strange = sorted(set(words) - set(column.levels))
+    if column.levels and strange:
+        yield f"{column.name!r} holds what training did not: {listed(strange)}"
+
+# %% ../../nbs/problem/columns.ipynb #d499adf4
 def _notices_on(columns, rows):
     frame = _frame(rows)
     _check_columns(columns, frame)
@@ -233,11 +247,3 @@ def _notices_on(columns, rows):
     for column in columns.used:
         said += _said_on(column, *_words(frame[column.name]))
     return tuple(said)
-
-def _said_on(column, words, filled):
-    "What is said on the new words of a column."
-    n_gaps = np.count_nonzero(~filled)
-    if n_gaps: yield f"missing values of {column.name!r}: {n_gaps}"
-    strange = sorted(set(words) - set(column.levels))
-    if column.levels and strange:
-        yield f"{column.name!r} holds what training did not: {listed(strange)}"

@@ -25,6 +25,7 @@ def _in_order(names):
     numeric = all(map(is_number, texts))
     return tuple(sorted(texts, key=Decimal) if numeric else texts)
 
+# %% ../../nbs/problem/tables.ipynb #49c50d4b
 def encode_labels(
     labels: list[str],    # of all points
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -68,6 +69,7 @@ def _at_place(path, names, place):
     raise ValueError(f"{path}: label must be the place of a column, 0 to {width - 1} and none that numbers "
                      f"the rows, got {place}")
 
+# %% ../../nbs/problem/tables.ipynb #99fda76c
 def _asked(path, names, label):
     "The place of the label that is asked for."
     by_name = {name: place for place, name in names.items()}
@@ -178,6 +180,7 @@ def _wrong(cells, missing):
     sizes = cells.map(as_number).abs()
     return ~allowed & ~(sizes <= _LARGEST)
 
+# %% ../../nbs/problem/tables.ipynb #4f2f0c36
 def _advice(cell):
     if is_gap(cell): return 'fill it in, delete the row, or give missing="drop" or missing="mean"'
     if is_number(cell): return "scale the column"
@@ -194,6 +197,7 @@ def _check_cells(path, cells, header, missing):
     place, advice = where(path, line, column.name, header), _advice(cell)
     raise ValueError(f"{place}: expected {expected}, got {cell!r}; {advice}")
 
+# %% ../../nbs/problem/tables.ipynb #e59f7d52
 def _typed(cells):
     "A column of numbers, or of texts; gaps are missing values."
     if is_numeric(cells): return cells.map(as_number).astype(float)
@@ -222,6 +226,7 @@ def _dropped(features):
     rows = f"{len(found)} of {len(gaps)} rows"
     return features[~gaps], [f"{rows} have missing values and are left out: line {some}"]
 
+# %% ../../nbs/problem/tables.ipynb #adfaa58e
 def _filled(features):
     "The rows with gaps filled in, and what is said."
     counts = features.isna().sum()
@@ -258,6 +263,7 @@ def _check_choices(label, missing, target):
     if target not in ("class", "number"):
         raise ValueError(f"target must be 'class' or 'number', got {target=}")
 
+# %% ../../nbs/problem/tables.ipynb #b2af0883
 def _points(path, cells, header, label):
     "The rows without an index, unless that is the label; names by place; what was left out."
     named = names_of(header, list(cells.columns))
@@ -276,6 +282,24 @@ def _target(path, y, name, header, is_given, target):
     _check_classes(path, name, y)
     if not is_given: _check_first_line(path, y, header)
     return y.map(class_name).rename(name)
+
+# %% ../../nbs/problem/tables.ipynb #cd3606a5
+def _found(path, cells, names, header, label, target):
+    "The place of the label, and what made it one if it was not asked for."
+    if label is None: return _guessed(path, cells, names, target, header)
+    return _asked(path, names, label), ""
+
+# %% ../../nbs/problem/tables.ipynb #9d4d0786
+def _features(path, cells, by_place, header, missing):
+    "Typed columns under their names, without gaps, and what was done."
+    if cells.empty: raise ValueError(f"{path} has no row with a label, or no feature beside it")
+    _check_cells(path, cells, header, missing)
+    typed = cells.apply(_typed)
+    features, said = _gapless(typed.rename(columns=by_place), missing)
+    if features.empty:
+        advice = ', or give missing="mean"' if missing == "drop" else ""
+        raise ValueError(f"{path}: no row or no column is left without its missing values; fill them in{advice}")
+    return features, said
 
 # %% ../../nbs/problem/tables.ipynb #39b20d55
 def read_table(
@@ -301,23 +325,6 @@ def read_table(
     y = _target(path, labels, name, first, header is not None, target)
     chosen = f"the label is column {place + 1} ({name!r}){why}"
     return Table(features, y, name, (*notices, *said, chosen, *more))
-
-# %% ../../nbs/problem/tables.ipynb #cd3606a5
-def _found(path, cells, names, header, label, target):
-    "The place of the label, and what made it one if it was not asked for."
-    if label is None: return _guessed(path, cells, names, target, header)
-    return _asked(path, names, label), ""
-
-def _features(path, cells, by_place, header, missing):
-    "Typed columns under their names, without gaps, and what was done."
-    if cells.empty: raise ValueError(f"{path} has no row with a label, or no feature beside it")
-    _check_cells(path, cells, header, missing)
-    typed = cells.apply(_typed)
-    features, said = _gapless(typed.rename(columns=by_place), missing)
-    if features.empty:
-        advice = ', or give missing="mean"' if missing == "drop" else ""
-        raise ValueError(f"{path}: no row or no column is left without its missing values; fill them in{advice}")
-    return features, said
 
 # %% ../../nbs/problem/tables.ipynb #bb560747
 def read_rows(

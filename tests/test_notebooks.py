@@ -54,7 +54,7 @@ def test_nbdev_test_would_run_the_same(monkeypatch):
 @pytest.mark.slow
 def test_hardware_page_runs_on_another_device(tmp_path):
     "One name is all that changes: here to a noise model with other gates and other qubits."
-    page = (NBS / "run.ipynb").read_text()
+    page = (NBS / "hardware" / "run.ipynb").read_text()
     old, new = (f'BACKEND = \\"fake:{name}\\"' for name in ("fez", "brisbane"))
     assert page.count(old) == 1
     (tmp_path / "page.ipynb").write_text(page.replace(old, new))

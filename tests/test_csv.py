@@ -522,3 +522,10 @@ def test_numbers_to_predict_of_a_table_of_statsmodels(tmp_path):
     path = beginning(folder_of("statsmodels") / "datasets" / "statecrime" / "statecrime.csv", tmp_path)
     data = from_csv(path, label="murder", target="number")
     assert data.task == "regression" and data.n_features == 6 and "column 'state' is left out: it has" in " ".join(data.notices)
+
+
+def test_rows_without_a_label_are_told(tmp_path):
+    path = tmp_path / "some.csv"
+    path.write_text("a,b,class\n" + "".join(f"{k},{k % 7},{'' if k in (3, 5) else 'xy'[k % 2]}\n" for k in range(20)))
+    table = read_table(path, missing="drop")
+    assert len(table.y) == 18 and "2 of 20 rows have no label and are left out: line 5, 7" in table.notices

@@ -216,15 +216,17 @@ def _usual(column):
     return column.mode().iloc[0]
 
 # %% ../../nbs/problem/tables.ipynb #1ade1daf
+def _left_out(rows, kept, why):
+    "What is said of the rows that are not kept, if any."
+    lines = rows.index.difference(kept.index).tolist()
+    if not lines: return []
+    some = ", ".join(map(str, lines[:5])) + ", ..." * (len(lines) > 5)
+    return [f"{len(lines)} of {len(rows)} rows {why} and are left out: line {some}"]
+
 def _dropped(features):
     "The rows without gaps, and what is said."
-    gaps = features.isna().any(axis=1)
-    if not gaps.any(): return features, []
-    found = list(map(str, gaps.index[gaps]))
-    some = ", ".join(found[:5])
-    if len(found) > 5: some += ", ..."
-    rows = f"{len(found)} of {len(gaps)} rows"
-    return features[~gaps], [f"{rows} have missing values and are left out: line {some}"]
+    kept = features.dropna()
+    return kept, _left_out(features, kept, "have missing values")
 
 # %% ../../nbs/problem/tables.ipynb #adfaa58e
 def _filled(features):
@@ -319,12 +321,13 @@ def read_table(
     cells, names, said = _points(path, cells, first, label)
     place, why = _found(path, cells, names, first, label, target)
     name = names[place]
-    cells = _labelled(path, cells, place, first, missing)
-    features, more = _features(path, cells.drop(columns=place), names, first, missing)
-    labels = cells.loc[features.index, place]
+    labelled = _labelled(path, cells, place, first, missing)
+    unlabelled = _left_out(cells, labelled, "have no label")
+    features, more = _features(path, labelled.drop(columns=place), names, first, missing)
+    labels = labelled.loc[features.index, place]
     y = _target(path, labels, name, first, header is not None, target)
     chosen = f"the label is column {place + 1} ({name!r}){why}"
-    return Table(features, y, name, (*notices, *said, chosen, *more))
+    return Table(features, y, name, (*notices, *said, chosen, *unlabelled, *more))
 
 # %% ../../nbs/problem/tables.ipynb #bb560747
 def read_rows(

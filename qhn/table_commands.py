@@ -153,7 +153,7 @@ _Ansatz = Annotated[str, option("product, staircase, brickwork or hardware-effic
 # %% ../nbs/table_commands.ipynb #036ebc58
 _Layers = Annotated[int, option("Layers of the ansatz.")]
 _Objective = Annotated[str, option("elbo, selbo or mle.")]
-_Temperature = Annotated[float, option("Weight of the divergence from the prior; below 1 trusts the data more.")]
+_Temperature = Annotated[float, option("Weight of the divergence from the prior; 1 is the bound on the evidence.")]
 _Steps = Annotated[int, option("Steps of the optimiser.")]
 _Restarts = Annotated[int, option("Starts, trained side by side; the best one is kept.")]
 _Seed = Annotated[int, option("Makes training repeatable.")]

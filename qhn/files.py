@@ -47,7 +47,7 @@ _ROOMS = {
     "inference.state": "TrainState",
     "inference.result": "FitResult",
     "posterior.networks": "PackedNetworks",
-    "classifier": "QHNClassifier QHNRegressor Units",
+    "classifier": "QHNClassifier QHNRegressor",
     "table_model": "TableModel",
 }
 _HOMES = {name: f"qhn.{module}" for module, names in _ROOMS.items() for name in names.split()}

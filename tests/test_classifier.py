@@ -22,7 +22,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import qhn
 from qhn.circuits.ansatz import staircase
-from qhn.classifier import QHNClassifier, QHNRegressor, distinct_rows, units_of
+from qhn.classifier import QHNClassifier, QHNRegressor, distinct_rows
+from qhn.problem.dealing import separate_scale
 from qhn.objectives.mmd import MMD
 
 QUICK = {"n_steps": 50, "n_restarts": 1, "n_samples": 100, "random_state": 0}
@@ -84,8 +85,8 @@ def test_weights_are_repetitions_to_the_last_bit(iris):
 def test_units_are_those_of_scikit_learn():
     X, times = np.random.default_rng(0).lognormal(size=(50, 3)), np.random.default_rng(1).integers(1, 5, 50)
     scaler = StandardScaler().fit(X, sample_weight=times)
-    units = units_of(X, times)
-    np.testing.assert_allclose((units.mean, units.scale), (scaler.mean_, scaler.scale_))
+    units = separate_scale(X, times)
+    np.testing.assert_allclose((units.centre, units.scale), (scaler.mean_, scaler.scale_))
 
 
 def test_equal_rows_of_different_classes_stay_apart():

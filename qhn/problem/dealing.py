@@ -28,12 +28,16 @@ class Scaling(NamedTuple):
 
 # %% ../../nbs/problem/dealing.ipynb #ea0ee20d
 def separate_scale(
-    x: np.ndarray,    # (N, d) features of the training points
+    x: np.ndarray,                        # (N, d) features of the training points
+    weights: np.ndarray | None = None,    # (N,) how often each counts; None: once
 ) -> Scaling:
     "To mean 0 and standard deviation 1, each; a constant column to 0."
     from sklearn.preprocessing import StandardScaler
-    scaler = StandardScaler().fit(x)    # its scale of a constant column is 1
-    return Scaling(scaler.mean_, scaler.scale_)
+    exponents = np.frexp(np.abs(x).max(axis=0))[1] - 1
+    unit = np.exp2(exponents)    # squares of 1e200 overflow; a power of two rounds nothing
+    scaler = StandardScaler().fit(x / unit, sample_weight=weights)
+    scale = np.where(np.ptp(x, axis=0) == 0, 1.0, scaler.scale_ * unit)
+    return Scaling(scaler.mean_ * unit, scale)
 
 def common_scale(
     x: np.ndarray,    # (N, d) features of the training points

@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 import qhn
 from qhn.archive import Kind, write_archive
 from qhn.files import FORMAT, load, save
+from qhn.posterior.networks import pack_networks
 
 DATA = Path(__file__).parent / "data"
 KEY = jax.random.key(0)
@@ -111,6 +112,30 @@ def test_a_loaded_estimator_with_numpy_settings_is_fitted_again(tmp_path):
 def test_compiled_functions_are_kept_by_their_own_name(tmp_path):
     path = save(qhn.BiNN((2, 1, 1), jnp.arctan), tmp_path / "a.qhn")
     assert load(path, own={"arctan": jnp.arctan}).activation is jnp.arctan
+
+
+def test_a_loaded_result_is_diagnosed_with_its_data_given_again(tmp_path):
+    result = trained(MACHINE)
+    again = load(save(result, tmp_path / "a.qhn"))
+    with pytest.raises(ValueError, match=r"which a file does not hold; give what fit was given: diagnose\(key, data=\(x, y\)\)"): again.diagnose(KEY)
+    told, expected = again.diagnose(KEY, n_temperatures=0, data=(X, Y)), result.diagnose(KEY, n_temperatures=0)
+    assert (told.elbo, told.importance.log_mean) == (expected.elbo, expected.importance.log_mean)
+    with pytest.raises(TypeError, match="k must be an integer of at least 1, got k=2.5"): again.networks(2.5)
+    with pytest.raises(TypeError, match="k must be an integer"): pack_networks(NETWORK, np.ones((3, 5)), k=2.5)
+
+
+def test_a_folder_is_no_file_and_a_missing_one_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is a folder; name the file in it that `save` wrote"): load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such folder: .*none"): save(MACHINE, tmp_path / "none" / "a.qhn")
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "link.qhn", tmp_path / "far" / "a.qhn"
+    link.symlink_to(target)
+    save(MACHINE, link)
+    assert link.is_symlink() and target.is_file() and load(link) == MACHINE
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["a.qhn"]
 
 
 def altered(content):

@@ -92,9 +92,9 @@ def _function(value, part):
     name, is_of_library = f"{value.__module__}.{value.__qualname__}", _is_of_library(value)
     if is_of_library and value.__qualname__.isidentifier(): return name
     enclosed = [cell.cell_contents for cell in value.__closure__ or ()]
-    read = {} if is_of_library else _reads(value)
-    defaults = value.__defaults__, value.__kwdefaults__
-    return [name, part(value.__code__), part(defaults), part(enclosed), part(read)]
+    made_of = [name, part(value.__code__), part(value.__defaults__), part(enclosed)]
+    if is_of_library: return made_of
+    return [*made_of, part(value.__kwdefaults__), part(_reads(value))]
 
 # %% ../../nbs/inference/checkpoints.ipynb #f2319a8a
 def _sizes(device):

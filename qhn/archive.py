@@ -62,6 +62,7 @@ def write_archive(
 # %% ../nbs/archive.ipynb #9cc48c85
 def _opened(path, kind):
     "Heading and arrays of a safetensors file."
+    if path.is_dir(): raise ValueError(f"{path} is a folder; name the file in it that `{kind.writer}` wrote")
     try:
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}

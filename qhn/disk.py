@@ -57,6 +57,8 @@ def whole_file(
     path: Path,    # that other programs see, whole or not at all
 ):                 # a temporary path in the same folder, for the block to write
     "What the block writes is on disk under this name once it succeeds, or not at all. `OSError`: the disk's."
+    path = path.resolve()    # of a link: the file that it leads to
+    if not path.parent.is_dir(): raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
     part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         yield part

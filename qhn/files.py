@@ -11,17 +11,24 @@ import subprocess
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
 from jax import Array
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 from .archive import Kind, read_archive, write_archive
+from .circuits.ansatz import Ansatz
+from .distributions.base import Distribution
+from .inference.estimator import Estimator
 from .inference.state import Leaves
+from .objectives.elbo import Divergence
+from .problem.costs import Model
+from .problem.likelihood import Likelihood
 from .problem.network import sign
+from .problem.prior import Prior
 
 # %% ../nbs/files.ipynb #56e394cb
 _ROOMS = {
@@ -76,6 +83,7 @@ class _Writer:
 
     def __call__(self, value):
         "The description of a value: JSON."
+        if isinstance(value, (np.random.RandomState, np.random.Generator)): return None    # in use
         if value is None or isinstance(value, (bool, int, str)): return value
         if isinstance(value, float): return value if math.isfinite(value) else {"float": repr(value)}
         if isinstance(value, (Array, np.ndarray, np.generic)): return _array(self, value)
@@ -113,10 +121,18 @@ def _parts(writer, value):
     if kind == "Target": named["data"] = ()    # the training data stay where they are
     return {name: writer(part) for name, part in named.items()}
 
+# %% ../nbs/files.ipynb #e00ba7cb
+_OWN = Prior, Divergence, Likelihood, Distribution, Ansatz, Estimator, Model, optax.GradientTransformation
+
+def _check_own(value):
+    if callable(value) or isinstance(value, _OWN): return
+    raise ValueError(f"a {type(value).__name__} is nothing that a file can hold; save the QHNClassifier inside, "
+                     "such as pipe[-1] or search.best_estimator_ (joblib keeps pipelines whole)")
+
 def _users(writer, value):
     "What is the user's own is kept by its name."
-    is_named = isinstance(value, (type, FunctionType))
-    name = value.__name__ if is_named else type(value).__name__
+    _check_own(value)
+    name = getattr(value, "__name__", type(value).__name__)
     if not name.isidentifier():
         raise ValueError(f"{value!r} has no name to be stored by; define it with def or as a class")
     if writer.own.setdefault(name, value) is not value:
@@ -141,7 +157,7 @@ def _number(reader, told, text): return float(text)
 def _tuple(reader, told, parts): return tuple(map(reader, parts))
 def _dictionary(reader, told, pairs): return {reader(key): reader(part) for key, part in pairs}
 def _stored(reader, told, name): return jnp.asarray(reader.arrays[name])
-def _plain(reader, told, name): return reader.arrays[name]
+def _plain(reader, told, name): return reader.arrays[name][()]    # a scalar is one again
 def _key(reader, told, data): return jax.random.wrap_key_data(reader(data), impl=told["impl"])
 def _texts(reader, told, texts): return np.array(texts, told["dtype"]).reshape(told["shape"])
 def _type(reader, told, name): return _class(name)
@@ -180,10 +196,14 @@ def save(
     obj: Any,             # a FitResult, a distribution, a classifier: whatever is made of things of ours
     path: str | Path,     # by custom it ends in .qhn
 ) -> Path:
-    "Write an object to one file, which appears whole or not at all. `ValueError`: something of one's own without a name."
+    """Write an object to one file, which appears whole or not at all. `ValueError`: something of one's own without a name,
+    or what is not made of things of ours, such as a pipeline: save the classifier inside."""
     writer = _Writer()
+    content = writer(obj)
+    if content == {"own": next(iter(writer.own), None)}:
+        raise ValueError(f"a file keeps of your own {content['own']} the name alone; save what was trained with it")
     versions = {name: version(name) for name in ("qhn", "jax", "numpy", "optax")}
-    told = {"object": writer(obj), "own": sorted(writer.own)}
+    told = {"object": content, "own": sorted(writer.own)}
     told |= {"versions": versions, "revision": _revision()}
     return write_archive(path, _KIND, writer.arrays, told)
 

@@ -8,6 +8,7 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +97,11 @@ def test_two_thousand_steps_are_a_dozen_calls(clock):
     assert len(calls) == 12 and max(calls) == 256 and sum(calls) == 2000
 
 
+@pytest.mark.parametrize("answer", [1, "yes", np.array([True]), 0.])
+def test_an_answer_that_is_no_boolean_is_refused(answer):
+    with pytest.raises(TypeError, match="a callback must return True, False or None, got"): trained(callbacks=[lambda step, info, state: answer])
+
+
 class WithChunk:
     "Not a subclass."
     def on_chunk(self, step, info, state): return step >= 20
@@ -103,7 +109,7 @@ class WithChunk:
 
 @pytest.mark.parametrize("callback, steps, reason", [
     (WithChunk(), 21, "a callback returned True at step 21"), (lambda step, info, state: info["loss"].min() < math.inf and step > 1, 5, "a callback returned True at step 5"),
-    (lambda step, info, state: "a text is no wish", 300, None)])
+    (lambda step, info, state: jnp.asarray(step > 1), 5, "a callback returned True at step 5"), (lambda step, info, state: jnp.asarray(False), 300, None)])
 def test_true_ends_the_chunk_and_the_training(clock, callback, steps, reason):
     result = trained(callbacks=[callback])
     assert (result.n_steps, result.info.get("stopped"), result.interrupted) == (steps, reason, False)
@@ -362,6 +368,35 @@ def test_another_call_is_refused_by_what_differs(folder, what):
     with pytest.raises(ValueError) as caught: qhn.fit(**call, checkpoint=folder)
     assert f"is of another training, with another {', another '.join(named)}; make the call" in str(caught.value)
     assert len(names(folder)) == 4
+
+
+def in_a_module(text, name="edited_between"):
+    "What a file of one's own defines, imported anew."
+    module = ModuleType(name)
+    exec(text, vars(module))
+    return module
+
+
+OWN_PRIOR = "import qhn\nclass P(qhn.Prior):\n    def log_prob(self, w): return {} * w.sum(-1)\nthing = P()"
+INHERITED = "import qhn\nclass P(qhn.Prior):\n    def log_prob(self, w): return {} * w.sum(-1)\nclass Q(P): pass\nthing = Q()"
+EDITS = {"prior": OWN_PRIOR, "inherited": INHERITED, "property": "class A:\n    @property\n    def k(self): return {}\nthing = A()", "attribute": "class A: k = {}\nthing = A()",
+         "call": "class A:\n    def __call__(self, t): return {} * t\nthing = A()", "static": "class A:\n    @staticmethod\n    def f(t): return {} * t\nthing = A()",
+         "function": "def thing(t): return {} * t", "global": "K = {}\ndef thing(t): return K * t", "deep": "K = {}\ndef f(t): return (lambda s: K * s)(t)\ndef thing(t): return f(t)",
+         "compiled": "import jax\nK = {}\n@jax.jit\ndef f(t): return K * t\ndef thing(t): return f(t)", "keyword": "def thing(t, *, k={}): return k * t"}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_what_is_edited_between_two_calls_is_another(name):
+    "In the body, in what is inherited, in what is read."
+    one, same, other = (in_a_module(EDITS[name].format(number)).thing for number in (3, 3, -3))
+    assert fingerprint(told(one)) == fingerprint(told(same)) != fingerprint(told(other))
+
+
+def test_a_prior_that_was_edited_is_refused(tmp_path):
+    "A notebook's cell run again."
+    priors = [in_a_module(OWN_PRIOR.format(number)).thing for number in (3, 3, -3)]
+    for prior, steps in zip(priors[:2], (4, 8)): trained(prior=prior, n_steps=steps, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="with another prior; make the call"): trained(prior=priors[2], n_steps=12, checkpoint=tmp_path)
 
 
 def test_fewer_steps_than_were_done_are_refused(folder):

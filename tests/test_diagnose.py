@@ -287,6 +287,11 @@ def test_a_result_is_diagnosed_at_its_best_seed():
     assert told.starts.elbos[1] == pytest.approx(np.log(np.cosh(H)).sum()) and told.starts.elbos[0] < told.starts.elbos[1] - 5
 
 
+def test_few_draws_are_told_as_such():
+    told = diagnose(TABLE, BIAS, [0.], KEY, n_samples=10, n_temperatures=0)
+    assert not told.importance.is_reliable and told.sentence.startswith("10 networks are too few draws")
+
+
 @pytest.mark.parametrize("distance, worst", [(0.02, 0.1), (0.3, math.sqrt(0.15)), (4., None)])
 def test_sentence_bounds_the_total_variation(distance, worst):
     told = diagnose(ADDITIVE, H[None, None], [0.], KEY, n_samples=500, n_temperatures=0)

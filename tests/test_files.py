@@ -12,10 +12,13 @@ import optax
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save as as_bytes
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
 import qhn
 from qhn.archive import Kind, write_archive
 from qhn.files import FORMAT, load, save
+from qhn.posterior.networks import pack_networks
 
 DATA = Path(__file__).parent / "data"
 KEY = jax.random.key(0)
@@ -85,6 +88,54 @@ def test_two_of_ones_own_with_one_name_are_refused(tmp_path):
         return wave
     with pytest.raises(ValueError, match="two of your own things are called 'wave'"): save([one(), one()], tmp_path / "two.qhn")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_would_come_back_empty_is_refused(tmp_path):
+    "A pipeline, a search, a subclass of one's own, at the root or within."
+    class Mine(qhn.QHNClassifier): pass
+    class Coins(qhn.Prior):
+        def log_prob(self, weights): return 0 * weights.sum(-1)
+    for thing in (make_pipeline(qhn.QHNClassifier()), GridSearchCV(qhn.QHNClassifier(), {"n_steps": [1]}), Mine()):
+        for root in (thing, {"model": [thing]}):
+            with pytest.raises(ValueError, match=f"a {type(thing).__name__} is nothing that a file can hold; save the QHNClassifier inside"): save(root, tmp_path / "a.qhn")
+    with pytest.raises(ValueError, match="of your own Coins the name alone"): save(Coins(), tmp_path / "a.qhn")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loaded_estimator_with_numpy_settings_is_fitted_again(tmp_path):
+    model = qhn.QHNClassifier(n_steps=np.int64(3), learning_rate=np.float32(0.1), random_state=np.random.RandomState(0))
+    again = load(save(model.fit(X, Y), tmp_path / "a.qhn"))
+    assert (again.n_steps, again.learning_rate, again.random_state) == (3, np.float32(0.1), None) and isinstance(again.n_steps, np.int64)
+    again.fit(X, Y)
+
+
+def test_compiled_functions_are_kept_by_their_own_name(tmp_path):
+    path = save(qhn.BiNN((2, 1, 1), jnp.arctan), tmp_path / "a.qhn")
+    assert load(path, own={"arctan": jnp.arctan}).activation is jnp.arctan
+
+
+def test_a_loaded_result_is_diagnosed_with_its_data_given_again(tmp_path):
+    result = trained(MACHINE)
+    again = load(save(result, tmp_path / "a.qhn"))
+    with pytest.raises(ValueError, match=r"which a file does not hold; give what fit was given: diagnose\(key, data=\(x, y\)\)"): again.diagnose(KEY)
+    told, expected = again.diagnose(KEY, n_temperatures=0, data=(X, Y)), result.diagnose(KEY, n_temperatures=0)
+    assert (told.elbo, told.importance.log_mean) == (expected.elbo, expected.importance.log_mean)
+    with pytest.raises(TypeError, match="k must be an integer of at least 1, got k=2.5"): again.networks(2.5)
+    with pytest.raises(TypeError, match="k must be an integer"): pack_networks(NETWORK, np.ones((3, 5)), k=2.5)
+
+
+def test_a_folder_is_no_file_and_a_missing_one_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is a folder; name the file in it that `save` wrote"): load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such folder: .*none"): save(MACHINE, tmp_path / "none" / "a.qhn")
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "link.qhn", tmp_path / "far" / "a.qhn"
+    link.symlink_to(target)
+    save(MACHINE, link)
+    assert link.is_symlink() and target.is_file() and load(link) == MACHINE
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["a.qhn"]
 
 
 def altered(content):

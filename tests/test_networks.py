@@ -139,7 +139,7 @@ def test_the_networks_of_a_result_that_are_drawn_most_often(result):
 
 
 def test_networks_are_refused_with_a_way_out(result):
-    with pytest.raises(ValueError, match="k must be at least 1, got 0"): result.networks(0)
+    with pytest.raises(ValueError, match="k must be an integer of at least 1, got k=0"): result.networks(0)
     wide = qhn.fit(qhn.BornMachine(qhn.product(21)), qhn.BiNN((20, 1)), (RNG.normal(size=(4, 20)), Y[:4]), estimator=qhn.ScoreFunction(4), n_steps=1, key=KEY, n_seeds=1, progress=False)
     with pytest.raises(ValueError, match=r"key must be a jax.random.key, got key=None; networks of more than 16 weights are drawn"): wide.networks(3)
     assert 1 < len(wide.networks(3, key=KEY, n_samples=50)) <= 3

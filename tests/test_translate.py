@@ -173,6 +173,7 @@ def test_a_gate_is_known_by_what_it_does_and_not_by_its_name(text):
 @pytest.mark.parametrize("body, message", [("h q[0];", "operation 0 of the circuit, h on wires"),
                                            ("reset q[0];", "operation 0 of the circuit, reset on wires"),
                                            ("c[0] = measure q[0]; ry(0.1) q[0];", "ry comes behind a measurement"),
+                                           ("c[1] = measure q[0]; c[0] = measure q[1];", "got wire 0 into bit 1, wire 1 into bit 0"),
                                            ("if (c[0]) { ry(0.1) q[0]; }", "if_else on wires")])
 def test_what_no_ansatz_holds_is_named(body, message):
     with pytest.raises(ValueError, match=message): from_openqasm(f'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c; {body}'.replace("; ", ";\n"))

@@ -38,7 +38,7 @@ class Callback:
         step: int,                       # done so far
         info: dict[str, np.ndarray],     # name of each `Info` field to (steps of this chunk, n_seeds)
         state: TrainState,               # after the chunk
-    ) -> Any:                            # True ends the training
+    ) -> Any:                            # True ends the training, None and False do not
         "After each chunk."
 
 # %% ../../nbs/inference/callbacks.ipynb #f77a55eb
@@ -72,6 +72,14 @@ def as_callback(
     raise TypeError("callbacks must hold objects with on_chunk(step, info, state), or functions of these arguments, "
                     f"got {given!r}")
 
+# %% ../../nbs/inference/callbacks.ipynb #83961e61
+def _is_yes(answer):
+    "Whether a callback says True."
+    if answer is None: return False
+    said = np.asarray(answer)
+    if said.dtype == bool and not said.ndim: return bool(said)
+    raise TypeError(f"a callback must return True, False or None, got {answer!r}")
+
 # %% ../../nbs/inference/callbacks.ipynb #74c71a95
 def _answer(method, step, info, state):
     "What a callback says: a `StopTraining` with its step, or None."
@@ -79,7 +87,7 @@ def _answer(method, step, info, state):
     except StopTraining as stop:
         if stop.step is None: stop.step = step
         return stop
-    if wants_end is not True and wants_end is not np.True_: return None
+    if not _is_yes(wants_end): return None
     return StopTraining(f"a callback returned True at step {step}", step)
 
 # %% ../../nbs/inference/callbacks.ipynb #385c7504

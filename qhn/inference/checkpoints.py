@@ -6,12 +6,12 @@
 __all__ = ['told', 'call_of', 'Checkpoint', 'Keeper', 'go_on', 'split_callbacks']
 
 # %% ../../nbs/inference/checkpoints.ipynb #0d7fbc49
-import inspect, re, time, warnings
+import inspect, re, sys, time, warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
 from dataclasses import dataclass, fields, is_dataclass
-from functools import partial
+from functools import cached_property, partial
 from jax import Array
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -58,24 +58,68 @@ def _set(value, part): return sorted(fingerprint(part(entry)) for entry in value
 def _name(value, part): return value.__name__
 def _partial(value, part): return part((value.func, value.args, value.keywords))
 def _method(value, part): return part((value.__func__, value.__self__))
+def _property(value, part): return part((value.fget, value.fset))
+def _static(value, part): return part(value.__func__)
+def _cached(value, part): return part(value.func)
 def _code(value, part): return part((value.co_code, value.co_names, value.co_consts))
 
 # %% ../../nbs/inference/checkpoints.ipynb #f82f9c75
+_LIBRARIES = {*sys.stdlib_module_names, "qhn", "jax", "jaxlib", "optax", "numpy", "scipy", "sklearn"} - {"__main__"}
+_READ = (*_PLAIN, Array, np.ndarray, tuple, list, dict, partial,
+         property, staticmethod, classmethod, cached_property)
+
+def _is_of_library(value):
+    "Whether a function or a class comes with a version, and is not edited between two calls."
+    return str(value.__module__).partition(".")[0] in _LIBRARIES
+
+def _is_read(value):
+    "Whether a global, or an attribute of a class, is told: data and functions."
+    if isinstance(value, _READ): return True
+    return callable(value) and isinstance(inspect.unwrap(value), FunctionType)
+
+# %% ../../nbs/inference/checkpoints.ipynb #f2f9b3e1
+def _names(code):
+    "Those that a function looks up, and the functions inside it."
+    inner = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
+    return sorted({*code.co_names}.union(*inner))
+
+def _reads(function):
+    "The globals that a function reads, name to value."
+    around = function.__globals__
+    return {name: around[name] for name in _names(function.__code__) if _is_read(around.get(name))}
+
 def _function(value, part):
-    name = f"{value.__module__}.{value.__qualname__}"
-    if value.__module__ != "__main__" and value.__qualname__.isidentifier(): return name
+    name, is_of_library = f"{value.__module__}.{value.__qualname__}", _is_of_library(value)
+    if is_of_library and value.__qualname__.isidentifier(): return name
     enclosed = [cell.cell_contents for cell in value.__closure__ or ()]
-    return [name, part(value.__code__), part(value.__defaults__), part(enclosed)]
+    made_of = [name, part(value.__code__), part(value.__defaults__), part(enclosed)]
+    if is_of_library: return made_of
+    return [*made_of, part(value.__kwdefaults__), part(_reads(value))]
 
 # %% ../../nbs/inference/checkpoints.ipynb #f2319a8a
 def _sizes(device):
     circuits = [entry for entry in vars(device).values() if isinstance(entry, (Ansatz, Distribution))]
     return [device.n_qubits, device.param_shape, circuits]
 
+# %% ../../nbs/inference/checkpoints.ipynb #0eac5641
+def _is_method(name, value):
+    is_hidden = name.startswith("__") and name != "__call__"
+    return not is_hidden and _is_read(value)
+
+def _methods(cls):
+    "Of each class that is one's own, along the order of inheritance."
+    own = [base for base in cls.__mro__ if not _is_of_library(base)]
+    return [{name: value for name, value in vars(base).items() if _is_method(name, value)} for base in own]
+
+def _kind(cls, part):
+    "A class by its name, one's own with its methods."
+    methods = _methods(cls)
+    return [cls.__qualname__, part(methods)] if methods else cls.__qualname__
+
 # %% ../../nbs/inference/checkpoints.ipynb #c78fa6c2
 def _object(value, part):
     "Its class, and what is in it."
-    kind = type(value).__qualname__
+    kind = _kind(type(value), part)
     if is_dataclass(value):
         named = vars(value)
         return [kind, part([named.get(field.name) for field in fields(value)])]
@@ -94,6 +138,9 @@ _TELLS: dict[tuple, Any] = {
     (partial,): _partial,
     (MethodType,): _method,
     (CodeType,): _code,
+    (property,): _property,
+    (staticmethod, classmethod): _static,
+    (cached_property,): _cached,
 }
 
 # %% ../../nbs/inference/checkpoints.ipynb #847fc152

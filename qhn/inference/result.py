@@ -6,9 +6,10 @@
 __all__ = ['Outcome', 'FitResult', 'TrainingDiverged', 'diverged', 'first_bad', 'last_good']
 
 # %% ../../nbs/inference/result.ipynb #7420c8b4
+import inspect
 import jax.numpy as jnp
 import numpy as np
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from jax import Array
 from typing import Any
 from ..circuits.ansatz import check_key
@@ -17,7 +18,8 @@ from .state import TrainState
 from ..posterior.diagnose import Diagnosis, diagnose
 from ..posterior.networks import PackedNetworks, pack_networks
 from ..posterior.predictive import posterior_predictive, posterior_predictive_from_samples
-from ..problem.bits import weights_from_index
+from ..problem.bits import check_integer, weights_from_index
+from ..problem.costs import as_target
 
 # %% ../../nbs/inference/result.ipynb #b3495789
 def _trained(result):
@@ -79,13 +81,25 @@ def _predicted(result, x, key, n_samples):
     return predicted.probs if network.likelihood.has_classes else predicted
 
 # %% ../../nbs/inference/result.ipynb #68de843b
-def _diagnosed(result, key, *numbers):
+def _with_data(problem, data):
+    "The problem with its training data, given again or there still."
+    target = problem.target
+    if data is not None: return replace(problem, target=as_target(target.model, data))
+    try: inspect.signature(target.model.log_likelihood).bind(None, *target.data)
+    except TypeError:
+        raise ValueError("diagnose needs the training data, which a file does not hold; "
+                         "give what fit was given: diagnose(key, data=(x, y))") from None
+    return problem
+
+def _diagnosed(result, data, key, *numbers):
     if result.problem is None: raise ValueError("diagnose needs the problem that was trained, but the result has none")
     result.best_seed()    # which refuses a result without a step
-    return diagnose(result.problem, result.params, _at_end(result, "loss"), key, *numbers)
+    problem = _with_data(result.problem, data)
+    return diagnose(problem, result.params, _at_end(result, "loss"), key, *numbers)
 
 # %% ../../nbs/inference/result.ipynb #5321375a
 def _packed(result, k, key, n_samples):
+    check_integer("k", k, 1)
     network, distribution = result.problem.target.model, result.distribution
     if not _lists_all(distribution, key):
         return pack_networks(network, _sampled(result, key, n_samples), k=k)
@@ -163,9 +177,12 @@ class FitResult(Outcome):
         n_samples: int = 1000,        # networks from each seed, ≥ 2; on a device from the best alone
         n_temperatures: int = 100,    # of annealing, as many sweeps of `n_particles` chains; 0: without
         n_particles: int = 200,       # of annealing, ≥ 2
+        data: tuple | None = None,    # that `fit` was given, for a result that was loaded; None: it has them
     ) -> Diagnosis:
-        "How far the best seed is from the posterior, and what to do. `ValueError`, `TypeError`: numbers, no key, no samples, no step."
-        return _diagnosed(self, key, n_samples, n_temperatures, n_particles)
+        """How far the best seed is from the posterior, and what to do.
+
+        `ValueError`, `TypeError`: numbers, no key, no samples, no step, no data."""
+        return _diagnosed(self, data, key, n_samples, n_temperatures, n_particles)
 
     def summary(self) -> dict[str, Any]:
         "What was trained, how, and what came of it: name to number or text."

@@ -144,6 +144,11 @@ def _missing(d):
     return (f"q's networks miss about {share:.0%} of the posterior: annealing finds {d.missed} nats of evidence "
             f"that they do not show. {_way_on(d)}")
 
+def _few(d):
+    "The sentence where too few networks were drawn to judge their weights."
+    return (f"{d.n_samples} networks are too few draws to tell how far q is from the posterior: "
+            "ask for n_samples of 50 or more.")
+
 def _heavy(d):
     "The sentence where the weights cannot be trusted."
     return ("The importance weights are not to be trusted: a few networks that q hardly draws carry them, and the distance "
@@ -169,7 +174,8 @@ def _near(d):
 def _sentence(d):
     if d.elbo is None: return _of_samples(d)
     if _exceeds(d.missed) and d.annealing.is_reliable: return _missing(d)
-    return _near(d) if d.importance.is_reliable else _heavy(d)
+    if d.importance.is_reliable: return _near(d)
+    return _few(d) if d.n_samples < 50 else _heavy(d)
 
 # %% ../../nbs/posterior/diagnose.ipynb #a7f2e2d9
 def _shown(d):

@@ -325,6 +325,12 @@ def _checked_shares(probs, n_networks):
     if is_mass: return shares
     raise ValueError("probs must be non-negative, finite and not all zero")
 
+# %% ../../nbs/posterior/networks.ipynb #ed38f5f7
+def _check_k(k):
+    expected = f"k must be an integer of at least 1, got k={k!r}"
+    if not isinstance(k, (int, np.integer)): raise TypeError(expected)
+    if k < 1: raise ValueError(expected)
+
 # %% ../../nbs/posterior/networks.ipynb #623ed8a8
 def pack_networks(
     binn: Any,             # the `BiNN` whose weights these are
@@ -337,7 +343,7 @@ def pack_networks(
     weights = np.asarray(weights)
     _check_networks(binn, weights)
     sizes = binn.layer_sizes
-    if k is not None and k < 1: raise ValueError(f"k must be at least 1, got {k}")
+    if k is not None: _check_k(k)
     activation = _name_of(binn.activation) if len(sizes) > 2 else "tanh"
     shares = _checked_shares(probs, len(weights))
     bits, shares = _merged(_packed(weights), shares)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .cells import is_gap, is_number, is_word
+from .cells import is_gap, is_number, is_word, plain_numbers
 
 # %% ../../nbs/problem/headers.ipynb #51a52d8d
 if TYPE_CHECKING: import pandas as pd
@@ -39,6 +39,7 @@ def is_numeric(
     cells: "pd.Series",    # of one column, as text
 ) -> bool:
     "Whether at least half of the cells that are filled are numbers."
+    if plain_numbers(cells) is not None: return len(cells) > 0
     filled = [cell for cell in cells if not is_gap(cell)]
     n_numbers = sum(map(is_number, filled))
     return bool(filled) and 2 * n_numbers >= len(filled)
@@ -127,8 +128,9 @@ def names_of(
     "Place to name, all of them different."
     named: dict[int, str] = {}
     for k in columns:
+        place = k if header else len(named)    # an index is not counted without a header
         given = header[k] if header else ""
-        named[k] = _free(given or f"x{k + 1}", named.values())
+        named[k] = _free(given or f"x{place + 1}", named.values())
     return named
 
 def _free(name, taken):
@@ -145,18 +147,11 @@ def _counts(cells):
     numbers = list(map(str, range(len(cells) + 1)))
     return cells.tolist() in (numbers[:-1], numbers[1:])
 
-# %% ../../nbs/problem/headers.ipynb #8120e298
-def _left_out(path, cells, way_out):
-    first = ",".join(cells[:3])
-    _warn(f"{path}: column {cells.name + 1} counts the rows, {first},..., and was left out; "
-          f"if it is a feature, {way_out}")
-    return True
-
 # %% ../../nbs/problem/headers.ipynb #82c5ff1e
 _COUNTERS = "index", "id", "row", "obs", "observation"    # columns that number the rows, if they do
 
 def _is_named_index(path, cells, name):
-    if name.casefold() in _COUNTERS and _counts(cells): return _left_out(path, cells, "name it otherwise")
+    if name.casefold() in _COUNTERS and _counts(cells): return True
     if name not in (*_NAMELESS, f"Unnamed: {cells.name}"): return False
     counts = all(map(str.isdecimal, cells))
     if cells.is_unique and (counts or all(map(is_word, cells))): return True
@@ -168,8 +163,7 @@ def _is_index(path, table, header):
     "Whether the first column only numbers the rows."
     cells = table.iloc[:, 0]
     if header: return _is_named_index(path, cells, header[cells.name])
-    if table.shape[1] == 2 or not _counts(cells): return False
-    return _left_out(path, cells, "give the columns names in a first line")
+    return table.shape[1] > 2 and _counts(cells)
 
 def without_index(
     path: str | Path,           # of the file

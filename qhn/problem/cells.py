@@ -198,14 +198,16 @@ def _is_amount(cell): return is_number(cell) or _COMMA.fullmatch(cell) is not No
 def _with_mark(pattern, table):
     "Place to numbers with a mark, of the columns that hold some and are half of numbers at least."
     found = {k: list(filter(pattern.fullmatch, table[k])) for k in table}
-    def is_of_numbers(k): return 2 * sum(map(_is_amount, table[k])) >= sum(not is_gap(cell) for cell in table[k])
+    def is_of_numbers(k):
+        n_filled = sum(not is_gap(cell) for cell in table[k])
+        return 2 * sum(map(_is_amount, table[k])) >= n_filled
     return {k: cells for k, cells in found.items() if cells and is_of_numbers(k)}
 
 # %% ../../nbs/problem/cells.ipynb #55168cdb
 def _two_marks(path, commas, points):
     a, b = min(commas), min(points)
-    return ValueError(f"{path}: column {a + 1} holds numbers with commas, such as {commas[a][0]!r}, and column "
-                      f"{b + 1} with points, such as {points[b][0]!r}; write all with one mark, or give "
+    return ValueError(f"{path}: column {a + 1} holds numbers with commas, such as {commas[a][0]!r}, and "
+                      f"column {b + 1} with points, such as {points[b][0]!r}; write all with one mark, or give "
                       "decimal=',' or decimal='.'")
 
 # %% ../../nbs/problem/cells.ipynb #9499f0fd

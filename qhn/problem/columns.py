@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .cells import as_number, is_gap, is_number, listed, nearest, plain_numbers
-from .headers import class_name
+from .headers import class_name, counts_rows
 from .tables import Table
 
 # %% ../../nbs/problem/columns.ipynb #bf541387
@@ -96,7 +96,7 @@ def _learned(name, column):
     column = column.infer_objects()
     if _gaps(column).mean() > 0.5: return "more than half of it is missing"
     if _has_numbers(column):
-        if _numbers_rows(name, column): return "it numbers the rows: whole numbers, all different, under such a name"
+        if _numbers_rows(name, column): return "its whole numbers, all different, number the rows"
         return Column(name, (), float(column.astype(float).mean()))
     words, _ = _words(column)
     if column.dtype.kind == "M": return "it holds dates"
@@ -189,6 +189,16 @@ def _check_columns(columns, frame):
     like = nearest(first, others or list(frame))
     raise ValueError(f"the rows have no column {first!r}{more}; {like}")
 
+# %% ../../nbs/problem/columns.ipynb #5ac7c9c0
+def _check_first(cells, is_used, is_full):
+    "The first column numbers the rows if it did so in training, and else not."
+    way_out = "columns without a header go by their place: give those of training, or a first line of names"
+    if is_used and len(cells) > 1 and counts_rows(cells):
+        raise ValueError(f"the first column numbers the rows, that of training did not; {way_out}")
+    is_index = cells.is_unique and all(map(str.isdecimal, cells))
+    if not is_used and not is_full and not is_index:
+        raise ValueError(f"the first column of training numbered the rows, this one does not; {way_out}")
+
 # %% ../../nbs/problem/columns.ipynb #d2005040
 def _places(names):
     "Places from 1, of columns that are called by them; none if a column has another name."
@@ -198,11 +208,12 @@ def _places(names):
 def _check_places(columns, frame):
     names = [name for name, *_ in (*columns.used, *columns.left_out)]
     places, width = _places([*names, columns.label or ""]), len(frame.columns)
-    if not places or not _places(frame): return
+    if not places or not _places(frame) or not len(frame): return
     n, is_last = max(places), max(places) == places[-1]
-    if width == n or is_last and width == n - 1: return
-    raise ValueError(f"the rows have {width} columns and no header, training had {n} with the label; columns go by "
-                     "their place, so give the same ones, or a first line of names")
+    if width != n and not (is_last and width == n - 1):
+        raise ValueError(f"the rows have {width} columns and no header, training had {n} with the label; "
+                         "columns go by their place: give the same ones, or a first line of names")
+    _check_first(frame.iloc[:, 0].fillna(""), 1 in places, width == n)
 
 # %% ../../nbs/problem/columns.ipynb #77bd9fb4
 def _place(column, wrong):

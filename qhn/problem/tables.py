@@ -278,9 +278,7 @@ def _points(path, cells, header, label):
     is_label = label in (first, named[first])
     kept = cells if is_label else without_index(path, cells, header)
     said = [_numbers_rows(k, named[k], header) for k in cells if k not in kept]
-    if header is None:
-        named = names_of(None, list(kept.columns))
-        said = ["the file has no header; columns are called by their place", *said]
+    if header is None: said = ["the file has no header; columns are called by their place", *said]
     return kept, {k: named[k] for k in kept}, said
 
 def _numbers_rows(place, name, header):
@@ -353,12 +351,6 @@ def read_table(
 # %% ../../nbs/problem/tables.ipynb #a70b02d1
 def _texts(cells): return cells if plain_numbers(cells) is not None else cells.where(~cells.map(is_gap))
 
-def _unnumbered(path, cells):
-    "Rows without a header, without an index as in training; and what is said."
-    if min(cells.shape) < 2 or cells.shape[1] == 2: return cells, []
-    kept = without_index(path, cells, None)
-    return kept, [_numbers_rows(k, f"x{k + 1}", None) for k in cells if k not in kept]
-
 # %% ../../nbs/problem/tables.ipynb #bb560747
 def read_rows(
     path: str | Path,               # CSV file
@@ -370,7 +362,5 @@ def read_rows(
     "All columns as texts, gaps as missing values. `FileNotFoundError`: no file. `ValueError`: no table."
     cells, notices = read_cells(path, sep, decimal, least=1)
     names, cells = split_header(path, cells, header)
-    if names is None: cells, said = _unnumbered(path, cells)
-    else: said = []
     cells = cells.rename(columns=names_of(names, list(cells.columns)))
-    return Table(cells.apply(_texts), None, None, (*notices, *said))
+    return Table(cells.apply(_texts), None, None, tuple(notices))

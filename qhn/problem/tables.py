@@ -206,7 +206,7 @@ def _typed(cells):
     numbers = plain_numbers(cells)
     if numbers is not None: return type(cells)(numbers, cells.index, float, cells.name)
     if is_numeric(cells): return cells.map(as_number).astype(float)
-    return cells.where(~cells.map(is_gap))
+    return cells.where(~cells.map(is_gap)).infer_objects()
 
 # %% ../../nbs/problem/tables.ipynb #7ec931d2
 def _without_sparse(features):
@@ -349,7 +349,10 @@ def read_table(
     return Table(features, y, name, (*notices, *said, chosen, *unlabelled, *more))
 
 # %% ../../nbs/problem/tables.ipynb #a70b02d1
-def _texts(cells): return cells if plain_numbers(cells) is not None else cells.where(~cells.map(is_gap))
+def _texts(cells):
+    "Texts, gaps as missing values."
+    if plain_numbers(cells) is None: cells = cells.where(~cells.map(is_gap))
+    return cells.infer_objects()
 
 # %% ../../nbs/problem/tables.ipynb #bb560747
 def read_rows(

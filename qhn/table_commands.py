@@ -105,9 +105,10 @@ def _trained(given):
     from qhn.table_model import train_table
     estimator = _estimator(given)
     target = "number" if given.regress else "class"
-    table = read_table(given.file, given.label, **_reading(given), missing=given.missing, target=target)
     heard = []
-    with _heard(heard): model = train_table(table, estimator)
+    with _heard(heard):
+        table = read_table(given.file, given.label, **_reading(given), missing=given.missing, target=target)
+        model = train_table(table, estimator)
     return model, len(table.y), [*table.notices, *model.columns.notices, *heard]
 
 # %% ../nbs/table_commands.ipynb #60e5c166
@@ -192,10 +193,11 @@ def _predicted(given):
     from qhn.problem.tables import read_rows
     from qhn.table_model import load_table_model
     model = load_table_model(given.model)
-    rows = read_rows(given.file, **_reading(given))
-    said = [*rows.notices, *model.columns.notices_on(rows)]
     heard = []
-    with _heard(heard): told = model.predict(rows, given.missing, given.unknown)
+    with _heard(heard):
+        rows = read_rows(given.file, **_reading(given))
+        told = model.predict(rows, given.missing, given.unknown)
+    said = [*rows.notices, *model.columns.notices_on(rows)]
     return told, said + heard
 
 # %% ../nbs/table_commands.ipynb #aebb1687
@@ -250,11 +252,12 @@ def _judged(given):
     from qhn.table_model import load_table_model
     from qhn.table_report import evaluate_table
     model = load_table_model(given.model)
-    rows = read_rows(given.file, **_reading(given))
-    train = read_rows(given.train, **_reading(given)) if given.train else None
-    said = [*rows.notices] if train else [*rows.notices, _HINT]
     heard = []
-    with _heard(heard): report = evaluate_table(model, rows, train, given.missing, given.unknown)
+    with _heard(heard):
+        rows = read_rows(given.file, **_reading(given))
+        train = read_rows(given.train, **_reading(given)) if given.train else None
+        report = evaluate_table(model, rows, train, given.missing, given.unknown)
+    said = [*rows.notices] if train else [*rows.notices, _HINT]
     return report, said + heard
 
 # %% ../nbs/table_commands.ipynb #366f7238

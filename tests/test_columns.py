@@ -71,11 +71,11 @@ def test_a_file_and_a_frame_are_the_same(tmp_path):
 
 def test_a_file_without_a_header_is_matched_by_place(tmp_path):
     (tmp_path / "train.csv").write_text("".join(f"{k},{k % 7 + 0.5},{k % 5},{'ab'[k % 2]}\n" for k in range(20)))
-    with pytest.warns(UserWarning, match="counts the rows"): columns = learn_columns(read_table(tmp_path / "train.csv"))
+    columns = learn_columns(read_table(tmp_path / "train.csv"))
     (tmp_path / "new.csv").write_text("20,0.5,3\n21,1.5,4\n")
     np.testing.assert_array_equal(columns.matrix(read_rows(tmp_path / "new.csv")), [[0.5, 3], [1.5, 4]])
     (tmp_path / "new.csv").write_text("0.5,3\n1.5,4\n")    # without the index: nobody knows
-    with pytest.raises(ValueError, match="no column 'x3'"): columns.matrix(read_rows(tmp_path / "new.csv"))
+    with pytest.raises(ValueError, match="go by their place|no column 'x3'"): columns.matrix(read_rows(tmp_path / "new.csv"))
 
 
 @pytest.mark.parametrize("change, how, message", [
@@ -167,3 +167,44 @@ def test_the_palmer_penguins(tmp_path):
     columns = learn_columns(read_table(raw, missing="mean"))
     assert dict(columns.left_out) == {"Region": "it holds 'Anvers' only", "Stage": "it holds 'Adult, 1 Egg Stage' only", "Date Egg": "it holds dates",
                                       "Individual ID": "it has 190 different words in 344 rows"}
+
+
+@pytest.mark.parametrize("words", [["1,234.50", "17.20"], ["12.5%", "3%"], ["€ 12", "€ 7"]])
+def test_amounts_are_no_words(words):
+    frame = FRAME.assign(price=[word.replace("7", str(7 + k)).replace("12", str(12 + k)) for k, word in enumerate(words * 15)])
+    if words[0] == "12.5%": frame["price"] = [f"{k}.5%" for k in range(30)]
+    with pytest.raises(ValueError, match="column 'price': expected numbers or words, got .*; write numbers as 1234.5, without units"): learn_columns(frame)
+    assert dict(learn_columns(FRAME.assign(cabin=[f"C{k}" for k in range(30)])).left_out)["cabin"].startswith("it has 30 different words")
+
+
+@pytest.mark.parametrize("name", ["PassengerId", "customer_id", "id", "ID", "index"])
+def test_numbers_of_rows_are_no_features(name):
+    numbers = np.random.default_rng(1).permutation(9000)[:30]
+    learned = learn_columns(FRAME.assign(**{name: numbers}))
+    assert learned.used == COLUMNS.used and dict(learned.left_out) == {name: "its whole numbers, all different, number the rows"}
+    assert learn_columns(FRAME.assign(**{name: numbers % 5})).feature_names[-1] == name
+    assert learn_columns(FRAME.assign(paid=numbers)).feature_names[-1] == "paid"
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_an_index_that_training_did_not_hold_does_not_shift_the_columns(labelled, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(20, 4))).assign(kind=["a", "b"] * 10)
+    frame.to_csv(tmp_path / "train.csv", index=False, header=False)
+    columns = learn_columns(read_table(tmp_path / "train.csv"))
+    new = frame if labelled else frame.drop(columns="kind")
+    new.to_csv(tmp_path / "new.csv", index=False, header=False)
+    np.testing.assert_array_equal(columns.matrix(read_rows(tmp_path / "new.csv")), frame.iloc[:, :4])
+    new.to_csv(tmp_path / "new.csv", header=False)
+    for ask in (columns.matrix, columns.notices_on):
+        with pytest.raises(ValueError, match="go by their place"): ask(read_rows(tmp_path / "new.csv"))
+
+
+def test_an_index_that_training_held_is_expected(tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 4))).assign(kind=["a", "b"] * 10)
+    frame.to_csv(tmp_path / "train.csv", header=False)
+    columns = learn_columns(read_table(tmp_path / "train.csv"))
+    frame[5:9].to_csv(tmp_path / "new.csv", header=False)
+    np.testing.assert_array_equal(columns.matrix(read_rows(tmp_path / "new.csv")), frame.iloc[5:9, :4])
+    frame[5:9].to_csv(tmp_path / "new.csv", header=False, index=False)
+    with pytest.raises(ValueError, match="first column of training numbered the rows"): columns.matrix(read_rows(tmp_path / "new.csv"))

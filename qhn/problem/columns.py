@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .cells import as_number, is_gap, listed, nearest
-from .headers import class_name
+from .cells import as_number, is_gap, is_number, listed, nearest, plain_numbers
+from .headers import class_name, counts_rows
 from .tables import Table
 
 # %% ../../nbs/problem/columns.ipynb #bf541387
@@ -36,6 +36,17 @@ class Column(NamedTuple):
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d\d)([ T].*)?")
 _MOST_LEVELS = 100
 
+# %% ../../nbs/problem/columns.ipynb #79115a3e
+_AMOUNT = re.compile(r"[^\w\s]?\s?[+-]?\d+([., '’]\d{3})*([.,]\d+)?\s?[^\d\s]{0,6}")
+
+def _check_no_amounts(words):
+    "Numbers with units or separators are no words."
+    amounts = list(filter(_AMOUNT.fullmatch, words))
+    odd = [word for word in amounts if not is_number(word)]
+    if 2 * len(amounts) <= len(words) or not odd: return
+    raise ValueError(f"expected numbers or words, got {odd[0]!r}; write numbers as 1234.5, without units or "
+                     "separators, or delete the column")
+
 # %% ../../nbs/problem/columns.ipynb #a4164023
 def _why_not(words):
     "Why a column of words is left out; empty if it is used."
@@ -43,6 +54,7 @@ def _why_not(words):
     if all(map(_DATE.fullmatch, words)): return "it holds dates"
     if k == 1: return f"it holds {words[0]!r} only"
     own = n >= 8 and 2 * k > n
+    if own or k > _MOST_LEVELS: _check_no_amounts(words)
     if own: return f"it has {k} different words in {n} rows"
     if k > _MOST_LEVELS: return f"it has {k} different words, more than {_MOST_LEVELS}"
     return ""
@@ -56,24 +68,40 @@ def _has_numbers(column):
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
     return is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype)
 
+def _gaps(column):
+    "Which cells of a column are missing values; a column of numbers is not looked at by cell."
+    if _has_numbers(column): return column.isna().to_numpy(bool)
+    if plain_numbers(column) is not None: return np.zeros(len(column), bool)
+    return column.map(_is_gap).to_numpy(bool)
+
 # %% ../../nbs/problem/columns.ipynb #9dc4acbd
 def _word(value): return class_name(str(value).strip())
 
 def _words(column):
     "The filled cells as words, and which cells are filled."
-    filled = ~column.map(_is_gap).to_numpy(bool)
+    filled = ~_gaps(column)
     return list(map(_word, column[filled])), filled
+
+# %% ../../nbs/problem/columns.ipynb #379cd609
+_ID = re.compile(r"(.*_)?[iI][dD]|.*[a-z]Id|.*[a-z]ID|[iI]ndex|[rR]ow")
+
+def _numbers_rows(name, column):
+    "Whether a column of numbers is but a name for each row, as `PassengerId`."
+    if not _ID.fullmatch(name): return False
+    return len(column) > 1 and column.is_unique and bool((column % 1 == 0).all())
 
 # %% ../../nbs/problem/columns.ipynb #046341e3
 def _learned(name, column):
     "A `Column`, or why it is none."
     column = column.infer_objects()
-    if column.map(_is_gap).mean() > 0.5: return "more than half of it is missing"
+    if _gaps(column).mean() > 0.5: return "more than half of it is missing"
     if _has_numbers(column):
+        if _numbers_rows(name, column): return "its whole numbers, all different, number the rows"
         return Column(name, (), float(column.astype(float).mean()))
     words, _ = _words(column)
     if column.dtype.kind == "M": return "it holds dates"
-    why = _why_not(words)
+    try: why = _why_not(words)
+    except ValueError as error: raise ValueError(f"column {name!r}: {error}") from None
     if why: return why
     levels = sorted(set(words))
     usual = max(levels, key=words.count)
@@ -161,6 +189,32 @@ def _check_columns(columns, frame):
     like = nearest(first, others or list(frame))
     raise ValueError(f"the rows have no column {first!r}{more}; {like}")
 
+# %% ../../nbs/problem/columns.ipynb #5ac7c9c0
+def _check_first(cells, is_used, is_full):
+    "The first column numbers the rows if it did so in training, and else not."
+    way_out = "columns without a header go by their place: give those of training, or a first line of names"
+    if is_used and len(cells) > 1 and counts_rows(cells):
+        raise ValueError(f"the first column numbers the rows, that of training did not; {way_out}")
+    is_index = cells.is_unique and all(map(str.isdecimal, cells))
+    if not is_used and not is_full and not is_index:
+        raise ValueError(f"the first column of training numbered the rows, this one does not; {way_out}")
+
+# %% ../../nbs/problem/columns.ipynb #d2005040
+def _places(names):
+    "Places from 1, of columns that are called by them; none if a column has another name."
+    found = [re.fullmatch("x([1-9][0-9]*)", name) for name in names]
+    return [int(place[1]) for place in found] if all(found) else []
+
+def _check_places(columns, frame):
+    names = [name for name, *_ in (*columns.used, *columns.left_out)]
+    places, width = _places([*names, columns.label or ""]), len(frame.columns)
+    if not places or not _places(frame) or not len(frame): return
+    n, is_last = max(places), max(places) == places[-1]
+    if width != n and not (is_last and width == n - 1):
+        raise ValueError(f"the rows have {width} columns and no header, training had {n} with the label; "
+                         "columns go by their place: give the same ones, or a first line of names")
+    _check_first(frame.iloc[:, 0].fillna(""), 1 in places, width == n)
+
 # %% ../../nbs/problem/columns.ipynb #77bd9fb4
 def _place(column, wrong):
     "Where the first of the wrong cells stands, and what it holds."
@@ -187,10 +241,12 @@ def _number(value):
 # %% ../../nbs/problem/columns.ipynb #10252091
 def _numbers(known, column, missing):
     "(N, 1) values of a column of numbers."
-    gaps = column.map(_is_gap).to_numpy(bool)
+    gaps = _gaps(column)
     if missing == "refuse": _check_filled(column, gaps)
     numbers = np.full(len(column), known.fill)
-    numbers[~gaps] = list(map(_number, column[~gaps]))
+    filled = column[~gaps]
+    plain = plain_numbers(filled)
+    numbers[~gaps] = list(map(_number, filled)) if plain is None else plain
     wrong = ~(np.abs(numbers) <= _LARGEST)
     if not wrong.any(): return numbers[:, None]
     place, value = _place(column, wrong)
@@ -220,6 +276,7 @@ def _indicators(known, column, missing, unknown):
 def _matrix(columns, rows, missing, unknown):
     _check_choices(missing, unknown)
     frame = _frame(rows)
+    if isinstance(rows, Table) and rows.label is None: _check_places(columns, frame)
     _check_columns(columns, frame)
     parts = []
     for known in columns.used:
@@ -240,10 +297,13 @@ def _said_on(column, words, filled):
 # %% ../../nbs/problem/columns.ipynb #d499adf4
 def _notices_on(columns, rows):
     frame = _frame(rows)
+    if isinstance(rows, Table) and rows.label is None: _check_places(columns, frame)
     _check_columns(columns, frame)
     known = [column.name for column in columns.used]
     others = [name for name in frame if name not in known]
     said = [f"columns not used: {listed(others)}"] if others else []
     for column in columns.used:
-        said += _said_on(column, *_words(frame[column.name]))
+        cells = frame[column.name]
+        words, filled = _words(cells) if column.levels else ([], ~_gaps(cells))
+        said += _said_on(column, words, filled)
     return tuple(said)

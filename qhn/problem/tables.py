@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .cells import as_number, is_gap, is_number, listed, nearest, read_cells, where
+from .cells import (as_number, is_gap, is_number, listed, nearest, plain_numbers, read_cells,
+                              where)
 from .headers import class_name, is_numeric, names_of, split_header, without_index
 
 # %% ../../nbs/problem/tables.ipynb #ff5a3e5d
@@ -174,6 +175,8 @@ _LARGEST = np.finfo(np.float32).max
 # %% ../../nbs/problem/tables.ipynb #33341c2f
 def _wrong(cells, missing):
     "Which cells of a column cannot be."
+    numbers = plain_numbers(cells)
+    if numbers is not None: return cells.notna() & ~(np.abs(numbers) <= _LARGEST)
     gaps = cells.map(is_gap)
     allowed = gaps & (missing != "refuse")
     if not is_numeric(cells): return gaps & ~allowed
@@ -200,8 +203,10 @@ def _check_cells(path, cells, header, missing):
 # %% ../../nbs/problem/tables.ipynb #e59f7d52
 def _typed(cells):
     "A column of numbers, or of texts; gaps are missing values."
+    numbers = plain_numbers(cells)
+    if numbers is not None: return type(cells)(numbers, cells.index, float, cells.name)
     if is_numeric(cells): return cells.map(as_number).astype(float)
-    return cells.where(~cells.map(is_gap))
+    return cells.where(~cells.map(is_gap)).infer_objects()
 
 # %% ../../nbs/problem/tables.ipynb #7ec931d2
 def _without_sparse(features):
@@ -272,10 +277,15 @@ def _points(path, cells, header, label):
     first = cells.columns[0]
     is_label = label in (first, named[first])
     kept = cells if is_label else without_index(path, cells, header)
-    lost = [k for k in cells if k not in kept]
-    said = [f"column {k + 1} ({named[k]!r}) numbers the rows and is left out" for k in lost]
+    said = [_numbers_rows(k, named[k], header) for k in cells if k not in kept]
     if header is None: said = ["the file has no header; columns are called by their place", *said]
     return kept, {k: named[k] for k in kept}, said
+
+def _numbers_rows(place, name, header):
+    "What is said of a column that is left out, and how to keep it."
+    advice = "; if it is a feature, name it otherwise" if header and header[place] == name else ""
+    if not header: advice = "; if it is a feature, write names in a first line"
+    return f"column {place + 1} ({name!r}) numbers the rows and is left out{advice}"
 
 # %% ../../nbs/problem/tables.ipynb #c055d8b4
 def _target(path, y, name, header, is_given, target):
@@ -291,13 +301,22 @@ def _found(path, cells, names, header, label, target):
     if label is None: return _guessed(path, cells, names, target, header)
     return _asked(path, names, label), ""
 
+# %% ../../nbs/problem/tables.ipynb #0142b2a8
+def _missing_texts(cells):
+    "Which texts were read as missing values, of each column."
+    for name, column in cells.items():
+        if plain_numbers(column) is not None: continue
+        texts = sorted(cell for cell in set(column) if cell and is_gap(cell))
+        if texts: yield f"read as missing values of {name!r}: {listed(texts)}"
+
 # %% ../../nbs/problem/tables.ipynb #9d4d0786
 def _features(path, cells, by_place, header, missing):
     "Typed columns under their names, without gaps, and what was done."
     if cells.empty: raise ValueError(f"{path} has no row with a label, or no feature beside it")
     _check_cells(path, cells, header, missing)
     typed = cells.apply(_typed)
-    features, said = _gapless(typed.rename(columns=by_place), missing)
+    features, more = _gapless(typed.rename(columns=by_place), missing)
+    said = [*_missing_texts(cells.rename(columns=by_place)), *more]
     if features.empty:
         advice = ', or give missing="mean"' if missing == "drop" else ""
         raise ValueError(f"{path}: no row or no column is left without its missing values; fill them in{advice}")
@@ -329,6 +348,12 @@ def read_table(
     chosen = f"the label is column {place + 1} ({name!r}){why}"
     return Table(features, y, name, (*notices, *said, chosen, *unlabelled, *more))
 
+# %% ../../nbs/problem/tables.ipynb #a70b02d1
+def _texts(cells):
+    "Texts, gaps as missing values."
+    if plain_numbers(cells) is None: cells = cells.where(~cells.map(is_gap))
+    return cells.infer_objects()
+
 # %% ../../nbs/problem/tables.ipynb #bb560747
 def read_rows(
     path: str | Path,               # CSV file
@@ -341,5 +366,4 @@ def read_rows(
     cells, notices = read_cells(path, sep, decimal, least=1)
     names, cells = split_header(path, cells, header)
     cells = cells.rename(columns=names_of(names, list(cells.columns)))
-    filled = ~cells.map(is_gap)
-    return Table(cells.where(filled), None, None, tuple(notices))
+    return Table(cells.apply(_texts), None, None, tuple(notices))

@@ -173,7 +173,7 @@ def train_command(
     ansatz: _Ansatz = "product",
     layers: _Layers = 1,
     objective: _Objective = "elbo",
-    temperature: _Temperature = 1.0,
+    temperature: _Temperature = 0.3,
     steps: _Steps = 400,
     restarts: _Restarts = 2,
     seed: _Seed = 0,
@@ -201,7 +201,7 @@ def _predicted(given):
 # %% ../nbs/table_commands.ipynb #aebb1687
 def _written(told, path):
     from qhn.disk import whole_file
-    with whole_file(path) as part: told.to_csv(part, float_format="%.6g")
+    with whole_file(path) as part: told.to_csv(part, float_format="%.10g")
 
 # %% ../nbs/table_commands.ipynb #d7635af7
 def _predict(given):
@@ -210,7 +210,7 @@ def _predict(given):
     _say(said, given)
     if given.out: _written(told, given.out)
     if given.as_json: _print_json(_records(told, given.out), said)
-    elif not given.out: print(told.to_csv(float_format="%.6g", lineterminator="\n"), end="")
+    elif not given.out: print(told.to_csv(float_format="%.10g", lineterminator="\n"), end="")
     elif not given.quiet: print(f"{len(told)} predictions written to {given.out}")
 
 def _records(told, out):
@@ -248,8 +248,9 @@ def _judged(given):
     "The report, and what is said."
     from qhn.problem.tables import read_rows
     from qhn.table_model import load_table_model
-    from qhn.table_report import evaluate_table
+    from qhn.table_report import check_picture, evaluate_table
     model = load_table_model(given.model)
+    if given.picture: check_picture(given.picture, model)
     rows = read_rows(given.file, **_reading(given))
     train = read_rows(given.train, **_reading(given)) if given.train else None
     said = [*rows.notices] if train else [*rows.notices, _HINT]

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Annotated
 import typer
 from .terminal import check_positive, friendly_errors, items, nearest, option, show_table, writable_folder
-from .table_commands import TABLE_COMMANDS, _Decimal, _Header, _Label, _Sep, _reading, _table_errors
+from .table_commands import TABLE_COMMANDS, Decimal, Header, Label, Sep, table_errors
 
 # %% ../nbs/cli.ipynb #15c44f7a
 _DATASETS = "gaussian-mixture", "moons", "circles", "xor", "digits", "breast-cancer"
@@ -91,8 +91,8 @@ def _objectives(names, word_weights):
 # %% ../nbs/cli.ipynb #1bdaac37
 def _reading_of(given):
     "What was said of a CSV file. `ValueError`: and the data set is none."
-    options = {"label": given.label, "missing": given.missing, **_reading(given)}
-    said = {name: value for name, value in options.items() if value is not None}
+    names = "label", "sep", "decimal", "header", "missing"
+    said = {name: vars(given)[name] for name in names if vars(given)[name] is not None}
     if not said or given.dataset.lower().endswith(".csv"): return said
     raise ValueError(f"{', '.join(f'--{name}' for name in said)} is for a file.csv, got dataset={given.dataset!r}")
 
@@ -157,13 +157,16 @@ _Double = Annotated[bool, option("Double precision; twice the time.", "--x64")]
 _Out = Annotated[Path, option("Folder for compare.png, compare.csv and angles.npz.")]
 
 # %% ../nbs/cli.ipynb #24b3751f
-@app.command("compare")
+_COMPARED = ("qhn compare --dataset moons --n-train 60 --hidden 2 --layers 3",
+             "qhn compare --dataset penguins.csv --label sex --missing drop")
+
+@app.command("compare", epilog="\n\n".join(["Examples:", *_COMPARED]))
 def compare_command(
     dataset: _Dataset = "digits-01",
-    label: _Label = None,
-    sep: _Sep = None,
-    decimal: _Decimal = None,
-    header: _Header = None,
+    label: Label = None,
+    sep: Sep = None,
+    decimal: Decimal = None,
+    header: Header = None,
     missing: _OwnMissing = None,
     n_train: _Points = None,
     hidden: _Hidden = "",
@@ -181,7 +184,7 @@ def compare_command(
 ) -> None:
     "Train MLE, ELBO and SELBO side by side and compare them with mean field and, up to 22 weights, the exact posterior."
     given = SimpleNamespace(**locals())    # all options by name
-    with _table_errors(): _compare(given)
+    with table_errors(): _compare(given)
 
 # %% ../nbs/cli.ipynb #68a1abfd
 def _options(text, dynamical_decoupling, twirling):

@@ -53,7 +53,7 @@ def _as_options(text):
 # %% ../nbs/table_commands.ipynb #28142c66
 @contextmanager
 def table_errors():
-    "`typer.Exit`: after an error that the user can mend, in one line."
+    "`typer.Exit`: after a `ValueError` and what else the user can mend, which is told in one line."
     with friendly_errors():
         try: yield
         except ValueError as error: raise ValueError(_as_options(str(error))) from None

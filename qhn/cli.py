@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Annotated
 import typer
 from .terminal import check_positive, friendly_errors, items, nearest, option, show_table, writable_folder
-from .table_commands import TABLE_COMMANDS
+from .table_commands import TABLE_COMMANDS, Decimal, Header, Label, Sep, table_errors
 
 # %% ../nbs/cli.ipynb #15c44f7a
 _DATASETS = "gaussian-mixture", "moons", "circles", "xor", "digits", "breast-cancer"
@@ -75,7 +75,7 @@ def list_datasets() -> None:
     "List the data sets that --dataset knows."
     for name in _DATASETS: print(name)
     print("digits-AB for two digits, such as digits-38")
-    print("file.csv for your own numbers, last column the label")
+    print("file.csv for your own table")
 
 # %% ../nbs/cli.ipynb #7382bf67
 def _objectives(names, word_weights):
@@ -89,12 +89,19 @@ def _objectives(names, word_weights):
     return {name.upper(): made(kind) for name, kind in chosen.items()}
 
 # %% ../nbs/cli.ipynb #1bdaac37
+def _reading_of(given):
+    "What was said of a CSV file. `ValueError`: and the data set is none."
+    names = "label", "sep", "decimal", "header", "missing"
+    said = {name: vars(given)[name] for name in names if vars(given)[name] is not None}
+    if not said or given.dataset.lower().endswith(".csv"): return said
+    raise ValueError(f"{', '.join(f'--{name}' for name in said)} is for a file.csv, got dataset={given.dataset!r}")
+
 def _asked(given):
     "Data, network, circuit and objectives of these options."
     from qhn.studies.compare import ANSAETZE, network_for, pick
     from qhn.problem.datasets import load_dataset
     objectives = _objectives(given.objectives, given.word_weights)
-    data = load_dataset(given.dataset, given.seed, given.n_train)
+    data = load_dataset(given.dataset, given.seed, given.n_train, **_reading_of(given))
     binn = network_for(data, items("hidden", given.hidden, int), given.logit_scale)
     ansatz = pick("ansatz", given.ansatz, ANSAETZE)(binn.n_weights, given.layers)
     check_positive(seeds=given.seeds, steps=given.steps, learning_rate=given.learning_rate)
@@ -129,8 +136,10 @@ def _compare(given):
     if not finished: raise typer.Exit(130)
 
 # %% ../nbs/cli.ipynb #e35b94d1
-_Dataset = Annotated[str, option("Name from `qhn datasets`, a pair such as digits-38, or your own file.csv "
-                                "(last column the label).", autocompletion=complete_dataset)]
+_Dataset = Annotated[str, option("Name from `qhn datasets`, a pair such as digits-38, or your own file.csv.",
+                                autocompletion=complete_dataset)]
+_OwnMissing = Annotated[str | None, option("Missing values of a file.csv: refuse, drop their rows, or fill in the "
+                                           "mean. Default: refuse.", "--missing")]
 _Points = Annotated[int | None, option("Training points; the data set's own number if left out.")]
 _Hidden = Annotated[str, option("Units of the hidden layers, such as 2 or 3,2; none if left out.")]
 _Scale = Annotated[float, option("Factor of the network's logits.")]
@@ -148,9 +157,17 @@ _Double = Annotated[bool, option("Double precision; twice the time.", "--x64")]
 _Out = Annotated[Path, option("Folder for compare.png, compare.csv and angles.npz.")]
 
 # %% ../nbs/cli.ipynb #24b3751f
-@app.command("compare")
+_COMPARED = ("qhn compare --dataset moons --n-train 60 --hidden 2 --layers 3",
+             "qhn compare --dataset penguins.csv --label sex --missing drop")
+
+@app.command("compare", epilog="\n\n".join(["Examples:", *_COMPARED]))
 def compare_command(
     dataset: _Dataset = "digits-01",
+    label: Label = None,
+    sep: Sep = None,
+    decimal: Decimal = None,
+    header: Header = None,
+    missing: _OwnMissing = None,
     n_train: _Points = None,
     hidden: _Hidden = "",
     logit_scale: _Scale = 1.0,
@@ -167,7 +184,7 @@ def compare_command(
 ) -> None:
     "Train MLE, ELBO and SELBO side by side and compare them with mean field and, up to 22 weights, the exact posterior."
     given = SimpleNamespace(**locals())    # all options by name
-    with friendly_errors(): _compare(given)
+    with table_errors(): _compare(given)
 
 # %% ../nbs/cli.ipynb #68a1abfd
 def _options(text, dynamical_decoupling, twirling):
@@ -348,3 +365,6 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper): stream.reconfigure(errors="nearest")
     app()
+
+# %% ../nbs/cli.ipynb #014daafa
+if __name__ == "__main__" and __spec__: main()    # python -m qhn.cli; a notebook has no specification

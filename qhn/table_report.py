@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LINEAR', 'ENSEMBLE', 'RIDGE', 'OURS', 'class_scores', 'number_scores', 'straight_through_networks', 'TableReport',
-           'evaluate_table', 'save_reliability']
+           'evaluate_table', 'check_picture', 'save_reliability']
 
 # %% ../nbs/table_report.ipynb #40608df2
 import jax
@@ -121,6 +121,21 @@ def _judged_numbers(model, x, y, known):
     if known: predicted |= _twin_of_numbers(*known, x)
     return {name: number_scores(*told, y) for name, told in predicted.items()}, predicted
 
+# %% ../nbs/table_report.ipynb #5471a764
+_NO_CLASSES = "a reliability picture is of classes, and this model predicts numbers"
+
+def check_picture(
+    path: str | Path,    # its ending names the format
+    model: TableModel,
+) -> None:
+    "`ValueError`: a model of numbers, or a format that is not known."
+    from matplotlib.figure import Figure
+    known = Figure().canvas.get_supported_filetypes()
+    ending = Path(path).suffix.removeprefix(".").lower()
+    if not model.classes: raise ValueError(_NO_CLASSES)
+    if ending and ending not in known:
+        raise ValueError(f"a picture's format {ending!r} is not supported; known are {', '.join(sorted(known))}")
+
 # %% ../nbs/table_report.ipynb #1f70365f
 def save_reliability(
     path: str | Path,       # its ending names the format, such as .png or .svg
@@ -129,7 +144,7 @@ def save_reliability(
     "Draw how often claims come true. `ValueError`: a report of numbers, or a format that is not known. `OSError`: the disk's."
     from matplotlib.figure import Figure
     from qhn.plots import reliability as draw, style
-    if report.y.dtype.kind == "f": raise ValueError("a reliability picture is of classes, and this model predicts numbers")
+    if report.y.dtype.kind == "f": raise ValueError(_NO_CLASSES)
     diagrams = {name: np.stack(reliability(probs, report.y)) for name, probs in report.predicted.items()}
     path = Path(path)
     with style(), whole_file(path) as part:

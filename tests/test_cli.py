@@ -98,8 +98,28 @@ def test_own_csv(tmp_path, monkeypatch):
     assert status == 2 and "line 6" in text and "column 2" in text
 
 
+def test_a_file_is_read_as_it_is_said(monkeypatch, tmp_path):
+    "Semicolons, decimal commas, a gap, and the label in the middle; the network of all rows but one is asked for."
+    class Seen(Exception): pass
+    def see(data, *others): raise Seen(data)
+    monkeypatch.setattr(qhn.studies.compare, "compare", see)
+    rows = [f"{a},5;{'big' if a > 9 else 'small'};{2*a},25" for a in range(20)]
+    (tmp_path / "own.csv").write_text("\n".join(["height;kind;width", *rows, ";big;1,5"]))
+    options = ["--label", "kind", "--missing", "drop", "--sep", ";", "--decimal", ","]
+    done = CliRunner().invoke(qhn.cli.app, ["compare", "--dataset", str(tmp_path / "own.csv"), *options, "--out", str(tmp_path)])
+    data, = done.exception.args
+    assert (len(data.y_train) + len(data.y_test), data.n_features, data.n_classes) == (20, 2, 2)
+    assert "give --missing drop" in qhn_compare("--dataset", tmp_path / "own.csv", "--label", "kind", "--out", tmp_path)[1]
+
+
+def test_a_module_that_runs():
+    for module in ("qhn", "qhn.cli"):
+        done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, f"qhn {qhn.__version__}\n")
+
+
 @pytest.mark.parametrize("arguments, message", [
-    (["--dataset", "iris"], "digits"), (["--objectives", "map"], "mle, elbo, selbo"), (["--objectives", ""], "objectives"),
+    (["--label", "kind"], "is for a file.csv"), (["--dataset", "iris"], "digits"), (["--objectives", "map"], "mle, elbo, selbo"), (["--objectives", ""], "objectives"),
     (["--ansatz", "ladder"], "brickwork, staircase, hardware-efficient"), (["--layers", "-1"], "n_layers=-1"), (["--seeds", "0"], "seeds=0"),
     (["--steps", "0"], "steps=0"), (["--learning-rate", "nan"], "learning_rate=nan"), (["--word-weights", "1,x"], "word_weights"),
     (["--word-weights", "-1"], "word_weights"), (["--hidden", "0"], "layer_sizes"),

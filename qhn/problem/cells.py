@@ -214,7 +214,8 @@ def _two_marks(path, commas, points):
 # %% ../../nbs/problem/cells.ipynb #9499f0fd
 def _decimal(path, table):
     "The decimal mark of the cells below the first line."
-    commas = _with_mark(_COMMA, table)
+    has_comma = any("," in cell for k in table for cell in table[k])
+    commas = _with_mark(_COMMA, table) if has_comma else {}
     points = _with_mark(_POINT, table) if commas else {}
     alone = {k: cells for k, cells in commas.items() if k not in points}
     cells = sum(alone.values(), [])

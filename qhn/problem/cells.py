@@ -91,11 +91,11 @@ def plain_numbers(
     "The numbers of a column of texts that are numbers without exception, else None; faster than by cell."
     texts = np.asarray(cells, dtype=object).tolist()
     try:
-        if not set("".join(texts)) <= _OF_NUMBERS: return None
+        if "".join(texts).encode().translate(None, _OF_NUMBERS): return None
         return np.array(list(map(float, texts)))
     except (TypeError, ValueError): return None
 
-_OF_NUMBERS = set("0123456789+-.eE")
+_OF_NUMBERS = b"0123456789+-.eE"
 
 # %% ../../nbs/problem/cells.ipynb #7bf5c215
 def _spoken(sep):
@@ -214,7 +214,8 @@ def _two_marks(path, commas, points):
 # %% ../../nbs/problem/cells.ipynb #9499f0fd
 def _decimal(path, table):
     "The decimal mark of the cells below the first line."
-    commas = _with_mark(_COMMA, table)
+    has_comma = any("," in cell for k in table for cell in table[k])
+    commas = _with_mark(_COMMA, table) if has_comma else {}
     points = _with_mark(_POINT, table) if commas else {}
     alone = {k: cells for k, cells in commas.items() if k not in points}
     cells = sum(alone.values(), [])

@@ -99,7 +99,7 @@ def _is_header(path, table):
     others = first[:-1] or first
     if all(map(is_gap, others)): return others == [""] and not _stands_again(table)
     below = table.iloc[1:]
-    return bool(below.apply(is_numeric).any()) or not _stands_again(table)
+    return any(is_numeric(below[k]) for k in below) or not _stands_again(table)
 
 def _are_names(table, numbers):
     "Whether numbers of the first line count on, beside words that stand in it alone."

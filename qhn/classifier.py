@@ -309,7 +309,8 @@ class QHNRegressor(RegressorMixin, _Fitted):
         self.target_units_ = separate_scale(rows.y[:, None], rows.weights)
         y = self.target_units_(rows.y[:, None])
         _learn(self, rows._replace(y=y[:, 0]), Gaussian(), 1)
-        self.noise_ = float(self.networks_.noise[0] * self.target_units_.scale[0])    # in units of y
+        noise = np.asarray(self.networks_.noise)    # of one output, in its units
+        self.noise_ = float((noise * self.target_units_.scale)[0])
         return self
 
     def predict(self,
@@ -320,4 +321,5 @@ class QHNRegressor(RegressorMixin, _Fitted):
         x = _points(self, X)
         predicted, units = self.networks_.predict(x), self.target_units_
         mean = units.inverse(predicted.mean)[:, 0]
-        return (mean, units.scale[0] * predicted.std[:, 0]) if return_std else mean
+        std = units.scale * predicted.std
+        return (mean, std[:, 0]) if return_std else mean

@@ -34,10 +34,9 @@ def _of_classes(estimator, x):
 
 # %% ../nbs/table_model.ipynb #0f9650e0
 def _of_numbers(estimator, x):
-    parts, units = estimator.networks_.predict(estimator.units_(x.to_numpy())), estimator.target_units_
-    mean, std = units.mean + units.scale * parts.mean[:, 0], units.scale * parts.std[:, 0]
-    share = _share(parts.epistemic**2, parts.std**2)
-    return pd.DataFrame({"mean": mean, "std": std, "epistemic_share": share[:, 0]}, x.index)
+    mean, std = estimator.predict(x, return_std=True)
+    share = _share(std**2 - estimator.noise_**2, std**2)
+    return pd.DataFrame({"mean": mean, "std": std, "epistemic_share": share}, x.index)
 
 # %% ../nbs/table_model.ipynb #bc8c4e0f
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def test_predictions_are_those_of_the_networks_in_jax(flock):
     told, _ = predictions(flock, flock[0] / "test.csv")
     estimator, test = qhn.load(flock[1]).estimator, birds(60, 1)
     x = np.column_stack([test.bill, *(test.island == name for name in ("Biscoe", "Dream", "Torgersen")), test.mass]).astype(float)
-    x = (x - estimator.units_.mean) / estimator.units_.scale
+    x = (x - estimator.units_.centre) / estimator.units_.scale
     network, packed = estimator.result_.problem.target.model, estimator.networks_
     drawn = np.repeat(packed.weights, np.rint(packed.probs * 1000).astype(int), axis=0)
     p = np.exp(np.asarray(network.log_probs(drawn.astype(float), x))).mean(0)
@@ -137,7 +137,7 @@ def test_gaps_and_unknown_words_by_request(flock, tmp_path):
 def test_other_units_are_a_remark(flock, tmp_path):
     "A column in another unit is predicted, and said."
     _, error = predictions(flock, write(birds(5, 2).assign(mass=1e12), tmp_path / "far.csv"))
-    assert "in column 'mass' lies more than" in error and error.count("lies more than") == 1 and "warn" not in error.lower()
+    assert "lie far from the training data, in standard deviations: 'mass' by" in error and error.count("lie far") == 1 and "warn" not in error.lower()
 
 
 def test_out_quiet_and_json(flock, tmp_path):
@@ -238,7 +238,7 @@ def test_a_model_is_not_replaced_unasked(flock, monkeypatch):
     (["--label", "bill", "--missing", "drop"], "give --regress"), (["--missing", "zero"], "missing must be"), (["--hidden", "a"], "hidden must be comma-separated numbers"),
     (["--missing", "drop", "--ansatz", "ring"], "ansatz must be one of"), (["--missing", "drop", "--objective", "map"], "objective must be one of"),
     (["--missing", "drop", "--steps", "0"], "n_steps"), (["--temperature", "0"], "temperature must be positive"), (["--sep", "ab"], "sep must be one character"),
-    (["--missing", "drop", "--hidden", "0"], "layer_sizes"), (["--missing", "drop", "--layers", "0", "--ansatz", "staircase"], "n_layers"),
+    (["--missing", "drop", "--hidden", "0"], "hidden must be"), (["--missing", "drop", "--layers", "0", "--ansatz", "staircase"], "n_layers"),
     (["--missing", "drop", "--restarts", "0"], "n_restarts"), (["--missing", "drop", "--label", "kind", "--regress"], "expected a finite number to predict"),
 ])
 def test_refused_training(flock, tmp_path, arguments, message):

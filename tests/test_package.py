@@ -19,7 +19,7 @@ from nbconvert.filters import markdown2html
 import qhn
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted(p for p in (ROOT / "qhn").rglob("*.py") if p.name != "_modidx.py")
+MODULES = sorted(p for p in (ROOT / "qhn").rglob("*.py") if p.name not in ("_modidx.py", "__main__.py"))
 
 
 def name_of_module(path):

@@ -45,7 +45,7 @@ def regressor(): return QHNRegressor(**QUICK | {"n_steps": 200}).fit(*load_diabe
 
 CONFORMANCE = """
 import json
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.estimator_checks import check_estimator
 from qhn.classifier import QHNClassifier, QHNRegressor
 outcomes = lambda tested: [(each["check_name"], each["status"], str(each["exception"]))

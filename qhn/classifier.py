@@ -8,7 +8,6 @@ __all__ = ['COLD', 'Rows', 'distinct_rows', 'QHNClassifier', 'QHNRegressor']
 # %% ../nbs/classifier.ipynb #664e327d
 import warnings
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from .objectives.mmd import MMD
 from .problem.bits import check_integer
 from .problem.dealing import Scaling, separate_scale
 from .problem.likelihood import Categorical, Gaussian
-from .problem.network import BiNN, sign
+from .problem.network import ACTIVATIONS, BiNN
 from .problem.symmetry import Symmetry
 
 # %% ../nbs/classifier.ipynb #45eeb7f8
@@ -64,7 +63,7 @@ def _filled(rows):
     return Rows(*map(fill, rows))
 
 # %% ../nbs/classifier.ipynb #b9bcefba
-COLD = 0.3    # weight of the divergence, unless another is asked for
+COLD = 0.1    # weight of the divergence, unless another is asked for
 
 _OBJECTIVES: dict[str, Callable] = {"elbo": KL, "selbo": lambda weight: MMD(weight=weight),
                                     "mle": lambda weight: NoDivergence()}
@@ -108,13 +107,10 @@ def _circuit(asked, n_weights, n_layers):
                      f"got {ansatz!r}")
 
 # %% ../nbs/classifier.ipynb #774062ba
-_ACTIVATIONS = {"tanh": jnp.tanh, "sign": sign, "sin": jnp.sin, "relu": jax.nn.relu,
-                "sigmoid": jax.nn.sigmoid, "hard_tanh": jax.nn.hard_tanh, "silu": jax.nn.silu}
-
 def _network(settings, n_features, n_outputs, likelihood):
     "The binary network of an estimator; its scale is chosen later."
-    _check_name("activation", settings.activation, _ACTIVATIONS)
-    activation, hidden = _ACTIVATIONS[settings.activation], _widths(settings.hidden)
+    _check_name("activation", settings.activation, ACTIVATIONS)
+    activation, hidden = ACTIVATIONS[settings.activation], _widths(settings.hidden)
     return BiNN((n_features, *hidden, n_outputs), activation, likelihood=likelihood)
 
 def _widths(hidden):
@@ -141,13 +137,13 @@ class _Hypernetwork(BaseEstimator):
     "Settings and training of both estimators."
     def __init__(self, *,
         objective: str | Divergence = "elbo",    # or "selbo", "mle", or a Divergence
-        hidden: int | tuple = (16,),             # units of each hidden layer; () for none
+        hidden: int | tuple = (32,),             # units of each hidden layer; () for none
         activation: str = "tanh",                # of the hidden units: "tanh", "sign", "relu", "sin", ...
         ansatz: str | Callable | Ansatz = "product",    # "staircase", "brickwork", a circuit, or a function that makes one
         n_layers: int = 1,                       # of a circuit that is named
         symmetrise: bool = False,                # average over the symmetries of the network, of few units
         logit_scale: str | float = "evidence",   # of the outputs: chosen by the bound on the evidence, or a number
-        temperature: float | None = None,        # weight of a named objective's divergence; None: 0.3
+        temperature: float | None = None,        # weight of a named objective's divergence; None: 0.1
         n_steps: int = 400,                      # of the optimiser
         learning_rate: float = 0.1,              # of Adam, at the start; falls along a cosine
         n_restarts: int = 2,                     # starts, trained side by side; the best one is kept

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
 import typer
-from .terminal import check_positive, friendly_errors, items, nearest, option, show_table, writable_folder
-from .table_commands import TABLE_COMMANDS, Decimal, Header, Label, Sep, table_errors
+from .terminal import check_positive, friendly_errors, items, nearest_characters, option, show_table, writable_folder
+from .table_commands import TABLE_COMMANDS, Decimal, Header, Json, Label, Quiet, Sep, print_json, say_notices, table_errors
 
 # %% ../nbs/cli.ipynb #15c44f7a
 _DATASETS = "gaussian-mixture", "moons", "circles", "xor", "digits", "breast-cancer"
@@ -118,22 +118,42 @@ def _opening(data, binn, given):
             f"{data.n_features} features, {data.n_classes} classes\n"
             f"{binn.n_weights} weights, {circuit}, {given.seeds} seeds, {given.steps} steps{wide}")
 
+# %% ../nbs/cli.ipynb #d47dabff
+def _medians(measures):
+    from numpy import median
+    return {name: float(median(values)) for name, values in vars(measures).items()}
+
+def _told(data, binn, found, folder):
+    "What JSON says of a comparison."
+    from qhn.studies.compare import conclusion
+    runs = {label: _medians(measures) for label, measures in found.items()}
+    about = {"dataset": data.name, "n_train": len(data.y_train), "n_test": len(data.y_test), "weights": binn.n_weights}
+    return about | {"medians": runs, "conclusion": conclusion(found), "folder": str(folder)}
+
 # %% ../nbs/cli.ipynb #6622679d
+_FILES = "angles.npz", "compare.csv", "compare.png"
+
+def _compared(given, asked, folder, console):
+    "Carry the comparison out. `typer.Exit`: it was interrupted."
+    from qhn.studies.compare import compare
+    settings = vars(given) | {"out": str(given.out)}
+    found = compare(*asked, folder, given.steps, given.seeds, given.learning_rate, given.seed, settings, console)
+    files = [name for name in _FILES if (folder / name).exists()]
+    console.print(f"written to {folder}: {', '.join(files)}")
+    if found is None: raise typer.Exit(130)
+    return found
+
 def _compare(given):
-    "The comparison that these options ask for. `typer.Exit`: it was interrupted."
+    "The comparison that these options ask for."
     import jax
     from rich.console import Console
-    from qhn.studies.compare import compare
     if given.x64: jax.config.update("jax_enable_x64", True)
     data, binn, *others = _asked(given)
-    folder, console = writable_folder(given.out), Console()
+    folder, console = writable_folder(given.out), Console(quiet=given.quiet or given.as_json)
+    say_notices(data.notices, given)
     console.print(_opening(data, binn, given), highlight=False)
-    settings = vars(given) | {"out": str(given.out)}
-    finished = compare(data, binn, *others, folder, given.steps, given.seeds,
-                       given.learning_rate, given.seed, settings, console)
-    files = [name for name in ("angles.npz", "compare.csv", "compare.png") if (folder / name).exists()]
-    console.print(f"written to {folder}: {', '.join(files)}")
-    if not finished: raise typer.Exit(130)
+    found = _compared(given, (data, binn, *others), folder, console)
+    if given.as_json: print_json(_told(data, binn, found, folder), data.notices)
 
 # %% ../nbs/cli.ipynb #e35b94d1
 _Dataset = Annotated[str, option("Name from `qhn datasets`, a pair such as digits-38, or your own file.csv.",
@@ -181,6 +201,8 @@ def compare_command(
     seed: _Seed = 0,
     x64: _Double = False,
     out: _Out = Path("qhn-compare"),
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     "Train MLE, ELBO and SELBO side by side and compare them with mean field and, up to 22 weights, the exact posterior."
     given = SimpleNamespace(**locals())    # all options by name
@@ -361,7 +383,7 @@ def study_restarts_command(
 def main() -> None:
     "Entry point of the `qhn` command."
     os.environ["MPLBACKEND"] = "Agg"    # the picture goes to a file, also where there is no screen
-    codecs.register_error("nearest", nearest)
+    codecs.register_error("nearest", nearest_characters)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper): stream.reconfigure(errors="nearest")
     app()

@@ -27,7 +27,7 @@ from .inference.state import Leaves
 from .objectives.elbo import Divergence
 from .problem.costs import Model
 from .problem.likelihood import Likelihood
-from .problem.network import sign
+from .problem.network import ACTIVATIONS, sign
 from .problem.prior import Prior
 
 # %% ../nbs/files.ipynb #56e394cb
@@ -55,7 +55,7 @@ _ROOMS = {
     "inference.result": "FitResult",
     "posterior.networks": "PackedNetworks",
     "classifier": "QHNClassifier QHNRegressor",
-    "table_model": "TableModel",
+    "table_model": "Source TableModel",
 }
 _HOMES = {name: f"qhn.{module}" for module, names in _ROOMS.items() for name in names.split()}
 
@@ -68,11 +68,9 @@ def _class(name):
 def _is_known(cls): return cls.__name__ in _HOMES and cls is _class(cls.__name__)
 
 # %% ../nbs/files.ipynb #c55b681f
-_FUNCTIONS = {name: vars(jnp)[name] for name in ("tanh", "sin", "sign")}
-for _name in ("relu", "sigmoid", "softplus", "gelu", "silu", "hard_tanh"): _FUNCTIONS[_name] = vars(jax.nn)[_name]
-_FUNCTIONS["straight-through sign"] = sign
+_FUNCTIONS = ACTIVATIONS | {"sign": jnp.sign, "straight-through sign": sign}    # as the first files called them
 
-def _name_of(function):
+def _stored_name(function):
     "The name under which one of ours is stored, or None."
     return next((name for name, ours in _FUNCTIONS.items() if ours is function), None)
 
@@ -90,7 +88,7 @@ class _Writer:
         if type(value) in (list, tuple, dict): return _container(self, value)
         if _is_known(type(value)): return {"is": type(value).__name__, "fields": _parts(self, value)}
         if isinstance(value, type) and _is_known(value): return {"class": value.__name__}
-        name = _name_of(value)
+        name = _stored_name(value)
         return {"function": name} if name else _users(self, value)
 
 # %% ../nbs/files.ipynb #0e5d5ce1
@@ -182,7 +180,7 @@ _MAKES = {"float": _number, "tuple": _tuple, "dict": _dictionary, "array": _stor
           "is": _object}
 
 # %% ../nbs/files.ipynb #8befad1c
-FORMAT = 1    # raised when an older reader could not understand the file
+FORMAT = 2    # raised when an older reader could not understand the file
 _KIND = Kind("qhn", FORMAT, "save", "load")
 
 def _revision():

@@ -102,10 +102,11 @@ def evaluate_table(
     train: Table | None = None,    # those of training; None: no twins
     missing: str = "refuse",       # these two as in `labelled_rows`
     unknown: str = "refuse",
+    train_missing: str | None = None,    # of the rows of training; None: as `missing`
 ) -> TableReport:
     "Judge a model on rows that it has not seen. `ValueError`: a column that is not there, a cell that cannot be."
     x, y = labelled_rows(model, rows, missing, unknown)
-    known = labelled_rows(model, train, missing, unknown) if train else None
+    known = labelled_rows(model, train, train_missing or missing, unknown) if train else None
     of_kind = _judged_classes if model.classes else _judged_numbers
     scores, predicted = of_kind(model, x, y, known)
     return TableReport(pd.DataFrame(scores).T, predicted, y)

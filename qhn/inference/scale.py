@@ -140,7 +140,7 @@ def fit_scaled(
     model, start = _start(network, scale), {"key": key_fit, "n_seeds": n_seeds}
     with progress_bar(progress, n_steps) as bar:
         for done in range(0, n_steps, every):
-            watching = {"progress": False, "callbacks": _watching(callbacks, done == 0)}
+            watching = {"progress": False, "callbacks": _watching(callbacks, settings.get("checkpoint"), done == 0)}
             size = min(every, n_steps - done)
             last = fit(distribution, model, data, prior, n_steps=size, **start, **watching, **settings)
             results.append(last)
@@ -159,12 +159,11 @@ def _check_call(network, scale, every, n_steps):
     if scale is not None and not 0 < scale < np.inf:
         raise ValueError(f"scale must be positive and finite, or None to choose it, got {scale!r}")
 
-def _watching(callbacks, is_first):
+def _watching(callbacks, checkpoint, is_first):
     "The callbacks of a round; the beginning is told once."
-    given, checkpoint = split_callbacks(callbacks, None)
+    given, checkpoint = split_callbacks(callbacks, checkpoint)
     if checkpoint is None: return given if is_first else [each.on_chunk for each in given]
-    raise ValueError("callbacks must hold no Checkpoint where the scale is chosen; "
-                     "train with `fit` to keep checkpoints")
+    raise ValueError("no checkpoint can be kept where the scale is chosen; train with `fit`, which keeps them")
 
 def _checked_rows(network, data):
     "x, y and row weights as JAX's arrays."

@@ -77,13 +77,14 @@ def _relu(t): return np.maximum(t, 0)
 def _hard_tanh(t): return np.clip(t, -1, 1)
 def _softplus(t): return np.logaddexp(t, 0)
 def _silu(t): return t * _sigmoid(t)
+def _gelu(t): return t * _sigmoid(math.sqrt(8 / math.pi) * (t + 0.044715 * t**3))
 
 # %% ../../nbs/posterior/networks.ipynb #76ec368c
 _ACTIVATIONS = {"tanh": np.tanh, "sign": _sign, "signum": np.sign, "sin": np.sin}
 _ACTIVATIONS |= {"relu": _relu, "sigmoid": _sigmoid, "hard_tanh": _hard_tanh}
-_ACTIVATIONS |= {"softplus": _softplus, "silu": _silu}
+_ACTIVATIONS |= {"softplus": _softplus, "silu": _silu, "gelu": _gelu}
 
-def _name_of(function):
+def _numpy_name(function):
     "The name of an activation. `ValueError`: it is none of those that are known here."
     t = np.linspace(-8, 8, 65)
     values = np.asarray(function(t), float)
@@ -177,8 +178,9 @@ def _predicted(networks, x):
 
 # %% ../../nbs/posterior/networks.ipynb #6ce3b3b5
 class PackedUncertainty(NamedTuple):
-    "Doubt about a class, in nats: total = aleatoric + epistemic."
-    total: np.ndarray        # (N,) entropy of what the networks predict together
+    "Probabilities, and the doubt about a class, in nats: total = aleatoric + epistemic."
+    probs: np.ndarray        # (N, n_classes) what the networks predict together
+    total: np.ndarray        # (N,) entropy of `probs`
     aleatoric: np.ndarray    # (N,) mean entropy of what each predicts
     epistemic: np.ndarray    # (N,) at least 0
 
@@ -196,7 +198,7 @@ def _uncertainty(networks, x):
     answers = _mean(networks, x, _doubts)
     probs, aleatoric = answers[:, :-1], answers[:, -1]
     total = _entropy(probs[..., None])[:, 0, 0]
-    return PackedUncertainty(total, aleatoric, np.maximum(total - aleatoric, 0))
+    return PackedUncertainty(probs, total, aleatoric, np.maximum(total - aleatoric, 0))
 
 # %% ../../nbs/posterior/networks.ipynb #8ffb6c6a
 def _check_settings(networks):
@@ -275,7 +277,7 @@ class PackedNetworks:
 
     def uncertainty(self,
         x: np.ndarray,          # (N, n_inputs)
-    ) -> PackedUncertainty:     # three times (N,) nats
+    ) -> PackedUncertainty:     # probabilities, and three times (N,) nats
         "What the networks doubt, and on what they disagree. `ValueError`: bad x, or networks that predict numbers."
         if self.noise is None: return _uncertainty(self, _checked_points(self, x))
         raise ValueError("these networks predict numbers, whose doubt is in `predict`: epistemic and noise")
@@ -344,7 +346,7 @@ def pack_networks(
     _check_networks(binn, weights)
     sizes = binn.layer_sizes
     if k is not None: _check_k(k)
-    activation = _name_of(binn.activation) if len(sizes) > 2 else "tanh"
+    activation = _numpy_name(binn.activation) if len(sizes) > 2 else "tanh"
     shares = _checked_shares(probs, len(weights))
     bits, shares = _merged(_packed(weights), shares)
     kept = shares[:k] / shares[:k].sum()

@@ -365,20 +365,20 @@ def compare(
     learning_rate: float,    # of Adam
     seed: int,               # of all random numbers
     settings: dict,          # stored with the angles
-    console: Any,            # of rich, for the table
-) -> bool:                   # False if it was interrupted
+    console: Any,            # of rich, for the bars and the table; a quiet one shows neither
+) -> dict | None:            # label to `Measures`; None if it was interrupted
     "Train the objectives and the mean-field twin, measure them, beside the exact posterior if it is known, write all of it."
     prior, key = BernoulliPrior(), jax.random.key(seed)
     target, exact, assess = _room(binn, data, prior, key)
     def train(distribution, objective, label):
         return fit(distribution, *target, prior, objective=objective, optimizer=_adam(learning_rate),
-                   n_steps=n_steps, key=key, n_seeds=n_seeds, progress=label)
+                   n_steps=n_steps, key=key, n_seeds=n_seeds, progress=not console.quiet and label)
     planned = runs(ansatz, objectives)
     results, measures = _carry_out(planned, train, assess, folder, settings)
     best = {label: result.best_seed() for label, result in results.items()}
     if len(results) < len(planned):
         if measures: show_table(measures, best, "interrupted; finished runs", console)
-        return False
+        return None
     if exact: measures["exact posterior"] = exact
     _write_csv(folder / "compare.csv", measures)
     title = f"{data.name}: {binn.n_weights} weights, {len(data.y_train)} training points"
@@ -387,7 +387,7 @@ def compare(
     _write_figure(folder / "compare.png", results, planned, measures, evidence, title)
     show_table(measures, best, title + known, console)
     console.print(conclusion(measures), highlight=False)
-    return True
+    return measures
 
 # %% ../../nbs/studies/compare.ipynb #a04e6c24
 def _write_figure(path, results, planned, measures, evidence, title):

@@ -25,6 +25,7 @@ from .inference.gradients import Exact, ScoreFunction
 from .inference.scale import fit_scaled
 from .objectives.elbo import KL, Divergence, NoDivergence
 from .objectives.mmd import MMD
+from .posterior.networks import PackedUncertainty
 from .problem.bits import check_integer
 from .problem.dealing import Scaling, separate_scale
 from .problem.likelihood import Categorical, Gaussian
@@ -292,6 +293,11 @@ class QHNClassifier(ClassifierMixin, _Fitted):
         "The most probable class of each row: (N,). `NotFittedError`, `ValueError`: as scikit-learn's own."
         probs = self.predict_proba(X)
         return self.classes_[probs.argmax(1)]
+
+    def uncertainty(self, X: Any) -> PackedUncertainty:
+        "Probabilities, and how much of the doubt is the networks' disagreement: three times (N,) nats. Errors as `predict_proba`."
+        x = _points(self, X)
+        return self.networks_.uncertainty(x)
 
 # %% ../nbs/classifier.ipynb #7dc21b25
 class QHNRegressor(RegressorMixin, _Fitted):

@@ -27,7 +27,7 @@ def _share(part, whole):
     return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
 
 def _of_classes(estimator, x):
-    doubt = estimator.networks_.uncertainty(estimator.units_(x.to_numpy()))
+    doubt = estimator.uncertainty(x)
     probs = doubt.probs
     told = pd.DataFrame(probs, x.index, [f"p_{name}" for name in estimator.classes_])
     told.insert(0, "class", estimator.classes_[probs.argmax(1)])

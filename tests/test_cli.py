@@ -52,6 +52,28 @@ def test_files_and_table(finished):
     for label in ("MLE", "ELBO", "SELBO", "mean field", "exact posterior"): assert label in text
 
 
+def test_json_and_quiet(finished, tmp_path):
+    "The same numbers as in the files, on one line, or nothing."
+    status, text = qhn_compare(*SMALL, "--out", tmp_path, "--json")
+    told = json.loads(text)
+    assert status == 0 and text.count("\n") == 1 and (told["dataset"], told["n_train"], told["folder"]) == ("moons", 40, str(tmp_path))
+    assert "".join(told["conclusion"].split()) in "".join(finished[1].split()) and list(told["medians"])[-1] == "exact posterior"
+    rows = [row for row in rows_of(tmp_path) if row["run"] == "ELBO"]
+    for name, value in told["medians"]["ELBO"].items(): assert value == pytest.approx(np.median([float(row[name]) for row in rows]))
+    assert rows_of(tmp_path) == rows_of(finished[0])
+    assert qhn_compare(*SMALL, "--out", tmp_path, "--quiet") == (0, "")
+
+
+def test_what_is_left_out_of_a_file_is_said(tmp_path):
+    "As `qhn train` does; also in JSON."
+    table = "a,b,day,kind\n" + "".join(f"{i},{i * i % 7},2020-01-0{1 + i % 9},{'xy'[i % 2]}\n" for i in range(20))
+    (tmp_path / "own.csv").write_text(table)
+    few = ["--ansatz", "staircase", "--layers", "1", "--seeds", "2", "--steps", "2", "--out", tmp_path]
+    assert "note: column 'day' is left out" in qhn_compare("--dataset", tmp_path / "own.csv", "--label", "kind", *few)[1]
+    told = json.loads(qhn_compare("--dataset", tmp_path / "own.csv", "--label", "kind", *few, "--json")[1])
+    assert any("column 'day' is left out" in text for text in told["notices"])
+
+
 def test_measures_by_hand(finished):
     "Every measure of one run, recomputed with numpy from the angles that were written."
     folder, _ = finished

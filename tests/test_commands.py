@@ -3,6 +3,7 @@ import io
 import json
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 import qhn
 import qhn.cli
+from qhn.files import load
 from qhn.posterior.networks import pack_networks
 from qhn.posterior.predictive import predictive_uncertainty_from_samples
 from qhn.problem.likelihood import Gaussian
@@ -173,11 +175,33 @@ def test_evaluation_by_hand(flock, tmp_path):
     assert scores["16 straight-through networks"]["accuracy"] > 0.9
 
 
-def test_evaluation_alone_says_how_to_get_the_others(flock):
-    status, text, error = command("evaluate", flock[1], flock[0] / "test.csv")
-    assert status == 0 and "this model" in text and "logistic" not in text and "note: give --train FILE" in error
-    status, text, error = command("evaluate", flock[1], flock[0] / "test.csv", "--quiet")
-    assert (status, error) == (0, "") and text.split()[:4] == ["accuracy", "log", "loss", "ECE"]
+def test_the_file_of_training_is_found(flock, tmp_path):
+    "By its name and its bytes: the report is that of --train; a changed file, or one far away, is not taken."
+    folder, model = flock[:2]
+    status, text, error = command("evaluate", model, folder / "test.csv")
+    named = command("evaluate", model, folder / "test.csv", "--train", folder / "train.csv", "--missing", "drop")
+    assert status == 0 and text == named[1] and "logistic" in text and f"trained on {folder / 'train.csv'}, as the model was" in error
+    far = write(birds(60, 1), tmp_path / "test.csv")
+    moved = tmp_path / "moved" / "m.qhn"
+    moved.parent.mkdir()
+    moved.write_bytes(Path(model).read_bytes())
+    for content in (None, "changed"):
+        if content: (tmp_path / "train.csv").write_text(content)
+        status, text, error = command("evaluate", moved, far)
+        assert status == 0 and "this model" in text and "logistic" not in text and "note: give --train FILE" in error
+    (tmp_path / "train.csv").write_bytes((folder / "train.csv").read_bytes())
+    assert "logistic" in command("evaluate", moved, far)[1]
+
+
+def test_evaluation_alone(flock):
+    status, text, error = command("evaluate", flock[1], flock[0] / "test.csv", "--alone", "--quiet")
+    assert status == 0 and "this model" in text and "logistic" not in text and error == ""
+    assert "these are the rows of training" in command("evaluate", flock[1], flock[0] / "train.csv", "--alone", "--missing", "drop")[2]
+
+
+def test_a_model_names_no_folder(flock):
+    "A file that is passed on says nothing of where it was made."
+    assert load(flock[1]).source[::2] == ("train.csv", "drop") and str(flock[0]).encode() not in Path(flock[1]).read_bytes()
 
 
 def test_refused_evaluations(flock, tmp_path):

@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 from .terminal import (check_positive, friendly_errors, items, nearest_characters, option, show_table,
                           writable_folder)
-from .table_commands import (TABLE_COMMANDS, Decimal, Header, Json, Label, Quiet, Sep, print_json, say_notices,
-                                table_errors)
+from .table_commands import (TABLE_COMMANDS, Decimal, Header, Json, Label, Quiet, Sep, print_json,
+                                say_notices, table_errors)
 
 # %% ../nbs/cli.ipynb #15c44f7a
 _DATASETS = "gaussian-mixture", "moons", "circles", "xor", "digits", "breast-cancer"
@@ -130,7 +130,8 @@ def _told(data, binn, found, folder):
     from qhn.studies.compare import conclusion
     runs = {label: _medians(measures) for label, measures in found.items()}
     about = {"dataset": data.name, "n_train": len(data.y_train), "n_test": len(data.y_test)}
-    return about | {"weights": binn.n_weights, "medians": runs, "conclusion": conclusion(found), "folder": str(folder)}
+    about |= {"weights": binn.n_weights, "folder": str(folder)}
+    return about | {"medians": runs, "conclusion": conclusion(found)}
 
 # %% ../nbs/cli.ipynb #6622679d
 _FILES = "angles.npz", "compare.csv", "compare.png"

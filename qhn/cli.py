@@ -140,7 +140,8 @@ def _compared(given, asked, folder, console):
     "Carry the comparison out. `typer.Exit`: it was interrupted."
     from qhn.studies.compare import compare
     settings = vars(given) | {"out": str(given.out)}
-    found = compare(*asked, folder, given.steps, given.seeds, given.learning_rate, given.seed, settings, console)
+    found = compare(*asked, folder, given.steps, given.seeds, given.learning_rate, given.seed, settings,
+                    console)
     files = [name for name in _FILES if (folder / name).exists()]
     console.print(f"written to {folder}: {', '.join(files)}")
     if found is None: raise typer.Exit(130)

@@ -33,7 +33,7 @@ def _shares(n_workers):
 
 # %% ../../nbs/studies/workers.ipynb #09935b6b
 class _Ticks:
-    "What a worker moves in place of a progress bar."
+    "Counter that a worker moves in place of a progress bar."
     def __init__(self, count): self.count = count
     def update(self, n=1):
         "Count n more."
@@ -113,7 +113,7 @@ def run_apart(
     progress: bool = True,
     beside: tuple[Callable, ...] = (),    # other work for the same processes; functions without arguments
 ) -> dict:                           # folder to what `run_study` returns
-    "Compute what is missing of all rounds, task beside task. `ValueError`: units of another protocol, before all else."
+    "Compute the missing units of all rounds, tasks in parallel. `ValueError`: units of another protocol."
     n_workers = check_integer("n_workers", n_workers, 1)
     for folder, protocol in rounds.items(): check_folder(folder, protocol)
     if n_workers > 1: _run_workers(rounds, n_workers, progress, beside)

@@ -148,7 +148,7 @@ def statistics(
     values: np.ndarray,    # (n_seeds,)
     best: int,             # number of the best start
 ) -> dict:                 # name of the row to value
-    "What the table says of a measure."
+    "Statistics of a measure over the starts."
     if len(values) == 1: return {"": values[0]}
     mean, median = values.mean(), np.median(values)
     error = values.std(ddof=1) / np.sqrt(len(values))
@@ -223,7 +223,7 @@ def _of_drawn(found):
 def conclusion(
     measures: dict,    # label to `Measures`, "exact posterior" among them if it is known
 ) -> str:              # one line
-    "The table in a sentence."
+    "One sentence that sums up the table."
     found = dict(measures)
     if "exact posterior" not in found: return _of_drawn(found)
     exact = found.pop("exact posterior").test_log_loss[0]
@@ -367,7 +367,7 @@ def compare(
     settings: dict,          # stored with the angles
     console: Any,            # of rich, for the bars and the table; a quiet one shows neither
 ) -> dict | None:            # label to `Measures`; None if it was interrupted
-    "Train the objectives and the mean-field twin, measure them, beside the exact posterior if it is known, write all of it."
+    "Train the objectives and the mean-field twin, measure them beside the exact posterior if it is known, and write all files."
     prior, key = BernoulliPrior(), jax.random.key(seed)
     target, exact, assess = _room(binn, data, prior, key)
     def train(distribution, objective, label):

@@ -78,7 +78,7 @@ def _descend(machine, n_iterations, excess, keys):
 
 # %% ../../nbs/studies/restarts.ipynb #98b5acc5
 class RestartsResult(NamedTuple):
-    "What came of all restarts."
+    "The result of all restarts."
     excess: np.ndarray        # (R,) expected cost above the minimum, in units of the costs
     iterations: np.ndarray    # (R,) of L-BFGS
     seconds: float            # of a run, compilation not counted

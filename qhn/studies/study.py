@@ -110,7 +110,7 @@ def _distances(q, table, weight):
 # %% ../../nbs/studies/study.ipynb #e2c36b27
 @jax.jit
 def _in_sample(outcome, table, common, weight):
-    "What the training data alone tell, for each run."
+    "Measures on the training data, for each run."
     q = outcome.q
     good = table >= 1.01 * table.max()    # log-likelihoods are negative
     return _distances(q, table, weight) | {
@@ -214,7 +214,7 @@ def _points(task, protocol):
 
 # %% ../../nbs/studies/study.ipynb #6668656c
 def _fingerprint(protocol, task, method):
-    "What a unit is made of: name of the part to its fingerprint."
+    "Fingerprints of the parts that determine a unit, by name."
     parts = {
         "protocol": replace(protocol, tasks=(), methods=()),
         "task": task,

@@ -90,6 +90,7 @@ def readme_cells(nb, out):
     for cell in nb.cells:
         opts = directives(cell)
         if cell.cell_type == "raw" or "hide" in opts or opts.get("include") == "false": continue
+        if cell.source.startswith("<!-- caption -->"): continue  # .ci/readable.py wrote it for Jupyter
         if cell.cell_type == "markdown":
             yield nbformat.v4.new_markdown_cell(markdown(cell.source, figures))
             continue

@@ -36,6 +36,7 @@ def stage(top):
     ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for name in (".ci", "nbs", "qhn"): shutil.copytree(ROOT / name, top / name, ignore=ignore)
     for name in ("settings.ini", "pyproject.toml"): shutil.copy(ROOT / name, top)
+    subprocess.run([sys.executable, top / ".ci" / "readable.py"], cwd=top, check=True)
     path = os.pathsep.join([str(top), str(top / ".ci")])
     done = subprocess.run([sys.executable, "-c", STAGE], cwd=top, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
     if done.returncode: pytest.fail(f"staging failed:\n{done.stderr[-3000:]}", pytrace=False)
@@ -138,6 +139,19 @@ def test_entries_stand_above_their_source(staged, path):
         elif "Exported source" in cell.source:
             defined = [node.name for node in ast.parse(cell.source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != "_"]
             assert seen[len(seen) - len(defined):] == defined
+
+
+@notebooks
+def test_captions_stand_once(staged, path):
+    "Quarto writes them, with numbers for figures that have labels; what refers to a figure finds it. Citations in captions are links."
+    cells = page(staged, path)
+    text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    figures = [site.directives(c) for c in cells if c.cell_type == "code" and "fig-cap" in site.directives(c)]
+    labels = [said.get("label", "") for said in figures]
+    assert site.readable.CAPTION not in text
+    assert all(label.startswith("fig-") for label in labels) and len(set(labels)) == len(labels)
+    assert set(re.findall(r"\]\(#(fig-[\w-]+)\)", text)) <= set(labels)
+    for said in figures: assert not set(site.make_readme.CITATION.findall(said["fig-cap"])) & site.make_readme.references().keys()
 
 
 @pytest.mark.chromium

@@ -242,6 +242,47 @@ def text_of(path):
     return "\n".join(texts)
 
 
+QUESTIONS = json.loads((ROOT / "tests" / "site" / "questions.json").read_text(encoding="utf-8"))
+
+
+def below(path, anchor):
+    "What stands under a heading, up to the next of its level or above; without an anchor, what stands before the first section."
+    parts = re.split(r"^(?=#{1,6} )", re.sub(r"^(```+).*?^\1", lambda m: m[0].replace("#", "\0"), markdown(path), flags=re.M | re.S), flags=re.M)
+    level, kept = 0, []
+    for part in parts:
+        depth, title = re.match(r"(#*)[ ]?(.*)", part).groups()
+        if level and len(depth) <= level: break
+        if not level and depth and (pandoc_id(title) == anchor if anchor else len(depth) == 1): level = len(depth) if anchor else 6
+        if level: kept.append(part)
+    return " ".join("".join(kept).replace("\0", "#").split())
+
+
+def pages(path):
+    "The pages that the text of a page links to."
+    return {(path.parent / link.partition("#")[0]).resolve() for link in links(path) if re.match(r"[\w./]+\.ipynb", link)}
+
+
+@pytest.mark.parametrize("asked", QUESTIONS, ids=[asked["question"] for asked in QUESTIONS])
+def test_questions_of_a_stranger_are_answered(asked):
+    "Within two clicks of the home page, by links in the text: the sidebar would make it one."
+    home = NBS / "index.ipynb"
+    near = {home} | pages(home)
+    near |= {path for page in near for path in pages(page)}
+    for answer in asked["answers"]:
+        path = NBS / answer["page"]
+        assert path in near, f"{answer['page']} is more than two clicks from the home page"
+        text = below(path, answer["anchor"])
+        assert text, f"{answer['page']} has no heading {answer['anchor']}"
+        assert answer["says"].lower() in text.lower(), f"{answer['page']}#{answer['anchor']} does not say: {answer['says']}"
+
+
+def test_what_stands_under_a_heading(tmp_path):
+    cells = ["# Title\n\n> line", "Lead.", "## One\n\n```sh\n# no heading\n```\n\nfirst", "### Inner\n\ndeep", "## Two\n\nsecond"]
+    (tmp_path / "it.ipynb").write_text(json.dumps(made_up(*cells)))
+    said = {anchor: below(tmp_path / "it.ipynb", anchor) for anchor in ("", "one", "inner", "two", "three")}
+    assert said == {"": "# Title > line Lead.", "one": "## One ```sh # no heading ``` first ### Inner deep", "inner": "### Inner deep", "two": "## Two second", "three": ""}
+
+
 def test_readme_is_fresh():
     made = make_readme.files()
     kept = {p.relative_to(ROOT).as_posix() for p in (ROOT / make_readme.PICTURES).glob("*")} | {"README.md"}

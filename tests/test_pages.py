@@ -10,7 +10,9 @@ import sys
 
 import nbformat
 import pytest
+import yaml
 
+import qhn
 import rendered
 import test_site as site
 
@@ -152,6 +154,50 @@ def test_captions_stand_once(staged, path):
     assert all(label.startswith("fig-") for label in labels) and len(set(labels)) == len(labels)
     assert set(re.findall(r"\]\(#(fig-[\w-]+)\)", text)) <= set(labels)
     for said in figures: assert not set(site.make_readme.CITATION.findall(said["fig-cap"])) & site.make_readme.references().keys()
+
+
+@notebooks
+def test_head_of_a_page(staged, path):
+    "Title and description, and a line of links: to Colab, to the notebook itself, with the version."
+    raw, line = page(staged, path)[:2]
+    front = yaml.safe_load(raw.source.strip().strip("-"))
+    title, said = re.fullmatch(r"# ([^\n]+)\n\n> ([^\n]+)\n*", next(c.source for c in site.read(path) if c.cell_type == "markdown")).groups()
+    assert (raw.cell_type, front["title"], front["description"]) == ("raw", title, said)
+    assert front["description-meta"] and not re.search(r"[`*$]|\]\(", front["description-meta"])
+    cfg = site.make_readme.settings()
+    file = f"qhn-developers/qhn/blob/{cfg['branch']}/nbs/{path.relative_to(NBS).as_posix()}"
+    assert f"(https://colab.research.google.com/github/{file})" in line.source and f"`%pip install {site.make_readme.install()}`" in line.source
+    assert f"(https://raw.githubusercontent.com/{file.replace('/blob/', '/')})" in line.source and f"version {cfg['version']}" in line.source
+
+
+@notebooks
+def test_what_a_page_cites_is_listed(staged, path):
+    "Pandoc writes the list of references from the keys that the head names."
+    cells = page(staged, path)
+    named = yaml.safe_load(cells[0].source.strip().strip("-")).get("nocite", "")
+    text = "\n".join(c.source for c in cells[1:])
+    linked = [key for key, reference in site.make_readme.references().items() if site.make_readme.cite(reference).partition("](")[2] in text]
+    assert re.findall(r"@([\w:-]+)", named) == linked
+
+
+def test_index_of_names(staged):
+    "Every public name, once, with the page and the entry that define it, and what it is."
+    rows = re.findall(r"^\| \[`(\w+)`\]\(([\w/]+\.ipynb)#([\w]+)\) \| (.+) \| \[([^]]+)\]\(([\w/]+\.ipynb)\) \|$", (staged / "api.qmd").read_text(encoding="utf-8"), re.M)
+    assert [row[0] for row in rows] == sorted(qhn.__all__, key=str.lower)
+    for name, where, anchor, says, title, link in rows:
+        path = NBS / where
+        assert link == where and title == site.headings(site.markdown(path))[0] and anchor == name.lower() in site.documented(path)
+        assert inspect.getdoc(getattr(qhn, name)).startswith(says.replace("\\", "")), name
+    front = yaml.safe_load((staged / "api.qmd").read_text(encoding="utf-8").split("---")[1])
+    assert front["title"] == "Index of names" and front["description"]
+
+
+def test_list_for_programs(staged):
+    "llms.txt names every page, with its line."
+    text = (staged / "llms.txt").read_text(encoding="utf-8")
+    found = re.findall(r"^- \[[^]]+\]\(https://qhn-developers\.github\.io/qhn/([\w/]+)\.html\): .+$", text, re.M)
+    assert sorted(found) == sorted(path.relative_to(NBS).with_suffix("").as_posix() for path in site.NOTEBOOKS) and text.startswith("# qhn\n\n> ")
+    assert (staged / "404.qmd").is_file() and (staged / "favicon.svg").is_file()
 
 
 @pytest.mark.chromium

@@ -4,6 +4,7 @@ import base64
 import importlib.util
 import json
 import re
+import xml.etree.ElementTree as ET
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -95,13 +96,14 @@ def chapters(contents):
 def test_the_home_page_names_every_chapter_in_the_order_of_the_sidebar():
     listed = list(chapters(yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]))
     reading = markdown(NBS / "index.ipynb").partition("## Where to read on")[2].partition("What entanglement gains")[0]
-    assert re.findall(r"\]\(([\w/]+\.ipynb)\)", reading) == [chapter for chapter in listed if chapter != "index.ipynb"]
+    assert re.findall(r"\]\(([\w/]+\.ipynb)\)", reading) == [chapter for chapter in listed if chapter not in ("index.ipynb", "api.qmd")]
 
 
 def test_sidebar_lists_every_notebook_once():
     "The order is the sidebar's alone."
     listed = list(chapters(yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]))
-    assert listed[0] == "index.ipynb" and sorted(listed) == sorted(p.relative_to(NBS).as_posix() for p in NOTEBOOKS)
+    assert listed[0] == "index.ipynb" and listed[-1] == "api.qmd"    # which nbs/api.qmd.py makes
+    assert sorted(listed[:-1]) == sorted(p.relative_to(NBS).as_posix() for p in NOTEBOOKS)
 
 
 @notebooks
@@ -119,7 +121,8 @@ def test_site_configuration_agrees_with_settings():
     assert (web["site-url"], web["repo-url"]) == (cfg["doc_host"] + cfg["doc_baseurl"], cfg["git_url"])
     assert site["project"]["output-dir"] == cfg["doc_path"]
     assert (NBS / "_quarto.yml").readlink() == Path("../_quarto.yml")
-    for name in (site["bibliography"], site["format"]["html"]["css"]): assert (NBS / name).is_file()
+    for name in (site["bibliography"], site["format"]["html"]["css"], web["favicon"], web["image"].lstrip("/")): assert (NBS / name).is_file()
+    for name in site["project"]["resources"]: assert (NBS / name).is_file() or (NBS / f"{name}.py").is_file()    # nbdev stages what such a file prints
 
 
 def test_references_are_complete():
@@ -156,6 +159,38 @@ def test_title_cell_holds_the_title_and_one_line(path):
     "nbdev makes the first Markdown cell the head of the page, and drops what else it holds."
     first = next(c.source for c in read(path) if c.cell_type == "markdown")
     assert re.fullmatch(r"# [^\n]+\n\n> [^\n]+\n*", first)
+
+
+def test_titles_tell_pages_apart():
+    "A page is called by its title in a browser, followed by that of the site. The home page's is the site's."
+    titles = [headings(markdown(path))[0] for path in NOTEBOOKS]
+    assert len(set(titles)) == len(titles) and all(len(title) <= 60 for title in titles)
+    assert headings(markdown(NBS / "index.ipynb"))[0] == make_readme.settings()["title"]
+
+
+def shade(colour):
+    "The relative luminance of a colour, as WCAG defines it."
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    return sum(k * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055)**2.4) for k, c in zip((0.2126, 0.7152, 0.0722), parts))
+
+
+def test_colours_are_seen_in_both_themes():
+    "What styles.css colours for both stands out from cosmo's white and from darkly's grey; what is for one theme says so."
+    styles = re.sub(r"/\*.*?\*/", "", (NBS / "styles.css").read_text(), flags=re.S)
+    both = [body for names, body in re.findall(r"([^{}]+)\{([^{}]*)\}", styles) if ".quarto-dark" not in names]
+    assert not re.findall(r":[^;]*\b(?:white|black|rgba?|hsl)\b", " ".join(both))
+    for colour in re.findall(r"#[0-9a-f]{6}\b", " ".join(both), re.I):
+        for ground in ("#ffffff", "#222222"):
+            dark, light = sorted([shade(colour), shade(ground)])
+            assert (light + 0.05) / (dark + 0.05) >= 3, f"{colour} on {ground}"
+
+
+def test_favicon_and_missing_page():
+    svg = ET.fromstring((NBS / "favicon.svg").read_text())
+    assert svg.tag.endswith("svg") and svg.attrib["viewBox"] == "0 0 32 32"
+    text = (NBS / "404.qmd").read_text()
+    targets = re.findall(r"\]\(/([^)]+)\)", text)    # a page that is shown under any address takes links from the top
+    assert len(targets) == text.count("](") >= 3 and all((NBS / name).is_file() or (NBS / f"{name}.py").is_file() for name in targets)
 
 
 @notebooks

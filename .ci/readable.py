@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-from make_readme import CAPTION, ROOT, cite, cited, directives, install, references
+from make_readme import CAPTION, ROOT, cite, cited, directives, install, references, settings
 
 CODE = r"^[ \t]*(?P<fence>```+|~~~+).*?^[ \t]*(?P=fence)|`[^`\n]*`|\$\$.*?\$\$|(?<![\\$])\$(?![$\s])(?:[^$\n]|\n(?!\s*\n))+?\$"
 LINK = r"!?\[[^][]*\]\([^)\s]*\)|<(?:https?:|/?[a-z!])[^>\n]*>"
@@ -103,8 +103,9 @@ def rewritten(nb, refs, name="the notebook") -> dict:
 
 
 def installed(text) -> str:
-    "Text whose line in a shell's block that installs the package is that of settings.ini."
-    return re.sub(r"(?<=^```sh\n)pip install .*$", lambda _: f"pip install {install()}", text, flags=re.M)
+    "Text whose line that installs the package, alone on its line, is that of settings.ini."
+    line = rf"^pip install (?:git\+\S+/)?{settings()['lib_name']}$"
+    return re.sub(line, lambda _: f"pip install {install()}", text, flags=re.M)
 
 
 def dumped(nb) -> str: return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n"

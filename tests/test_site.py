@@ -406,6 +406,13 @@ def test_readable_notebook_again():
     assert "id" not in readable.rewritten(old, REFS)["cells"][1]
 
 
+def test_readable_install_line():
+    "Of this package alone."
+    lines = ["pip install qhn", "pip install git+https://example.org/old/qhn", "pip install mthree", "pip install .", "`pip install qhn`"]
+    (made,) = sources(readable.rewritten(made_up("\n".join(["```sh", *lines, "```"])), REFS))
+    assert made.splitlines()[1:-1] == [f"pip install {make_readme.install()}"] * 2 + lines[2:]
+
+
 def test_readable_notebook_refuses_a_label_given_twice():
     twice = made_up(*[("#| label: fig-a\n#| fig-cap: One\nplot()", True)] * 2)
     with pytest.raises(ValueError, match="it gives a label to two figures: fig-a"): readable.rewritten(twice, REFS, "it")

@@ -115,7 +115,8 @@ def test_words_of_sentences(text, wanted):
 
 @pytest.mark.parametrize("source, kind, asserts", [
     ("assert f(1) == 1, g\n%matplotlib inline\ntest_eq(f(1), 1)", "shown", 2), ("#| code-fold: true\ntest_fail(f)\nx.test_y()", "", 1), ("#| exports\ndef f(x):\n    assert x", "exported", 1),
-    ("#| hide\nassert x", "", 1), ("#| echo: false\nfor x in y: assert x", "", 1), ("%%time\nassert x", "shown", 0), ("#| include: false\nx", "", 0), ("with a:\n    !ls\n", "shown", 0)])
+    ("#| hide\nassert x", "", 1), ("#| echo: false\nfor x in y: assert x", "", 1), ("%%time\nassert x", "shown", 0), ("#| include: false\nx", "", 0), ("with a:\n    !ls\n", "shown", 0),
+    ("assert (f(1)\n        != f(2))", "shown", 1)])
 def test_kinds_and_assertions_of_cells(source, kind, asserts):
     assert (PROSE["kind"](source), PROSE["asserts"](source)) == (kind, asserts)
 

@@ -101,11 +101,18 @@ def wide(root, which, limit):
             yield from (Place(len(line), name, line.strip()) for line in lines if len(line) > limit)
 
 
+def parsed(source):
+    "The syntax tree of a cell, its magics and shell commands left out."
+    try: return ast.parse(source)
+    except SyntaxError: pass
+    if re.match(r"\s*%%", source): return ast.parse("")
+    lines = [re.sub(r"^(\s*)[%!](?!=).*", r"\1pass", line) for line in source.splitlines()]
+    return ast.parse("\n".join(lines))
+
+
 def asserts(source) -> int:
     "The `assert` statements and calls of `test_*` in a cell of code."
-    lines = [line if not re.match(r"\s*[%!]", line) else re.match(r"\s*", line)[0] + "pass" for line in source.splitlines()]
-    if lines and re.match(r"\s*%%", source): return 0
-    nodes = list(ast.walk(ast.parse("\n".join(lines))))
+    nodes = list(ast.walk(parsed(source)))
     calls = [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     return sum(isinstance(node, ast.Assert) for node in nodes) + sum(name.startswith("test_") for name in calls)
 

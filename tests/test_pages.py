@@ -208,12 +208,17 @@ def test_pages_fit_the_window(staged, tmp_path):
     if not chromium: pytest.skip("no Chromium was found: the width of the pages is not tested")
     styles = (NBS / "styles.css").read_text(encoding="utf-8")
     pages = {path.relative_to(NBS).as_posix(): rendered.page(page(staged, path), styles) for path in site.NOTEBOOKS}
+    index = nbformat.v4.new_markdown_cell((staged / "api.qmd").read_text(encoding="utf-8").split("---\n", 2)[2])
+    pages["api.qmd"] = rendered.page([index], styles)
     found = rendered.measure(pages, (390, 1280), chromium, tmp_path)
     drawn = sum("image/png" in o.get("data", {}) for path in site.NOTEBOOKS for c in page(staged, path) for o in c.get("outputs", []))
     assert len(found) == 2 * len(pages) and sum(look["images"] for look in found) >= 2 * drawn
     wrong = [f"{look['name']} at {look['width']} pixels: {look['scroll']} wide, {look['wide']}, missing {look['missing']}"
              for look in found if look["scroll"] != look["width"] or look["wide"] or look["missing"]]
     assert not wrong, "\n".join(wrong)
+    (home,) = [look for look in found if (look["name"], look["width"]) == ("index.ipynb", 1280)]
+    head = 150    # Quarto's bar, the title and the line below it
+    assert home["lines"][1] + head < 900 and sum(home["picture"]) / 2 + head < 900, "the home page's lines and picture are not on the first screen"
 
 
 def test_renderer_finds_sources_in_subpackages(tmp_path):

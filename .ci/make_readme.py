@@ -6,17 +6,21 @@ GitHub shows plain Markdown, so what only Quarto understands is put in plain wor
 cross-references, divs and attributes. `files` returns what would be written, so that a test can tell whether README.md is fresh.
 """
 import base64
+import configparser
 import html
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
+import yaml
 from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).resolve().parent.parent
 INDEX = ROOT / "nbs" / "index.ipynb"
 PICTURES = "nbs/readme_files"
 HEADER = "<!-- Made from nbs/index.ipynb by .ci/make_readme.py: edit the notebook, not this file. -->\n\n"
+CAPTION = "<!-- caption -->"    # begins a cell that .ci/readable.py made
 CODE = re.compile(r"(^```.*?^```|`[^`\n]*`)", re.M | re.S)
 CITATION = re.compile(r"(?<![\w@`.])@([A-Za-z][\w:-]*\w)")
 
@@ -24,7 +28,25 @@ CITATION = re.compile(r"(?<![\w@`.])@([A-Za-z][\w:-]*\w)")
 def directives(cell) -> dict:  # name -> value
     "The nbdev and Quarto directives of a code cell: its `#| name: value` lines."
     lines = re.findall(r"^#\|\s*([\w-]+):?[ \t]*(.*?)\s*$", cell.source, re.M) if cell.cell_type == "code" else []
-    return {name: value.strip("\"'") for name, value in lines}
+    return {name: unquoted(value) for name, value in lines}
+
+
+def unquoted(value) -> str:
+    "The text of a directive's value: YAML, where it is in quotes."
+    return str(yaml.safe_load(value)) if re.fullmatch(r"\".*\"|'.*'", value) else value
+
+
+def settings(root=ROOT):  # a mapping of texts
+    "What settings.ini says."
+    parser = configparser.ConfigParser(delimiters=["="], interpolation=None)
+    parser.read(root / "settings.ini", encoding="utf-8")
+    return parser["DEFAULT"]
+
+
+def install(root=ROOT) -> str:
+    "What `pip install` takes: the repository, until settings.ini says `released = True`."
+    cfg = settings(root)
+    return cfg["lib_name"] if cfg.getboolean("released", False) else f"git+{cfg['git_url']}"
 
 
 def references(path=ROOT / "nbs" / "references.bib") -> dict:  # key -> {field: text}
@@ -36,27 +58,38 @@ def references(path=ROOT / "nbs" / "references.bib") -> dict:  # key -> {field: 
     return found
 
 
-def cite(reference) -> str:
-    "A citation as a link: `[Liu & Wang (2018)](https://doi.org/...)`."
+def cite(reference, inside=False) -> str:
+    "A citation as a link: `[Liu & Wang (2018)](https://doi.org/...)`, and `[Liu & Wang, 2018](...)` inside parentheses."
     names = [name.split(",")[0].strip() for name in reference["author"].split(" and ")]
     who = " & ".join(names) if len(names) < 3 and "others" not in names else f"{names[0]} et al."
-    where = f"https://doi.org/{reference['doi']}" if "doi" in reference else reference["url"]
-    return f"[{who} ({reference['year']})]({where})"
+    where = f"https://doi.org/{quote(reference['doi'], safe='/:')}" if "doi" in reference else reference["url"]
+    return f"[{who}, {reference['year']}]({where})" if inside else f"[{who} ({reference['year']})]({where})"
+
+
+def cited(text, found) -> str:
+    "Text with `@a` and `[@a; @b]` replaced by what `found(key, inside)` writes for them, inside parentheses or not; None leaves a key alone."
+    def each(piece, inside): return CITATION.sub(lambda m: found(m[1], inside) or m[0], piece)
+
+    def group(match):
+        if not all(found(key, True) for key in CITATION.findall(match[1])): return match[0]
+        lone = re.fullmatch(r"@fig-[\w-]+", match[1])
+        return each(match[1], False) if lone else f"({each(match[1], True)})"
+
+    return each(re.sub(r"\[([^][]*@[A-Za-z][^][]*)\](?!\()", group, text), False)
 
 
 def plain(text, figures) -> str:
     "Markdown that GitHub understands from a piece of Quarto Markdown without code."
     refs = references()
 
-    def resolve(match):
-        key = match[1]
+    def resolve(key, inside):
         if key in figures: return f"figure {figures[key]}"
-        if key in refs: return cite(refs[key])
+        if key in refs: return cite(refs[key], inside)
         raise KeyError(f"nbs/index.ipynb cites @{key}: no entry of nbs/references.bib and no figure of the notebook has this name")
 
-    text = re.sub(r"\[([^][]*@[\w:-]+[^][]*)\](?!\()", r"(\1)", text)  # [@a; @b] -> (@a; @b)
-    text = CITATION.sub(resolve, text)
+    text = cited(text, resolve)
     text = re.sub(r"^:::+.*\n?", "", text, flags=re.M)  # a fenced div keeps what it holds
+    text = re.sub(r"\[([Ff]igures? [^]\n]*)\]\(#fig-[^)]*\)", r"\1", text)  # GitHub drops anchors that are not headings
     text = re.sub(r"(?<=\))\{[^}]*\}|[ \t]*\{#(?:eq|sec|fig|tbl)-[^}]*\}", "", text)  # attributes and labels
     text = re.sub(r"(\]\()(?!https?:|#|\.\./)([^)\s]+)", r"\1nbs/\2", text)  # links start from nbs/, README.md lies above it
     return maths(text.replace("](../", "]("))
@@ -90,6 +123,7 @@ def readme_cells(nb, out):
     for cell in nb.cells:
         opts = directives(cell)
         if cell.cell_type == "raw" or "hide" in opts or opts.get("include") == "false": continue
+        if cell.source.startswith(CAPTION): continue  # README.md has its own
         if cell.cell_type == "markdown":
             yield nbformat.v4.new_markdown_cell(markdown(cell.source, figures))
             continue

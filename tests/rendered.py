@@ -65,7 +65,7 @@ def cell(part) -> str:
     if said.get("include") == "false": return ""
     code = re.sub(r"^#\|.*\n?", "", part.source, flags=re.M).strip()
     shown = f'<pre class="sourceCode python"><code class="sourceCode">{html.escape(code)}</code></pre>' if code and said.get("echo") != "false" else ""
-    if said.get("code-fold") == "true": shown = f"<details><summary>{said.get('code-summary', 'Code')}</summary>{shown}</details>"
+    if shown and said.get("code-fold") == "true": shown = f"<details><summary>{said.get('code-summary', 'Code')}</summary>{shown}</details>"
     outputs = "".join(output(out, said.get("output") == "asis") for out in part.outputs if said.get("output") != "false")
     caption = f"<figcaption>{prose(said['fig-cap'].strip(chr(34)))}</figcaption>" if "fig-cap" in said else ""
     return f'<div class="cell">{shown}{outputs}{caption}</div>'
@@ -84,7 +84,9 @@ onload = () => {
     const scrolls = e => e !== column && (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
     const wide = [...column.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > edge + 1 && !scrolls(e.parentElement));
     const missing = [...page.images].filter(e => !e.naturalWidth);
-    return {name: frame.title, width: +frame.width, scroll: page.documentElement.scrollWidth, images: page.images.length,
+    const edges = e => e && [e.getBoundingClientRect().top, e.getBoundingClientRect().bottom];
+    const lines = [...page.querySelectorAll("pre")].find(e => e.textContent.includes("fit("));
+    return {name: frame.title, picture: edges(page.images[0]), lines: edges(lines), width: +frame.width, scroll: page.documentElement.scrollWidth, images: page.images.length,
             missing: missing.map(e => e.alt + e.src.slice(0, 80)), wide: wide.map(e => e.tagName + ": " + e.textContent.trim().slice(0, 120))};
   });
   const result = document.createElement("pre");

@@ -73,7 +73,7 @@ def chapters(contents):
 def reading_order():
     "Module name -> its place in the sidebar."
     contents = yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]
-    texts = [(ROOT / "nbs" / name).read_text() for name in chapters(contents)]
+    texts = [(ROOT / "nbs" / name).read_text() for name in chapters(contents) if name.endswith(".ipynb")]
     exports = [re.search(r"#\|\s*default_exp\s+([\w.]+)", text) for text in texts]
     return {m[1]: i for i, m in enumerate(exports) if m}
 

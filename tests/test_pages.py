@@ -10,7 +10,9 @@ import sys
 
 import nbformat
 import pytest
+import yaml
 
+import qhn
 import rendered
 import test_site as site
 
@@ -36,6 +38,7 @@ def stage(top):
     ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for name in (".ci", "nbs", "qhn"): shutil.copytree(ROOT / name, top / name, ignore=ignore)
     for name in ("settings.ini", "pyproject.toml"): shutil.copy(ROOT / name, top)
+    subprocess.run([sys.executable, top / ".ci" / "readable.py"], cwd=top, check=True)
     path = os.pathsep.join([str(top), str(top / ".ci")])
     done = subprocess.run([sys.executable, "-c", STAGE], cwd=top, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
     if done.returncode: pytest.fail(f"staging failed:\n{done.stderr[-3000:]}", pytrace=False)
@@ -140,6 +143,63 @@ def test_entries_stand_above_their_source(staged, path):
             assert seen[len(seen) - len(defined):] == defined
 
 
+@notebooks
+def test_captions_stand_once(staged, path):
+    "Quarto writes them, with numbers for figures that have labels; what refers to a figure finds it. Citations in captions are links."
+    cells = page(staged, path)
+    text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    figures = [site.directives(c) for c in cells if c.cell_type == "code" and "fig-cap" in site.directives(c)]
+    labels = [said.get("label", "") for said in figures]
+    assert site.readable.CAPTION not in text
+    assert all(label.startswith("fig-") for label in labels) and len(set(labels)) == len(labels)
+    assert set(re.findall(r"\]\(#(fig-[\w-]+)\)", text)) <= set(labels)
+    for said in figures: assert not set(site.make_readme.CITATION.findall(said["fig-cap"])) & site.make_readme.references().keys()
+
+
+@notebooks
+def test_head_of_a_page(staged, path):
+    "Title and description, and a line of links: to Colab, to the notebook itself, with the version."
+    raw, line = page(staged, path)[:2]
+    front = yaml.safe_load(raw.source.strip().strip("-"))
+    title, said = re.fullmatch(r"# ([^\n]+)\n\n> ([^\n]+)\n*", next(c.source for c in site.read(path) if c.cell_type == "markdown")).groups()
+    assert (raw.cell_type, front["title"], front["description"]) == ("raw", title, said)
+    assert front["description-meta"] and not re.search(r"[`*$]|\]\(", front["description-meta"])
+    cfg = site.make_readme.settings()
+    file = f"qhn-developers/qhn/blob/{cfg['branch']}/nbs/{path.relative_to(NBS).as_posix()}"
+    assert f"(https://colab.research.google.com/github/{file})" in line.source and f"`%pip install {site.make_readme.install()}`" in line.source
+    assert f"(https://raw.githubusercontent.com/{file.replace('/blob/', '/')})" in line.source and f"version {cfg['version']}" in line.source
+
+
+@notebooks
+def test_what_a_page_cites_is_listed(staged, path):
+    "Pandoc writes the list of references from the keys that the head names."
+    cells = page(staged, path)
+    named = yaml.safe_load(cells[0].source.strip().strip("-")).get("nocite", "")
+    text = "\n".join(c.source for c in cells[1:])
+    linked = [key for key, reference in site.make_readme.references().items() if site.make_readme.cite(reference).partition("](")[2] in text]
+    assert re.findall(r"@([\w:-]+)", named) == linked
+
+
+def test_index_of_names(staged):
+    "Every public name, once, with the page and the entry that define it, and what it is."
+    rows = re.findall(r"^\| \[`(\w+)`\]\(([\w/]+\.ipynb)#([\w]+)\) \| (.+) \| \[([^]]+)\]\(([\w/]+\.ipynb)\) \|$", (staged / "api.qmd").read_text(encoding="utf-8"), re.M)
+    assert [row[0] for row in rows] == sorted(qhn.__all__, key=str.lower)
+    for name, where, anchor, says, title, link in rows:
+        path = NBS / where
+        assert link == where and title == site.headings(site.markdown(path))[0] and anchor == name.lower() in site.documented(path)
+        assert inspect.getdoc(getattr(qhn, name)).startswith(says.replace("\\", "")), name
+    front = yaml.safe_load((staged / "api.qmd").read_text(encoding="utf-8").split("---")[1])
+    assert front["title"] == "Index of names" and front["description"]
+
+
+def test_list_for_programs(staged):
+    "llms.txt names every page, with its line."
+    text = (staged / "llms.txt").read_text(encoding="utf-8")
+    found = re.findall(r"^- \[[^]]+\]\(https://qhn-developers\.github\.io/qhn/([\w/]+)\.html\): .+$", text, re.M)
+    assert sorted(found) == sorted(path.relative_to(NBS).with_suffix("").as_posix() for path in site.NOTEBOOKS) and text.startswith("# qhn\n\n> ")
+    assert (staged / "404.qmd").is_file() and (staged / "favicon.svg").is_file()
+
+
 @pytest.mark.chromium
 def test_pages_fit_the_window(staged, tmp_path):
     "On a telephone and on a desk: no page scrolls sideways, nothing juts out of its column, no image is missing."
@@ -148,12 +208,17 @@ def test_pages_fit_the_window(staged, tmp_path):
     if not chromium: pytest.skip("no Chromium was found: the width of the pages is not tested")
     styles = (NBS / "styles.css").read_text(encoding="utf-8")
     pages = {path.relative_to(NBS).as_posix(): rendered.page(page(staged, path), styles) for path in site.NOTEBOOKS}
+    index = nbformat.v4.new_markdown_cell((staged / "api.qmd").read_text(encoding="utf-8").split("---\n", 2)[2])
+    pages["api.qmd"] = rendered.page([index], styles)
     found = rendered.measure(pages, (390, 1280), chromium, tmp_path)
     drawn = sum("image/png" in o.get("data", {}) for path in site.NOTEBOOKS for c in page(staged, path) for o in c.get("outputs", []))
     assert len(found) == 2 * len(pages) and sum(look["images"] for look in found) >= 2 * drawn
     wrong = [f"{look['name']} at {look['width']} pixels: {look['scroll']} wide, {look['wide']}, missing {look['missing']}"
              for look in found if look["scroll"] != look["width"] or look["wide"] or look["missing"]]
     assert not wrong, "\n".join(wrong)
+    (home,) = [look for look in found if (look["name"], look["width"]) == ("index.ipynb", 1280)]
+    head = 150    # Quarto's bar, the title and the line below it
+    assert home["lines"][1] + head < 900 and sum(home["picture"]) / 2 + head < 900, "the home page's lines and picture are not on the first screen"
 
 
 def test_renderer_finds_sources_in_subpackages(tmp_path):

@@ -2,7 +2,9 @@
 import ast
 import base64
 import importlib.util
+import json
 import re
+import xml.etree.ElementTree as ET
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -15,9 +17,17 @@ NBS = ROOT / "nbs"
 NOTEBOOKS = sorted(p for p in NBS.rglob("*.ipynb") if not any(part[0] in "._" for part in p.relative_to(NBS).parts))
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.relative_to(NBS).with_suffix("").as_posix())
 
-spec = importlib.util.spec_from_file_location("make_readme", ROOT / ".ci" / "make_readme.py")
-make_readme = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make_readme)
+
+
+def step(name):
+    "A module of .ci, which is not a package."
+    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make_readme, readable = step("make_readme"), step("readable")
 directives = make_readme.directives
 
 
@@ -86,13 +96,14 @@ def chapters(contents):
 def test_the_home_page_names_every_chapter_in_the_order_of_the_sidebar():
     listed = list(chapters(yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]))
     reading = markdown(NBS / "index.ipynb").partition("## Where to read on")[2].partition("What entanglement gains")[0]
-    assert re.findall(r"\]\(([\w/]+\.ipynb)\)", reading) == [chapter for chapter in listed if chapter != "index.ipynb"]
+    assert re.findall(r"\]\(([\w/]+\.ipynb)\)", reading) == [chapter for chapter in listed if chapter not in ("index.ipynb", "api.qmd")]
 
 
 def test_sidebar_lists_every_notebook_once():
     "The order is the sidebar's alone."
     listed = list(chapters(yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]))
-    assert listed[0] == "index.ipynb" and sorted(listed) == sorted(p.relative_to(NBS).as_posix() for p in NOTEBOOKS)
+    assert listed[0] == "index.ipynb" and listed[-1] == "api.qmd"    # which nbs/api.qmd.py makes
+    assert sorted(listed[:-1]) == sorted(p.relative_to(NBS).as_posix() for p in NOTEBOOKS)
 
 
 @notebooks
@@ -110,7 +121,8 @@ def test_site_configuration_agrees_with_settings():
     assert (web["site-url"], web["repo-url"]) == (cfg["doc_host"] + cfg["doc_baseurl"], cfg["git_url"])
     assert site["project"]["output-dir"] == cfg["doc_path"]
     assert (NBS / "_quarto.yml").readlink() == Path("../_quarto.yml")
-    for name in (site["bibliography"], site["format"]["html"]["css"]): assert (NBS / name).is_file()
+    for name in (site["bibliography"], site["format"]["html"]["css"], web["favicon"], web["image"].lstrip("/")): assert (NBS / name).is_file()
+    for name in site["project"]["resources"]: assert (NBS / name).is_file() or (NBS / f"{name}.py").is_file()    # nbdev stages what such a file prints
 
 
 def test_references_are_complete():
@@ -147,6 +159,38 @@ def test_title_cell_holds_the_title_and_one_line(path):
     "nbdev makes the first Markdown cell the head of the page, and drops what else it holds."
     first = next(c.source for c in read(path) if c.cell_type == "markdown")
     assert re.fullmatch(r"# [^\n]+\n\n> [^\n]+\n*", first)
+
+
+def test_titles_tell_pages_apart():
+    "A page is called by its title in a browser, followed by that of the site. The home page's is the site's."
+    titles = [headings(markdown(path))[0] for path in NOTEBOOKS]
+    assert len(set(titles)) == len(titles) and all(len(title) <= 60 for title in titles)
+    assert headings(markdown(NBS / "index.ipynb"))[0] == make_readme.settings()["title"]
+
+
+def shade(colour):
+    "The relative luminance of a colour, as WCAG defines it."
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    return sum(k * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055)**2.4) for k, c in zip((0.2126, 0.7152, 0.0722), parts))
+
+
+def test_colours_are_seen_in_both_themes():
+    "What styles.css colours for both stands out from cosmo's white and from darkly's grey; what is for one theme says so."
+    styles = re.sub(r"/\*.*?\*/", "", (NBS / "styles.css").read_text(), flags=re.S)
+    both = [body for names, body in re.findall(r"([^{}]+)\{([^{}]*)\}", styles) if ".quarto-dark" not in names]
+    assert not re.findall(r":[^;]*\b(?:white|black|rgba?|hsl)\b", " ".join(both))
+    for colour in re.findall(r"#[0-9a-f]{6}\b", " ".join(both), re.I):
+        for ground in ("#ffffff", "#222222"):
+            dark, light = sorted([shade(colour), shade(ground)])
+            assert (light + 0.05) / (dark + 0.05) >= 3, f"{colour} on {ground}"
+
+
+def test_favicon_and_missing_page():
+    svg = ET.fromstring((NBS / "favicon.svg").read_text())
+    assert svg.tag.endswith("svg") and svg.attrib["viewBox"] == "0 0 32 32"
+    text = (NBS / "404.qmd").read_text()
+    targets = re.findall(r"\]\(/([^)]+)\)", text)    # a page that is shown under any address takes links from the top
+    assert len(targets) == text.count("](") >= 3 and all((NBS / name).is_file() or (NBS / f"{name}.py").is_file() for name in targets)
 
 
 @notebooks
@@ -233,6 +277,47 @@ def text_of(path):
     return "\n".join(texts)
 
 
+QUESTIONS = json.loads((ROOT / "tests" / "site" / "questions.json").read_text(encoding="utf-8"))
+
+
+def below(path, anchor):
+    "What stands under a heading, up to the next of its level or above; without an anchor, what stands before the first section."
+    parts = re.split(r"^(?=#{1,6} )", re.sub(r"^(```+).*?^\1", lambda m: m[0].replace("#", "\0"), markdown(path), flags=re.M | re.S), flags=re.M)
+    level, kept = 0, []
+    for part in parts:
+        depth, title = re.match(r"(#*)[ ]?(.*)", part).groups()
+        if level and len(depth) <= level: break
+        if not level and depth and (pandoc_id(title) == anchor if anchor else len(depth) == 1): level = len(depth) if anchor else 6
+        if level: kept.append(part)
+    return " ".join("".join(kept).replace("\0", "#").split())
+
+
+def pages(path):
+    "The pages that the text of a page links to."
+    return {(path.parent / link.partition("#")[0]).resolve() for link in links(path) if re.match(r"[\w./]+\.ipynb", link)}
+
+
+@pytest.mark.parametrize("asked", QUESTIONS, ids=[asked["question"] for asked in QUESTIONS])
+def test_questions_of_a_stranger_are_answered(asked):
+    "Within two clicks of the home page, by links in the text: the sidebar would make it one."
+    home = NBS / "index.ipynb"
+    near = {home} | pages(home)
+    near |= {path for page in near for path in pages(page)}
+    for answer in asked["answers"]:
+        path = NBS / answer["page"]
+        assert path in near, f"{answer['page']} is more than two clicks from the home page"
+        text = below(path, answer["anchor"])
+        assert text, f"{answer['page']} has no heading {answer['anchor']}"
+        assert answer["says"].lower() in text.lower(), f"{answer['page']}#{answer['anchor']} does not say: {answer['says']}"
+
+
+def test_what_stands_under_a_heading(tmp_path):
+    cells = ["# Title\n\n> line", "Lead.", "## One\n\n```sh\n# no heading\n```\n\nfirst", "### Inner\n\ndeep", "## Two\n\nsecond"]
+    (tmp_path / "it.ipynb").write_text(json.dumps(made_up(*cells)))
+    said = {anchor: below(tmp_path / "it.ipynb", anchor) for anchor in ("", "one", "inner", "two", "three")}
+    assert said == {"": "# Title > line Lead.", "one": "## One ```sh # no heading ``` first ### Inner deep", "inner": "### Inner deep", "two": "## Two second", "three": ""}
+
+
 def test_readme_is_fresh():
     made = make_readme.files()
     kept = {p.relative_to(ROOT).as_posix() for p in (ROOT / make_readme.PICTURES).glob("*")} | {"README.md"}
@@ -244,3 +329,108 @@ def test_readme_gives_the_two_commands():
     commands = re.findall(r"^python3 -m venv .*$", (ROOT / "README.md").read_text(), re.M)
     assert commands == ["python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/qhn compare",
                         'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/pytest']
+
+
+def test_chapters_are_readable_everywhere():
+    "In Jupyter and on GitHub too: citations are links, captions stand below figures."
+    found = [path.relative_to(ROOT).as_posix() for path, _ in readable.stale()]
+    assert not found, "run `python .ci/readable.py`"
+
+
+REFS = {"one1": {"author": "Ott, Eva", "year": "1901", "doi": "10.1/a(2)<3>"}, "two2": {"author": "Uhl, Ira and Ott, Eva", "year": "1902", "url": "https://example.org/2"}}
+ONE, TWO = "https://doi.org/10.1/a%282%29%3C3%3E", "https://example.org/2"
+FIGURES = {"fig-a": 1, "fig-b": 2}
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("As @one1 says.", f"As [Ott (1901)]({ONE}) says."),
+    ("So [@one1].", f"So ([Ott, 1901]({ONE}))."),
+    ("So [see @one1; @two2, chapter 3].", f"So (see [Ott, 1901]({ONE}); [Uhl & Ott, 1902]({TWO}), chapter 3)."),
+    ("As [figure 7](#fig-b) and [Figure](#fig-a) show.", "As [figure 2](#fig-b) and [Figure 1](#fig-a) show."),
+    ("[Figures 5 and 6](#fig-a)", "[Figures 1 and 2](#fig-a)"),
+    ("As [@fig-b] and @fig-a show.", "As [figure 2](#fig-b) and [figure 1](#fig-a) show."),
+    *[(text, text) for text in (
+        "Code: `@one1` and `[figure 9](#fig-a)`.", "```python\n@one1\n[@two2]\n```", "$a @one1$ and $$\n[@one1]\n$$", "[by @one1](https://example.org/@two2)",
+        "<https://example.org/@one1>", "me@one1.org", "an @unknown3 and [@unknown3; @one9]", "a [link](#heading), and 2 < 3 > 1", "It costs \\$5, or \\$6.")]])
+def test_readable_text(text, wanted):
+    assert readable.linked(text, REFS, FIGURES, "it") == wanted == readable.linked(wanted, REFS, FIGURES, "it")
+
+
+def test_readable_text_names_what_is_missing():
+    with pytest.raises(KeyError, match="it refers to fig-c"): readable.linked("[figure 1](#fig-c)", REFS, FIGURES, "it")
+
+
+def made_up(*cells):
+    "A notebook of sources: `(text, whether it draws)` is a code cell, a text alone is Markdown."
+    picture = [{"data": {"image/png": "aQ=="}, "metadata": {}, "output_type": "display_data"}]
+    def cell(i, source):
+        if isinstance(source, str): return {"cell_type": "markdown", "id": f"cell-{i}", "metadata": {}, "source": source.splitlines(True)}
+        code = {"cell_type": "code", "execution_count": None, "id": f"cell-{i}", "metadata": {}, "source": source[0].splitlines(True)}
+        return code | {"outputs": picture if source[1] else []}
+    return {"cells": [cell(i, source) for i, source in enumerate(cells)], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+
+
+CHAPTER = made_up("# It\n\n> A line", "See [figure 9](#fig-b), after @one1.",
+                  ('#| label: fig-a\n#| fig-cap: "What \\"it\\" is, *so*: [@one1]."\nplot()', True), ("#| fig-cap: Plain, as @two2 has it.\n#| echo: false\nplot()", True),
+                  ("#| output: false\n#| fig-cap: unseen\nplot()", True), ("#| hide\n#| fig-cap: unseen\nplot()", True), ("#| fig-cap: not drawn\nplot()", False),
+                  ("#| label: fig-b\n#| slow\n#| fig-cap: 'One more'\nplot()", True), "The end.")
+
+
+def sources(nb): return ["".join(cell["source"]) for cell in nb["cells"]]
+
+
+def test_readable_notebook():
+    "Each figure that is shown has its caption below it, numbered, without YAML's quotes and escapes; nothing else comes or goes."
+    made = sources(readable.rewritten(CHAPTER, REFS))
+    captions = [text for text in made if text.startswith(readable.CAPTION)]
+    assert captions == [f'<!-- caption -->\n<a id="fig-a"></a>**Figure 1.** What "it" is, *so*: ([Ott, 1901]({ONE})).',
+                        f"<!-- caption -->\n**Figure 2.** Plain, as [Uhl & Ott (1902)]({TWO}) has it.", '<!-- caption -->\n<a id="fig-b"></a>**Figure 3.** One more']
+    assert made[1] == f"See [figure 3](#fig-b), after [Ott (1901)]({ONE})." and [made.index(text) for text in captions] == [3, 5, 10]
+    caps = [yaml.safe_load(readable.OPTION.search(text)[1]) for text in made if "fig-cap" in text]
+    assert [cap.partition(":")[0] for cap in caps] == ['What "it" is, *so*', "Plain, as [Uhl & Ott (1902)](https", "unseen", "unseen", "not drawn", "One more"]
+    rest = [text for text in made if text not in captions]
+    assert len(rest) == len(CHAPTER["cells"]) and [text.splitlines()[-1] for text in rest[2:]] == [text.splitlines()[-1] for text in sources(CHAPTER)[2:]]
+
+
+def test_readable_notebook_again():
+    "Writing again changes nothing, and a caption follows its figure; ids are unique and stay. A notebook of the old format has none."
+    made = readable.rewritten(CHAPTER, REFS)
+    assert readable.rewritten(json.loads(readable.dumped(made)), REFS) == made
+    ids = [cell["id"] for cell in made["cells"]]
+    assert len(set(ids)) == len(ids) and nbformat.validate(nbformat.from_dict(made)) is None
+    moved = made | {"cells": [cell | {"source": ["#| fig-cap: New\n", "plot()"]} if i == 2 else cell for i, cell in enumerate(made["cells"])]}
+    again = readable.rewritten(moved, REFS)
+    assert sources(again)[3] == "<!-- caption -->\n**Figure 1.** New" and [cell["id"] for cell in again["cells"]] == ids
+    old = made_up(("#| fig-cap: One\nplot()", True))
+    del old["cells"][0]["id"]
+    assert "id" not in readable.rewritten(old, REFS)["cells"][1]
+
+
+def test_readable_install_line():
+    "Of this package alone."
+    lines = ["pip install qhn", "pip install git+https://example.org/old/qhn", "pip install mthree", "pip install .", "`pip install qhn`"]
+    (made,) = sources(readable.rewritten(made_up("\n".join(["```sh", *lines, "```"])), REFS))
+    assert made.splitlines()[1:-1] == [f"pip install {make_readme.install()}"] * 2 + lines[2:]
+
+
+def test_readable_notebook_refuses_a_label_given_twice():
+    twice = made_up(*[("#| label: fig-a\n#| fig-cap: One\nplot()", True)] * 2)
+    with pytest.raises(ValueError, match="it gives a label to two figures: fig-a"): readable.rewritten(twice, REFS, "it")
+
+
+def test_readme_has_neither_caption_cells_nor_their_anchors(tmp_path):
+    (tmp_path / "index.ipynb").write_text(json.dumps(readable.rewritten(CHAPTER, REFS)))
+    text = make_readme.files(tmp_path / "index.ipynb")["README.md"].decode()
+    assert readable.CAPTION not in text and "#fig-" not in text and text.count("One more") == 1 and "See figure 3, after [Ott (1901)]" in text
+
+
+def test_home_page_installs_what_the_settings_say():
+    "The repository, until there is a release."
+    line = f"pip install {make_readme.install()}"
+    assert re.findall(r"^pip install .*$", markdown(NBS / "index.ipynb"), re.M) == [line] == re.findall(r"^pip install .*$", (ROOT / "README.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("said, wanted", [("", "git+https://example.org/p"), ("released = False\n", "git+https://example.org/p"), ("released = True\n", "toy")])
+def test_install_line(tmp_path, said, wanted):
+    (tmp_path / "settings.ini").write_text(f"[DEFAULT]\nlib_name = toy\ngit_url = https://example.org/p\n{said}")
+    assert make_readme.install(tmp_path) == wanted

@@ -1,11 +1,15 @@
-"""What the structure of the package has reached is not lost again; `python tests/structure/count.py --where` names the places."""
+"""What the structure of the package has reached is not lost again; `python tests/structure/count.py --where` and that of prose.py name
+the places."""
+import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COUNT, RENAMED = (runpy.run_path(str(ROOT / "tests" / "structure" / name)) for name in ("count.py", "renamed.py"))
+COUNT, RENAMED, PROSE = (runpy.run_path(str(ROOT / "tests" / "structure" / name)) for name in ("count.py", "renamed.py", "prose.py"))
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +96,37 @@ def test_what_was_renamed():
     moved, gone, new = RENAMED["changes"](RENAMED["public"](before), RENAMED["public"](after))
     assert moved == [("Own", ["qhn.old"], ["qhn.part.young"])]
     assert gone == ["Own.first", "kept(data)", "lost"] and new == ["Own.second", "fresh", "kept(problem)"]
+
+
+def test_prose_and_assertions():
+    "Sentences and lines are no longer than they were, and no chapter asserts less."
+    done = subprocess.run([sys.executable, ROOT / "tests" / "structure" / "prose.py", "--check"], capture_output=True, text=True)
+    assert not done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text, wanted", [
+    ("# A title\n\n> One line", [2]), ("One two. Three!\nFour five?", [2, 1, 2]), ("- One two\n- three\n1. four.", [2, 1, 1]),
+    ("By 0.5 %, e.g. `a. b` and $a. b$.", [6]), ("As [Ott et al. (1901)](https://doi.org/1) and @two2 say.", [5]), ("By [a link](x.ipynb#y), of Ott et al. [@one1; @two2].", [9]),
+    ("Then\n\n$$a. b$$\n\nwhere it ends.\n\n| a | b |\n|---|---|\n| c | d |", [5]), ("So\n\n$$a.$$\n\nThe next.", [2, 2]), ("```python\none two\n```\nThree (four five.) Six.", [3, 1]),
+    ("<!-- caption -->\n**Figure 1.** One two.", []), ("::: {.note}\nOne *two.* Three\n:::", [2, 1])])
+def test_words_of_sentences(text, wanted):
+    assert [n for n in map(PROSE["words"], PROSE["sentences"](text)) if n] == wanted
+
+
+@pytest.mark.parametrize("source, kind, asserts", [
+    ("assert f(1) == 1, g\n%matplotlib inline\ntest_eq(f(1), 1)", "shown", 2), ("#| code-fold: true\ntest_fail(f)\nx.test_y()", "", 1), ("#| exports\ndef f(x):\n    assert x", "exported", 1),
+    ("#| hide\nassert x", "", 1), ("#| echo: false\nfor x in y: assert x", "", 1), ("%%time\nassert x", "shown", 0), ("#| include: false\nx", "", 0), ("with a:\n    !ls\n", "shown", 0),
+    ("assert (f(1)\n        != f(2))", "shown", 1)])
+def test_kinds_and_assertions_of_cells(source, kind, asserts):
+    assert (PROSE["kind"](source), PROSE["asserts"](source)) == (kind, asserts)
+
+
+def test_figures_of_a_small_book(tmp_path):
+    def cell(kind, source): return {"cell_type": kind, "source": source.splitlines(True)}
+    cells = [cell("markdown", f"{'so ' * 46}.\n\nOne two."), cell("code", f"#| fig-alt: {'x' * 99}\nx = '{'y' * 90}'\nassert x"), cell("code", f"#| exports\ny = '{'y' * 110}'")]
+    (tmp_path / "nbs" / "part").mkdir(parents=True)
+    (tmp_path / "nbs" / "part" / "small.ipynb").write_text(json.dumps({"cells": cells}))
+    assert [(value, [place.value for place in places]) for _, value, places in PROSE["rows"](tmp_path)] == [(24, []), (1, [46]), (1, [96]), (1, [116])]
+    found = PROSE["counted"](tmp_path)
+    assert found == {"part/small.ipynb": 1} and not PROSE["lost"](found, found)
+    assert PROSE["lost"]({"part/small.ipynb": 2, "gone.ipynb": 1}, found) == ["part/small.ipynb: 1 assertions, and it had 2", "gone.ipynb: 0 assertions, and it had 1"]

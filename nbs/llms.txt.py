@@ -1,0 +1,5 @@
+"""---
+---"""
+from site_pages import llms
+
+print(llms())

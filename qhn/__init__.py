@@ -108,7 +108,7 @@ __version__ = "0.0.1"
 
 # %% ../nbs/face.ipynb #acded2d5
 def _source(obj):
-    "The lines of a module from the definition of a function or a class on; none where there is no source."
+    "The source of a module from the definition of a function or class on; empty if there is no source."
     inner = inspect.unwrap(obj)
     module = sys.modules[inner.__module__]
     lines = linecache.getlines(module.__file__ or "", vars(module))
@@ -119,7 +119,7 @@ def _source(obj):
 
 # %% ../nbs/face.ipynb #ee775151
 def _heading(obj):
-    "The lines of source that name the arguments of a function, or the fields of a class."
+    "The source lines with the arguments of a function, or the fields of a class."
     lines, is_class = _source(obj), isinstance(obj, type)
     on_one_line = not is_class and not "".join(lines[:1]).endswith(("(\n", ",\n"))
     if on_one_line: return lines[:1]
@@ -129,7 +129,7 @@ def _heading(obj):
 
 # %% ../nbs/face.ipynb #ef2f3bce
 def _lines(obj):
-    "The lines that say what a function takes, or what makes an object of a class."
+    "The source lines with the arguments of a function, or of the constructor of a class."
     if not isinstance(obj, type): return _heading(obj)
     makes = obj.__init__
     is_written = inspect.isfunction(makes) and makes.__code__.co_filename != "<string>"    # by a dataclass
@@ -140,21 +140,21 @@ def _lines(obj):
 _COMMENTED = re.compile(r'((?:[^#"\'\n]|"[^"\n]*"|\'[^\'\n]*\')*)#\s*(.*)')
 
 def _comments(obj):
-    "Argument or field -> its comment. What a function returns goes by the name `return`, as it does among annotations."
+    "The comment of each argument or field. The comment of the result is called `return`."
     found = {}
     for line in _lines(obj):
         match = _COMMENTED.match(line)
         if not match: continue
         argument = re.match(r"\s+\*{0,2}(\w+)\s*[:=,]", match[1])
         found[argument[1] if argument else "return"] = match[2].removeprefix("-> ")
-    taken = [name for name in inspect.signature(obj).parameters if name[0] != "_"]    # a class has other attributes
+    taken = [name for name in inspect.signature(obj).parameters if name[0] != "_"]    # no other attributes of a class
     return {name: found[name] for name in [*taken, "return"] if name in found}
 
 # %% ../nbs/face.ipynb #20e4312d
 def _wrapped(text): return textwrap.fill(text, 79, initial_indent=4 * " ", subsequent_indent=8 * " ")
 
 def _describe(obj):
-    "Append to a docstring what comments say of arguments and result."
+    "Append the comments of arguments and result to a docstring."
     text = inspect.cleandoc(obj.__doc__)
     if re.search("^(Arguments|Returns):$", text, re.M): return
     comments = _comments(obj)
@@ -166,7 +166,7 @@ def _describe(obj):
 
 # %% ../nbs/face.ipynb #7c9a39f6
 def _described(obj):
-    "A function or class itself, after its docstring, and those of a class's methods, tell what its comments say."
+    "Complete the docstring of a function or class, and those of its methods, by its comments."
     if obj.__doc__: _describe(obj)
     bases = [base for base in inspect.getmro(obj) if base.__module__.startswith("qhn.")] if isinstance(obj, type) else []
     for base in bases:
@@ -178,7 +178,7 @@ def _described(obj):
 
 # %% ../nbs/face.ipynb #e06de463
 def _module(name):
-    "The dotted name of a module or a part, by its last word; `None` where there is none."
+    "The dotted name of a module or folder, found by its last word, or `None`."
     root = Path(find_spec("qhn").origin).parent
     places = (root / f"{name}.py", *root.glob(f"[a-z]*/{name}.py"), root / name / "__init__.py")
     found = next((place for place in places if place.is_file()), None)
@@ -186,7 +186,7 @@ def _module(name):
 
 # %% ../nbs/face.ipynb #a20e366c
 def _home(name):
-    "The dotted name of the module that defines a class or a function; `None` where none does."
+    "The dotted name of the module that defines a class or function, or `None`."
     root = Path(find_spec("qhn").origin).parent
     opening = re.compile(rf"^(class|def) {name}\b", re.M)
     for path in sorted(root.rglob("[a-z]*.py")):
@@ -195,7 +195,7 @@ def _home(name):
 
 # %% ../nbs/face.ipynb #4e1cd556
 def _unknown(name):
-    "What to say of a name that is none of ours."
+    "The error message for an unknown name."
     module, home = (_module(name), _home(name)) if name.isidentifier() else (None, None)
     if module: return f"{module} is a module: import it by `import {module}`"
     if home: return f"qhn does not offer {name}; use `from {home} import {name}`"

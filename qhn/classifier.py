@@ -34,7 +34,7 @@ from .problem.symmetry import Symmetry
 
 # %% ../nbs/classifier.ipynb #45eeb7f8
 class Rows(NamedTuple):
-    "Points that are all different, sorted, with how often each counts."
+    "Distinct rows in sorted order, each with its weight."
     x: np.ndarray          # (N, d) features
     y: np.ndarray          # (N,) labels or numbers
     weights: np.ndarray    # (N,) > 0
@@ -44,7 +44,7 @@ def distinct_rows(
     y: np.ndarray,          # (N,) numbers
     weights: np.ndarray,    # (N,) ≥ 0
 ) -> Rows:
-    "Equal rows as one, whose weight is the sum of theirs."
+    "Merge equal rows and add their weights."
     counted = weights > 0
     table = np.column_stack([x, y])[counted]
     distinct, which = np.unique(table, axis=0, return_inverse=True)
@@ -53,18 +53,18 @@ def distinct_rows(
 
 # %% ../nbs/classifier.ipynb #d84ea1c0
 def _size_class(n):
-    "The number of rows that n are filled up to."
+    "The number of rows to which n rows are filled up."
     if n > 1024: return -(-n // 256) * 256
     return max(128, 1 << (n - 1).bit_length())
 
 def _filled(rows):
-    "Rows with those of weight zero behind them."
+    "Rows, followed by rows of weight zero."
     missing = _size_class(len(rows.x)) - len(rows.x)
     def fill(a): return np.concatenate([a, np.zeros((missing, *a.shape[1:]), a.dtype)])
     return Rows(*map(fill, rows))
 
 # %% ../nbs/classifier.ipynb #b9bcefba
-COLD = 0.1    # weight of the divergence, unless another is asked for
+COLD = 0.1    # default weight of the divergence
 
 _OBJECTIVES: dict[str, Callable] = {"elbo": KL, "selbo": lambda weight: MMD(weight=weight),
                                     "mle": lambda weight: NoDivergence()}
@@ -95,7 +95,7 @@ def _check_layers(asked, n_layers):
                      'use ansatz="staircase"')
 
 def _circuit(asked, n_weights, n_layers):
-    "The circuit over so many weights."
+    "The circuit for this number of weights."
     if isinstance(asked, Ansatz): ansatz = asked
     elif callable(asked): ansatz = asked(n_weights)
     else:
@@ -109,7 +109,7 @@ def _circuit(asked, n_weights, n_layers):
 
 # %% ../nbs/classifier.ipynb #774062ba
 def _network(settings, n_features, n_outputs, likelihood):
-    "The binary network of an estimator; its scale is chosen later."
+    "The binary network of an estimator. Its scale is chosen later."
     _check_name("activation", settings.activation, ACTIVATIONS)
     activation, hidden = ACTIVATIONS[settings.activation], _widths(settings.hidden)
     return BiNN((n_features, *hidden, n_outputs), activation, likelihood=likelihood)
@@ -122,14 +122,14 @@ def _widths(hidden):
 
 # %% ../nbs/classifier.ipynb #16c2c753
 def _gradient(distribution, n_rows):
-    "What estimates the gradient."
+    "The estimator of the gradient."
     if distribution.n_qubits <= 10: return Exact()
     batch = 512 if n_rows > 2048 else None
     return ScoreFunction(128, batch, slope=distribution.can(Words))
 
 @lru_cache
 def _optimizer(learning_rate, n_steps):
-    "One object for equal numbers, so that fits share their programs."
+    "Equal settings give the same object, so that fits share compiled programs."
     schedule = optax.cosine_decay_schedule(learning_rate, n_steps, alpha=0.05)
     return optax.adam(schedule)
 
@@ -141,17 +141,17 @@ class _Hypernetwork(BaseEstimator):
         hidden: int | tuple = (32,),             # units of each hidden layer; () for none
         activation: str = "tanh",                # of the hidden units: "tanh", "sign", "relu", "sin", ...
         ansatz: str | Callable | Ansatz = "product",    # "staircase", "brickwork", a circuit, or a function that makes one
-        n_layers: int = 1,                       # of a circuit that is named
-        symmetrise: bool = False,                # average over the symmetries of the network, of few units
-        logit_scale: str | float = "evidence",   # of the outputs: chosen by the bound on the evidence, or a number
-        temperature: float | None = None,        # weight of a named objective's divergence; None: 0.1
-        n_steps: int = 400,                      # of the optimiser
-        learning_rate: float = 0.1,              # of Adam, at the start; falls along a cosine
-        n_restarts: int = 2,                     # starts, trained side by side; the best one is kept
-        n_samples: int = 1000,                   # networks that are drawn to predict
+        n_layers: int = 1,                       # layers of a circuit given by name
+        symmetrise: bool = False,                # average over the network's symmetries; for few hidden units
+        logit_scale: str | float = "evidence",   # of the outputs: a number, or chosen by the bound
+        temperature: float | None = None,        # weight of the divergence of a named objective; None: 0.1
+        n_steps: int = 400,                      # steps of the optimiser
+        learning_rate: float = 0.1,              # initial rate of Adam; it falls along a cosine
+        n_restarts: int = 2,                     # independent starts, of which the best is kept
+        n_samples: int = 1000,                   # networks drawn for predictions
         scale: bool = True,                      # standardise the features
         random_state: Any = None,                # a number makes a fit repeatable
-        verbose: bool = False,                   # show a bar
+        verbose: bool = False,                   # show a progress bar
         callbacks: list | None = None,           # called between chunks of steps, as in `fit`
     ):
         given = dict(locals())
@@ -167,7 +167,7 @@ def _scaler(settings, rows):
     return Scaling(np.zeros(n_features), np.ones(n_features))
 
 def _distribution(settings, network):
-    "What is trained over the weights of a network."
+    "The distribution over the weights of a network."
     circuit = _circuit(settings.ansatz, network.n_weights, settings.n_layers)
     machine = BornMachine(circuit)
     if not settings.symmetrise: return machine
@@ -194,7 +194,7 @@ def _check_numbers(settings):
 
 # %% ../nbs/classifier.ipynb #dfd60847
 def _options(settings):
-    "What `fit_scaled` is told of the settings."
+    "The arguments of `fit_scaled` that follow from the settings."
     is_chosen = settings.logit_scale == "evidence"
     optimizer = _optimizer(settings.learning_rate, settings.n_steps)
     return {"scale": None if is_chosen else settings.logit_scale, "n_steps": settings.n_steps,
@@ -204,13 +204,13 @@ def _options(settings):
 
 # %% ../nbs/classifier.ipynb #210c38d3
 def _data(rows, likelihood):
-    "Filled rows in the precision of training."
+    "Filled rows, in single precision."
     x, y, weights = _filled(rows)
     of_y = int if likelihood.has_classes else np.float32
     return x.astype(np.float32), y.astype(of_y), weights.astype(np.float32)
 
 def _train(settings, rows, likelihood, n_outputs):
-    "Train on rows in their units, and draw the networks that predict."
+    "Train on standardised rows, and draw the networks that predict."
     _check_numbers(settings)
     network = _network(settings, rows.x.shape[1], n_outputs, likelihood)
     distribution, data = _distribution(settings, network), _data(rows, likelihood)
@@ -220,10 +220,10 @@ def _train(settings, rows, likelihood, n_outputs):
     return result, result.networks(settings.n_samples, key_draw, settings.n_samples)
 
 # %% ../nbs/classifier.ipynb #27a864c4
-_FAR, _ABSURD = 10, 1e4    # standard deviations, of the middle of a column and of a single value
+_FAR, _ABSURD = 10, 1e4    # standard deviations: of a column's median, of a single value
 
 def _points(settings, X):
-    "Features in the units of training. `NotFittedError`, `ValueError`: as scikit-learn's own."
+    "Features in the units of training. Raises `NotFittedError` and `ValueError` as scikit-learn's classifiers do."
     check_is_fitted(settings)
     X = validate_data(settings, X, reset=False, dtype=np.float64)
     x = settings.units_(X)
@@ -232,7 +232,7 @@ def _points(settings, X):
 
 # %% ../nbs/classifier.ipynb #bd084136
 def _warn_far(settings, distances):
-    "Warn of columns that lie elsewhere than in training, by distances (N, d) in standard deviations."
+    "Warn of columns far from the training data. Distances (N, d) are in standard deviations."
     middle, farthest = np.median(distances, axis=0), distances.max(axis=0)
     far = np.flatnonzero((middle > _FAR) | (farthest > _ABSURD))
     if not len(far): return
@@ -243,12 +243,12 @@ def _warn_far(settings, distances):
 
 # %% ../nbs/classifier.ipynb #348c3cba
 class _Fitted(_Hypernetwork):
-    "What both can do after `fit`."
+    "What classifier and regressor share after `fit`."
     def sample_networks(self,
         n_samples: int = 1,         # ≥ 1
         random_state: Any = None,
     ) -> np.ndarray:                # (n_samples, n_weights) entries in {-1, +1}
-        "Draw weights from what was trained. `NotFittedError`: before `fit`; `ValueError`: no number."
+        "Draw weights from the trained distribution. `NotFittedError`: before `fit`. `ValueError`: n_samples is below 1."
         check_is_fitted(self)
         check_integer("n_samples", n_samples, 1)
         key = jax.random.key(_seed(random_state))
@@ -256,7 +256,7 @@ class _Fitted(_Hypernetwork):
 
 # %% ../nbs/classifier.ipynb #cd8a9945
 def _learn(estimator, rows, likelihood, n_outputs):
-    "Keep what training finds as the estimator's."
+    "Train, and store what was learned in the estimator."
     estimator.units_ = _scaler(estimator, rows)
     in_units = rows._replace(x=estimator.units_(rows.x))
     estimator.result_, estimator.networks_ = _train(estimator, in_units, likelihood, n_outputs)
@@ -265,7 +265,7 @@ def _learn(estimator, rows, likelihood, n_outputs):
 
 # %% ../nbs/classifier.ipynb #1dcb9605
 def _check_two_classes(y, weights):
-    "At least two classes have a weight."
+    "Check that at least two classes have rows of positive weight."
     seen = np.unique(y[weights > 0])
     if len(seen) > 1: return
     only = f"one class, {str(seen[0])!r}" if len(seen) else "no row of positive sample_weight"
@@ -273,9 +273,9 @@ def _check_two_classes(y, weights):
 
 # %% ../nbs/classifier.ipynb #fbcd7c4b
 class QHNClassifier(ClassifierMixin, _Fitted):
-    "Bayesian binary network behind scikit-learn's interface: a circuit emits its weights. Training data stay in `result_`."
+    "Bayesian binary network with scikit-learn's interface. A circuit emits its weights. `result_` keeps the training data."
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QHNClassifier":
-        "Train on features X (N, d) and labels y (N,). `ValueError`: data or settings that are none, one class alone."
+        "Train on features X (N, d) and labels y (N,). `ValueError`: invalid data or settings, or a single class."
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -285,25 +285,25 @@ class QHNClassifier(ClassifierMixin, _Fitted):
         return _learn(self, rows, Categorical(), 1 if n_classes == 2 else n_classes)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        "Probability of each class, in the order of `classes_`: (N, n_classes). `NotFittedError`, `ValueError`: as scikit-learn's own."
+        "Probabilities (N, n_classes) in the order of `classes_`. `NotFittedError`: before `fit`. `ValueError`: invalid X."
         x = _points(self, X)
         return self.networks_.predict(x)
 
     def predict(self, X: Any) -> np.ndarray:
-        "The most probable class of each row: (N,). `NotFittedError`, `ValueError`: as scikit-learn's own."
+        "The most probable class of each row: (N,). `NotFittedError`: before `fit`. `ValueError`: invalid X."
         probs = self.predict_proba(X)
         return self.classes_[probs.argmax(1)]
 
     def uncertainty(self, X: Any) -> PackedUncertainty:
-        "Probabilities, and how much of the doubt is the networks' disagreement: three times (N,) nats. Errors as `predict_proba`."
+        "Probabilities, and the total, aleatoric and epistemic uncertainty of each row, in nats. Errors as `predict_proba`."
         x = _points(self, X)
         return self.networks_.uncertainty(x)
 
 # %% ../nbs/classifier.ipynb #7dc21b25
 class QHNRegressor(RegressorMixin, _Fitted):
-    "Bayesian binary network for numbers, with normal noise. Training data stay in `result_`."
+    "Bayesian binary network that predicts numbers, with normal noise. `result_` keeps the training data."
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QHNRegressor":
-        "Train on features X (N, d) and numbers y (N,). `ValueError`: data or settings that are none."
+        "Train on features X (N, d) and numbers y (N,). `ValueError`: invalid data or settings."
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weights.any(): raise ValueError("sample_weight must be positive for at least one row")
@@ -318,8 +318,8 @@ class QHNRegressor(RegressorMixin, _Fitted):
     def predict(self,
         X: Any,                     # (N, d)
         return_std: bool = False,
-    ) -> Any:                       # (N,), or a pair of them
-        "Mean of y at each row, and if asked its standard deviation. `NotFittedError`, `ValueError`: as scikit-learn's own."
+    ) -> Any:                       # (N,) means; with return_std the pair of means and deviations
+        "Mean of y at each row, and on request its standard deviation. `NotFittedError`: before `fit`. `ValueError`: invalid X."
         x = _points(self, X)
         predicted, units = self.networks_.predict(x), self.target_units_
         mean = units.inverse(predicted.mean)[:, 0]

@@ -61,27 +61,27 @@ _HOMES = {name: f"qhn.{module}" for module, names in _ROOMS.items() for name in 
 
 @lru_cache
 def _class(name):
-    "A class that a file may name."
+    "The class of this name, if a file may contain it."
     if name not in _HOMES: raise ValueError(f"it names {name!r}, which no file may hold")
     return vars(import_module(_HOMES[name]))[name]
 
 def _is_known(cls): return cls.__name__ in _HOMES and cls is _class(cls.__name__)
 
 # %% ../nbs/files.ipynb #c55b681f
-_FUNCTIONS = ACTIVATIONS | {"sign": jnp.sign, "straight-through sign": sign}    # as the first files called them
+_FUNCTIONS = ACTIVATIONS | {"sign": jnp.sign, "straight-through sign": sign}    # names in old files
 
 def _stored_name(function):
-    "The name under which one of ours is stored, or None."
+    "The name under which a built-in function is stored, or None."
     return next((name for name, ours in _FUNCTIONS.items() if ours is function), None)
 
 # %% ../nbs/files.ipynb #208d7474
 class _Writer:
-    "Describes values; `arrays` and `own` are what has left the descriptions."
+    "Describes values, and collects arrays and the user's own objects."
     def __init__(self): self.arrays, self.own = {}, {}
 
     def __call__(self, value):
         "The description of a value: JSON."
-        if isinstance(value, (np.random.RandomState, np.random.Generator)): return None    # in use
+        if isinstance(value, (np.random.RandomState, np.random.Generator)): return None    # not kept
         if value is None or isinstance(value, (bool, int, str)): return value
         if isinstance(value, float): return value if math.isfinite(value) else {"float": repr(value)}
         if isinstance(value, (Array, np.ndarray, np.generic)): return _array(self, value)
@@ -98,7 +98,7 @@ def _container(writer, value):
     return {"dict": [[writer(key), writer(part)] for key, part in value.items()]}
 
 def _array(writer, value):
-    "An array leaves the description, a random key as the integers that it is made of."
+    "Move an array out of the description. A random key becomes its integers."
     if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         return {"key": writer(jax.random.key_data(value)), "impl": str(jax.random.key_impl(value))}
     is_jax, value = isinstance(value, Array), np.asarray(value)
@@ -110,13 +110,13 @@ def _array(writer, value):
 
 # %% ../nbs/files.ipynb #961a7984
 def _parts(writer, value):
-    "The fields of an object of ours."
+    "The fields of an object of a known class."
     if isinstance(value, tuple): named = value._asdict()
     elif is_dataclass(value): named = {f.name: vars(value)[f.name] for f in fields(value)}
-    else: named = vars(value) | {"callbacks": None}    # of an estimator; they watch a training
+    else: named = vars(value) | {"callbacks": None}    # of an estimator, without the callbacks of training
     kind = type(value).__name__
     if kind == "TrainState": named["opt_state"] = jax.tree.leaves(named["opt_state"])
-    if kind == "Target": named["data"] = ()    # the training data stay where they are
+    if kind == "Target": named["data"] = ()    # training data are not stored
     return {name: writer(part) for name, part in named.items()}
 
 # %% ../nbs/files.ipynb #e00ba7cb
@@ -128,7 +128,7 @@ def _check_own(value):
                      "such as pipe[-1] or search.best_estimator_ (joblib keeps pipelines whole)")
 
 def _users(writer, value):
-    "What is the user's own is kept by its name."
+    "The description of a user's own object: its name."
     _check_own(value)
     name = getattr(value, "__name__", type(value).__name__)
     if not name.isidentifier():
@@ -139,11 +139,11 @@ def _users(writer, value):
 
 # %% ../nbs/files.ipynb #a24fc594
 class _Reader:
-    "Makes values from descriptions, of these arrays and of what is the user's own."
+    "Makes values from descriptions, given the arrays and the user's own objects."
     def __init__(self, arrays, own): self.arrays, self.own = arrays, own
 
     def __call__(self, told):
-        "The value that is described."
+        "The described value."
         if isinstance(told, list): return [self(part) for part in told]
         if not isinstance(told, dict): return told
         kind = next(iter(told))
@@ -155,7 +155,7 @@ def _number(reader, told, text): return float(text)
 def _tuple(reader, told, parts): return tuple(map(reader, parts))
 def _dictionary(reader, told, pairs): return {reader(key): reader(part) for key, part in pairs}
 def _stored(reader, told, name): return jnp.asarray(reader.arrays[name])
-def _plain(reader, told, name): return reader.arrays[name][()]    # a scalar is one again
+def _plain(reader, told, name): return reader.arrays[name][()]    # a scalar becomes a scalar again
 def _key(reader, told, data): return jax.random.wrap_key_data(reader(data), impl=told["impl"])
 def _texts(reader, told, texts): return np.array(texts, told["dtype"]).reshape(told["shape"])
 def _type(reader, told, name): return _class(name)
@@ -170,7 +170,7 @@ def _object(reader, told, name):
     return kind(**made) if is_dataclass(kind) or issubclass(kind, tuple) else _estimator(kind, made)
 
 def _estimator(kind, made):
-    "One of scikit-learn's kind, which is made of its settings and of what it learned."
+    "An estimator with these settings and learned attributes."
     estimator = object.__new__(kind)
     vars(estimator).update(made)
     return estimator
@@ -180,22 +180,22 @@ _MAKES = {"float": _number, "tuple": _tuple, "dict": _dictionary, "array": _stor
           "is": _object}
 
 # %% ../nbs/files.ipynb #8befad1c
-FORMAT = 2    # raised when an older reader could not understand the file
+FORMAT = 2    # is increased when older versions cannot read new files
 _KIND = Kind("qhn", FORMAT, "save", "load")
 
 def _revision():
-    "The git revision of the folder in which we work, or None."
+    "The git revision of the current folder, or None."
     try: done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired): return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 # %% ../nbs/files.ipynb #e8f8def8
 def save(
-    obj: Any,             # a FitResult, a distribution, a classifier: whatever is made of things of ours
-    path: str | Path,     # by custom it ends in .qhn
+    obj: Any,             # a FitResult, a distribution, a classifier, or a container of such objects
+    path: str | Path,     # by convention it ends in .qhn
 ) -> Path:
-    """Write an object to one file, which appears whole or not at all. `ValueError`: something of one's own without a name,
-    or what is not made of things of ours, such as a pipeline: save the classifier inside."""
+    """Write an object to one file, completely or not at all. `ValueError`: an object that cannot be stored, such as a
+    pipeline (save the classifier inside), or a function of your own without a name."""
     writer = _Writer()
     content = writer(obj)
     if content == {"own": next(iter(writer.own), None)}:
@@ -209,9 +209,9 @@ def save(
 # %% ../nbs/files.ipynb #7cff2dbc
 def load(
     path: str | Path,            # written by `save`
-    own: dict | None = None,     # name to what was your own: an activation, a prior, a circuit
+    own: dict | None = None,     # name to your own object: an activation, a prior, a circuit
 ) -> Any:
-    "What was saved. `ValueError`: no file of ours, a damaged or a newer one, or `own` lacks a name. `OSError`: no file."
+    "Read a saved object. `ValueError`: the file is damaged, newer or foreign, or `own` lacks a name. `OSError`: there is no such file."
     told, arrays = read_archive(path, _KIND)
     missing = sorted(set(told["own"]) - set(own or {}))
     if missing:

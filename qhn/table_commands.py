@@ -19,16 +19,16 @@ from .terminal import check_positive, friendly_errors, items, option
 # %% ../nbs/table_commands.ipynb #1ccd8426
 def say_notices(
     notices: Iterable[str],
-    given: Any,    # the options; `quiet` and `as_json` keep them back
+    given: Any,    # the options; `quiet` and `as_json` suppress remarks
 ) -> None:
-    "Remarks on standard error, each once."
+    "Print remarks on standard error, each once."
     if given.quiet or given.as_json: return
     for text in dict.fromkeys(notices): print(f"note: {text}", file=sys.stderr)
 
 # %% ../nbs/table_commands.ipynb #13f2ff16
 @contextmanager
 def _heard(notices):
-    "Warnings of the block become remarks."
+    "Collect the warnings of a block as remarks."
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
@@ -37,14 +37,14 @@ def _heard(notices):
 
 # %% ../nbs/table_commands.ipynb #75477ae1
 def _finite(value):
-    "The same with null in place of numbers that JSON does not have."
+    "The same value with null for numbers that JSON does not have."
     if isinstance(value, dict): return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, list): return [_finite(part) for part in value]
     is_odd = isinstance(value, float) and not math.isfinite(value)
     return None if is_odd else value
 
 def print_json(
-    told: dict,          # of what JSON can hold; what is not finite becomes null
+    told: dict,          # holds what JSON can hold; numbers that are not finite become null
     notices: Any = (),   # remarks
 ) -> None:
     "Print one JSON object on one line."
@@ -53,7 +53,7 @@ def print_json(
 
 # %% ../nbs/table_commands.ipynb #b4304fe1
 def _as_options(text):
-    "Arguments in a message as the options that they are here."
+    "Replace the names of Python arguments in a message by command-line options."
     text = text.replace('target="number"', "--regress")
     text = text.replace("header=True", "--header").replace("header=False", "--no-header")
     text = re.sub(r'\b(label|missing|unknown)="(\w+)"', r"--\1 \2", text)
@@ -62,7 +62,7 @@ def _as_options(text):
 # %% ../nbs/table_commands.ipynb #28142c66
 @contextmanager
 def table_errors():
-    "`typer.Exit`: after a `ValueError` and what else the user can mend, which is told in one line."
+    "Print an error that the user can fix, such as a `ValueError`, in one line, and raise `typer.Exit`."
     with friendly_errors():
         try: yield
         except ValueError as error: raise ValueError(_as_options(str(error))) from None
@@ -83,7 +83,7 @@ def _reading(given):
 
 # %% ../nbs/table_commands.ipynb #8ed01ad5
 def _check_out(out, *read):
-    "The file can be written; its folder is made."
+    "Check that a file can be written, and make its folder."
     if out.is_dir(): raise ValueError(f"out must be a file, got the folder {out}")
     if out.resolve() in [path.resolve() for path in read]:
         raise ValueError(f"out must be another file than those that are read, got {out}")
@@ -131,7 +131,7 @@ def _end_line(told):
 
 # %% ../nbs/table_commands.ipynb #d98e7f5c
 def _summary(told):
-    "Lines on a model that was trained."
+    "Lines that describe a trained model."
     yield f"{told['file']}: {told['rows']} rows, predicts {told['label']!r}"
     if told["classes"]: yield f"classes    {', '.join(told['classes'])}"
     yield f"used       {', '.join(told['used'])}"
@@ -193,7 +193,7 @@ def train_command(
     quiet: Quiet = False,
 ) -> None:
     "Train a binary network on a CSV file, and keep it in one file."
-    given = SimpleNamespace(**locals())    # all options by name
+    given = SimpleNamespace(**locals())    # all options, by name
     with table_errors(): _train(given)
 
 # %% ../nbs/table_commands.ipynb #e9b7ff95

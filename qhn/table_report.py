@@ -49,12 +49,12 @@ def number_scores(
 
 # %% ../nbs/table_report.ipynb #7dfdb1eb
 def straight_through_networks(
-    model: TableModel,    # of classes, whose network, scale and number of steps are taken
+    model: TableModel,    # of classes; gives the network, its scale and the number of steps
     x: np.ndarray,        # (N, d) features in the units of the model
     y: np.ndarray,        # (N,) numbers of the classes
     n_networks: int = 16,
-) -> PackedNetworks:      # with equal shares
-    "An ensemble of networks like the model's, each trained by straight-through gradients."
+) -> PackedNetworks:      # with equal weights in the average
+    "An ensemble of networks of the model's size, each trained by straight-through gradients."
     network = model.estimator.result_.problem.target.model
     n_steps = model.estimator.n_steps
     schedule = optax.cosine_decay_schedule(0.03, n_steps, 0.05)
@@ -74,12 +74,12 @@ def _twins_of_classes(model, x_train, y_train, x):
     units = model.estimator.units_
     ensemble = straight_through_networks(model, units(x_train.to_numpy()), y_train)
     probs = np.zeros((len(x), len(model.classes)))
-    probs[:, linear[-1].classes_] = linear.predict_proba(x)    # a class may be missing
+    probs[:, linear[-1].classes_] = linear.predict_proba(x)    # a class may have no training row
     return {LINEAR: probs, ENSEMBLE: ensemble.predict(units(x.to_numpy()))}
 
 # %% ../nbs/table_report.ipynb #a1d71e71
 def _twin_of_numbers(x_train, y_train, x):
-    "Name to mean and deviation at x; the deviation is that of the residuals in training."
+    "Name to mean and standard deviation at x. The deviation is that of the training residuals."
     ridge = make_pipeline(StandardScaler(), Ridge()).fit(x_train, y_train)
     residuals = y_train - ridge.predict(x_train)
     n_free = max(1, len(y_train) - x_train.shape[1] - 1)
@@ -88,8 +88,8 @@ def _twin_of_numbers(x_train, y_train, x):
 
 # %% ../nbs/table_report.ipynb #b6a9419c
 class TableReport(NamedTuple):
-    "How good a model is, beside its twins."
-    scores: pd.DataFrame    # a row for each, the model first
+    "Scores of a model, beside those of other methods."
+    scores: pd.DataFrame    # one row for each method, the model first
     predicted: dict         # name to probabilities (N, n_classes), or to means and deviations
     y: np.ndarray           # (N,) numbers of the classes, or numbers
 
@@ -98,13 +98,13 @@ OURS = "this model"
 
 def evaluate_table(
     model: TableModel,
-    rows: Table,                   # of `read_rows`, with labels, not those of training
-    train: Table | None = None,    # those of training; None: no twins
-    missing: str = "refuse",       # these two as in `labelled_rows`
+    rows: Table,                   # of `read_rows`, with labels; rows that training has not seen
+    train: Table | None = None,    # the rows of training; None: the model alone
+    missing: str = "refuse",       # this and `unknown` as in `labelled_rows`
     unknown: str = "refuse",
-    train_missing: str | None = None,    # of the rows of training; None: as `missing`
+    train_missing: str | None = None,    # `missing` for the rows of training; None: the same
 ) -> TableReport:
-    "Judge a model on rows that it has not seen. `ValueError`: a column that is not there, a cell that cannot be."
+    "Evaluate a model on rows that it has not seen. `ValueError`: a missing column or an invalid cell."
     x, y = labelled_rows(model, rows, missing, unknown)
     known = labelled_rows(model, train, train_missing or missing, unknown) if train else None
     of_kind = _judged_classes if model.classes else _judged_numbers
@@ -129,7 +129,7 @@ def check_picture(
     path: str | Path,    # its ending names the format
     model: TableModel,
 ) -> None:
-    "`ValueError`: a model of numbers, or a format that is not known."
+    "Check that a picture can be drawn. `ValueError`: a model of numbers, or an unknown format."
     from matplotlib.figure import Figure
     known = Figure().canvas.get_supported_filetypes()
     ending = Path(path).suffix.removeprefix(".").lower()
@@ -142,7 +142,7 @@ def save_reliability(
     path: str | Path,       # its ending names the format, such as .png or .svg
     report: TableReport,    # of classes
 ) -> Path:
-    "Draw how often claims come true. `ValueError`: a report of numbers, or a format that is not known. `OSError`: the disk's."
+    "Draw a reliability diagram. `ValueError`: a report of numbers, or an unknown format. `OSError`: the file cannot be written."
     from matplotlib.figure import Figure
     from qhn.plots import reliability as draw, style
     if report.y.dtype.kind == "f": raise ValueError(_NO_CLASSES)

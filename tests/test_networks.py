@@ -79,6 +79,22 @@ def test_exclusive_or_is_the_product_to_the_last_bit(n_inputs):
     np.testing.assert_array_equal(packed.predict(nearly)[0][:-1], packed.predict(x)[0])
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_no_probability_is_more_than_one(seed):
+    "Where all networks are sure, and their rounded shares sum to a little more than one, which scikit-learn would refuse."
+    binn, x = qhn.BiNN((5, 2), logit_scale=400.), np.ones((1, 5))
+    every = np.asarray(all_weights(12), float)
+    sure = np.exp(np.asarray(binn.log_probs(every, x)))[:, 0, 0] == 1
+    shares = np.random.default_rng(seed).random(len(every)) * sure
+    w, q = every[sure], np.float32(shares / shares.sum())
+    packed = pack_networks(binn, w, shares[sure])
+    found = [packed.predict(x), packed.uncertainty(x).probs, posterior_predictive(binn, q, np.float32(x)),
+             posterior_predictive_from_samples(binn, np.float32(w), np.float32(x)).probs]
+    for probs in found: assert np.max(probs) <= 1 and np.allclose(np.sum(probs, 1), 1, atol=1e-5)
+    found = posterior_predictive(binn, q, np.float32(x), log=True), posterior_predictive_from_samples(binn, np.float32(w), np.float32(x), log=True).probs
+    for log_probs in found: assert np.max(log_probs) <= 0
+
+
 @pytest.mark.parametrize("sizes", [(2, 2, 1), (7, 1), (5, 2, 1)])
 def test_bytes_are_the_number_of_the_network(sizes):
     "Wire 0 is the most significant bit of the first byte; the bits behind the last wire are 0."

@@ -168,7 +168,7 @@ def _votes(outputs, rows): return _class_probs(outputs)
 def _as_they_are(outputs, rows): return outputs
 
 def _predicted(networks, x):
-    if networks.noise is None: return _mean(networks, x, _votes)
+    if networks.noise is None: return np.minimum(_mean(networks, x, _votes), 1)    # rounding exceeds it
     mean = _mean(networks, x, _as_they_are)
     def squares(outputs, rows): return (outputs - mean[rows].T)**2
     variance = _mean(networks, x, squares)
@@ -196,7 +196,7 @@ def _doubts(outputs, rows):
 
 def _uncertainty(networks, x):
     answers = _mean(networks, x, _doubts)
-    probs, aleatoric = answers[:, :-1], answers[:, -1]
+    probs, aleatoric = np.minimum(answers[:, :-1], 1), answers[:, -1]
     total = _entropy(probs[..., None])[:, 0, 0]
     return PackedUncertainty(probs, total, aleatoric, np.maximum(total - aleatoric, 0))
 

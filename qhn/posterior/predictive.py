@@ -164,8 +164,8 @@ def posterior_predictive(
     rows, x, axes = _checked_table(binn, q, x)
     _check_logarithm(binn, log)
     if not binn.likelihood.has_classes: found = _exact_numbers(binn, rows, x)
-    elif log: found = _log_of_mixture(binn, rows, x)
-    else: found = mixture(votes, binn, rows, x)
+    elif log: found = jnp.minimum(_log_of_mixture(binn, rows, x), 0)
+    else: found = jnp.minimum(mixture(votes, binn, rows, x), 1)    # a rounded q may sum to more
     return _unfold(found, axes)
 
 # %% ../../nbs/posterior/predictive.ipynb #e4786d5c
@@ -289,6 +289,7 @@ def posterior_predictive_from_samples(
     if not binn.likelihood.has_classes: return _sampled_numbers(binn, weights, x)
     average, answers = (_log_sampled, _log_votes) if log else (sampled, votes)
     mean, squares = average(answers, binn, weights, x)
+    mean = jnp.minimum(mean, 0 if log else 1)    # which rounding may exceed
     return SampledPredictive(mean, _spread(squares, weights)[1])
 
 # %% ../../nbs/posterior/predictive.ipynb #67ca47ed

@@ -311,6 +311,20 @@ def test_questions_of_a_stranger_are_answered(asked):
         assert answer["says"].lower() in text.lower(), f"{answer['page']}#{answer['anchor']} does not say: {answer['says']}"
 
 
+def mentions_selbo(path):
+    "The first cell of text that speaks of the surrogate, but the title and headings."
+    texts = [c.source for c in read(path) if c.cell_type == "markdown" and not c.source.startswith(("# ", "<!-- caption -->"))]
+    return next((text for text in texts if re.search(r"\bSELBO\b|surrogate ELBO", prose(re.sub(r"^#.*", "", text, flags=re.M)))), "")
+
+
+@notebooks
+def test_the_surrogate_is_explained_where_it_is_first_mentioned(path):
+    "A link in the same cell to the page that says when it helps."
+    wanted, text = NBS / "start" / "selbo.ipynb", mentions_selbo(path)
+    targets = {(path.parent / link.partition("#")[0]).resolve() for link in re.findall(r"\]\(([^)\s]+)\)", text)}
+    assert not text or path == wanted or wanted in targets, text[:200]
+
+
 def test_what_stands_under_a_heading(tmp_path):
     cells = ["# Title\n\n> line", "Lead.", "## One\n\n```sh\n# no heading\n```\n\nfirst", "### Inner\n\ndeep", "## Two\n\nsecond"]
     (tmp_path / "it.ipynb").write_text(json.dumps(made_up(*cells)))

@@ -101,7 +101,7 @@ def learning_curves(
     centre: str = "median",             # "median" with quartiles, or "mean" with its standard error
     ylabel: str = "free energy (nats)",    # of the axis
 ) -> Axes:
-    "Loss against step: centre and spread over the seeds, a line for each label. `ValueError`: other shapes, no centre."
+    "Loss against step: centre and spread over the seeds. `ValueError`: other shapes, no centre."
     curves = _arrays("curves", curves, ("n_seeds", "n_steps"))
     if centre not in ("median", "mean"): raise ValueError(f"centre must be 'median' or 'mean', got {centre=}")
     ax = _axes(ax)
@@ -116,7 +116,7 @@ def evidence_gap(
     ax: Axes | None = None,             # axes to draw on; None makes some
     centre: str = "median",             # "median" with quartiles, or "mean" with its standard error
 ) -> Axes:
-    "Free energy above the evidence, the divergence from the posterior. `ValueError`: other shapes, or a curve below it."
+    "Free energy above the evidence, in nats. `ValueError`: other shapes, or a curve below the evidence."
     curves = _arrays("curves", curves, ("n_seeds", "n_steps"))
     gaps = {label: runs + evidence for label, runs in curves.items()}
     for label, gap in gaps.items():
@@ -148,7 +148,7 @@ def sorted_posterior(
     top: int = 16,                                            # networks shown, most probable first
     ax: Axes | None = None,                                   # axes to draw on; None makes some
 ) -> Axes:
-    "The `top` most probable networks, exact and approximated side by side. `ValueError`: what is no distribution."
+    "The `top` most probable networks, exact and approximated. `ValueError`: what is no distribution."
     if top < 1: raise ValueError(f"top must be at least 1, got {top=}")
     exact = _array("posterior", posterior, ("2**n",))
     rivals = _arrays("approximations", approximations, exact.shape) if approximations else {}
@@ -163,7 +163,7 @@ def plane_grid(
     x: ArrayLike,          # (N, 2) points the grid must cover, with a margin of 10 % on each side
     n_grid: int = 100,     # grid lines along each axis
 ) -> np.ndarray:           # (n_grid**2, 2)
-    "Points of a regular grid over the data, row by row from the lower left. `ValueError`: no plane, or no grid."
+    "Points of a grid over the data, row by row from the lower left. `ValueError`: no plane, or no grid."
     x = _array("x", x, ("N", 2))
     if n_grid < 2: raise ValueError(f"n_grid must be at least 2, got {n_grid=}")
     margin = 0.1 * (np.ptp(x, axis=0) + 1e-9)   # a single point still gets a square of its own
@@ -210,7 +210,7 @@ def decision_boundary(
     n_grid: int = 100,               # grid lines along each axis
     spread: Callable | ArrayLike | None = None,   # standard deviation, in the same forms
 ) -> Axes:
-    "Data over the predicted probability of class 1. `ValueError`: other shapes or labels, or no probabilities."
+    "Data over the predicted probability of class 1. `ValueError`: other shapes, labels or probabilities."
     points, y = plane_grid(x, n_grid), _array("y", y, (len(x),))
     labels = np.unique(y).tolist()
     if not set(labels) <= {0, 1}: raise ValueError(f"y must hold labels 0 and 1 only, got {labels}")
@@ -248,7 +248,7 @@ def reliability(
     diagrams: Mapping[str, ArrayLike],   # label to (4, B): claim, frequency, its spread, number of claims
     ax: Axes | None = None,              # axes to draw on; None makes some
 ) -> Axes:
-    "Observed frequency against claimed probability, with bars of two spreads. `ValueError`: no shares, an empty bin."
+    "Observed frequency against claim, with bars of 2 spreads. `ValueError`: no shares, an empty bin."
     diagrams = _arrays("diagrams", diagrams, (4, "bins"))
     for label, diagram in diagrams.items(): _check_diagram(f"diagrams[{label!r}]", diagram)
     ax = _axes(ax)
@@ -367,7 +367,7 @@ def gradient_comparison(
     ax: Axes | None = None,                # axes to draw on; None makes some
     top: int = 12,                         # components shown, largest exact value first
 ) -> Axes:
-    "Bias of each estimator with its standard error. `ValueError`: other shapes, a single repeat, nothing to show."
+    "Bias of each estimator with its standard error. `ValueError`: other shapes, a single repeat, nothing."
     if top < 1: raise ValueError(f"top must be at least 1, got {top=}")
     exact = _array("exact", exact, ("P",))
     estimates = _arrays("estimates", estimates, ("n_repeats", len(exact)))
@@ -387,7 +387,7 @@ def kernel_spectrum(
     shares: Mapping[str, ArrayLike],   # label to (n+1,) shares of the parities of 0, 1, ..., n bits
     ax: Axes | None = None,            # axes to draw on; None makes some
 ) -> Axes:
-    "Share of the kernel on the parities of k bits, a line for each label. `ValueError`: a share below 0, or none above."
+    "Share of the kernel on parities of k bits, a line a label. `ValueError`: a share below 0, or none above."
     shares = _arrays("shares", shares, ("n+1",))
     for label, share in shares.items():
         if (share >= 0).all() and share.sum() > 0: continue

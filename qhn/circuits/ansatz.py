@@ -23,7 +23,7 @@ from .translate import Read, queue, read_pennylane
 # %% ../../nbs/circuits/ansatz.ipynb #c629cbb7
 @dataclass(frozen=True)
 class Rotation:
-    "The same rotation on every qubit, or on some, with an angle of its own for each. `ValueError`: an unknown gate, wires that are none."
+    "The same rotation on all or some qubits, each with its own angle. `ValueError`: unknown gate or wires."
     gate: str                            # "RX", "RY" or "RZ", or another gate on one wire in `GATES`
     wires: tuple[int, ...] | None = None # None: all
 
@@ -56,7 +56,7 @@ def _check_gate_name(name, n_wires):
 # %% ../../nbs/circuits/ansatz.ipynb #4bfff13e
 @dataclass(frozen=True)
 class Entangler:
-    "A two-qubit gate on each of `pairs`, applied in the order given, with an angle for each if it has one. `ValueError`: an unknown gate, a pair that is none."
+    "A gate on each of `pairs` in order, with angles if it has any. `ValueError`: unknown gate, bad pair."
     gate: str                             # "CNOT", "CZ", "RZZ", or another gate on two wires in `GATES`
     pairs: tuple[tuple[int, int], ...]    # (control, target) wires
 
@@ -123,7 +123,7 @@ def check_key(key, otherwise="make one with jax.random.key(seed)"):
     raise ValueError(f"key must be a jax.random.key, got {key=}; {otherwise}")
 
 def check_params(machine, params):
-    "`params`, lists as an array; a `ValueError` unless they are real and have the shape that the circuit, or the distribution, needs."
+    "`params`, lists as an array; a `ValueError` unless they are real and of the shape that is needed."
     if isinstance(params, (list, tuple)): params = jnp.asarray(params)
     if jnp.shape(params) != machine.param_shape:
         axes = ", ".join(("circuits", "angles")[-len(machine.param_shape):])
@@ -174,12 +174,12 @@ class _Gates:
 
     @cached_property
     def seen(self) -> tuple[bool, ...]:    # one entry for each operation
-        "Whether the measured bits can depend on a gate: not if it changes phases only, and no later gate turns these into bits."
+        "Whether the bits can depend on a gate: not if it changes phases that no later gate turns into bits."
         return tuple(visible(self.n_qubits, self.operations))
 
     @cached_property
     def frequencies(self) -> tuple[tuple[float, ...], ...]:    # one entry for each parameter
-        "Frequencies at which q depends on each angle: those of its gate, none if the gate does not act or cannot be seen."
+        "Frequencies at which q depends on each angle; none if its gate does not act or cannot be seen."
         def of(op, acts, seen): return GATES[op.gate].frequencies if acts and seen else ()
         every = zip(self.operations, self.acts, self.seen)
         return tuple(of(op, *matters) for op, *matters in every if op.angle is not None)
@@ -213,7 +213,7 @@ def _moment(n_qubits, layer):
 # %% ../../nbs/circuits/ansatz.ipynb #140f463b
 @dataclass(frozen=True)
 class Ansatz(_Views):
-    "A circuit on `n_qubits` wires from |0…0⟩: moments in order, angles left open. `ValueError`: a pair off the register."
+    "A circuit on wires that start in |0…0⟩, its angles left open. `ValueError`: a pair off the register."
     n_qubits: int                                # wires 0 … n_qubits-1, wire 0 most significant
     moments: tuple[Rotation | Entangler, ...]    # applied first to last
 
@@ -232,14 +232,14 @@ class Ansatz(_Views):
         key: Array,                    # `jax.random.key`
         noise: float | None = None,    # None: uniform; else radians of noise around the uniform superposition
     ) -> Array:                        # angles in radians, shape `param_shape`
-        "Starting angles: uniform in [-π, π), or near the uniform superposition of all bit strings. `ValueError`: no key, or `noise` not finite and at least 0."
+        "Angles, uniform or near the uniform superposition. `ValueError`: no key, noise infinite or below 0."
         check_key(key)
         return _uniform_angles(self, key) if noise is None else _near_superposition(self, key, noise)
 
     def circuit(self,
         params: Array,    # angles in radians, shape `param_shape`
     ) -> None:            # queues PennyLane operations
-        "Queue the circuit as PennyLane operations, inside any QNode. `ValueError`: `params` of another shape, or complex; a gate without a name there."
+        "Queue it in a QNode of PennyLane's. `ValueError`: `params` that do not fit, a gate unknown there."
         queue(self.operations, check_params(self, params))
 
     @classmethod
@@ -249,7 +249,7 @@ class Ansatz(_Views):
         *args,                  # what a quantum function or a QNode takes
         **kwargs,               # and by name
     ) -> "Ansatz":
-        "The same gates, every angle open. `ValueError`: a gate that cannot be expressed; `TypeError`: no circuit."
+        "The same gates, every angle open. `ValueError`: a gate not expressed here; `TypeError`: no circuit."
         return cls.from_layers(*read_pennylane(circuit, n_wires, args, kwargs))
 
     @classmethod
@@ -282,7 +282,7 @@ def brickwork(
     n_layers: int,            # L ≥ 1
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # with 2L n_qubits angles, or (2L-1) n_qubits
-    "Alternating bricks of CNOTs, each layer closed by RY and RZ on all (Carrasquilla et al., arXiv:2301.08292). `ValueError`: sizes below 1; `TypeError`: no integers."
+    "Alternating bricks of CNOTs (arXiv:2301.08292). `ValueError`: sizes below 1; `TypeError`: no integers."
     n_qubits = check_integer("n_qubits", n_qubits, 1)
     n_layers = check_integer("n_layers", n_layers, 1, "use product() for a circuit without entanglers")
     layers = [(_bricks(n_qubits, d % 2), Rotation("RY"), Rotation("RZ")) for d in range(1, n_layers + 1)]
@@ -294,7 +294,7 @@ def staircase(
     n_layers: int,            # L ≥ 0 ladders
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # with (2L+2) n_qubits angles, or (2L+1) n_qubits
-    "RY and RZ on all, then L times a CNOT ladder from the first wire to the last with RY and RZ on all. `ValueError`: a negative L; `TypeError`: no integers."
+    "RY, RZ, then L times a ladder of CNOTs, RY, RZ. `ValueError`: a negative L; `TypeError`: no integers."
     n_qubits, n_layers = _sizes(n_qubits, n_layers)
     ladder = Entangler("CNOT", tuple((j, j + 1) for j in range(n_qubits - 1)))
     turn = (Rotation("RY"), Rotation("RZ"))
@@ -305,7 +305,7 @@ def hardware_efficient(
     n_qubits: int,    # number of wires
     n_layers: int,    # L ≥ 0
 ) -> Ansatz:          # with (2L+1) n_qubits angles
-    "RY and RZ on all, then L times two rows of CNOT bricks with RY and RZ on all; no dead gate. `ValueError`: a negative L; `TypeError`: no integers."
+    "RY, RZ, then L times CNOT bricks, RY, RZ; none dead. `ValueError`: L below 0; `TypeError`: no integers."
     n_qubits, n_layers = _sizes(n_qubits, n_layers)
     turn = (Rotation("RY"), Rotation("RZ"))
     layer = (_bricks(n_qubits, 0), _bricks(n_qubits, 1)) + turn
@@ -319,7 +319,7 @@ def _fixed_gates(moments):
 
 # %% ../../nbs/circuits/ansatz.ipynb #070f4e26
 def _last_ry(ansatz):
-    "Moment of the last RY on all wires; a `ValueError` unless it alone makes the distribution where all other angles are 0."
+    "Moment of the last RY on all wires; `ValueError` unless it alone acts where other angles are 0."
     at = max((k for k, m in enumerate(ansatz.moments) if m == Rotation("RY")), default=None)
     if at is None or not all(map(is_diagonal, _fixed_gates(ansatz.moments[at:]))):
         raise ValueError(f"ansatz must have an RY moment that no CNOT follows, nor any other gate without an angle that moves bits, got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
@@ -345,7 +345,7 @@ def from_product(
     ansatz: Ansatz,    # any of this chapter's, or one with an RY moment that no CNOT follows
     angles: Array,     # (..., n) RY angles of a product circuit, radians
 ) -> Array:            # (..., *param_shape) angles in radians
-    "Angles at which `ansatz` has the distribution of the product circuit. `ValueError`: no such RY moment, a gate before it that moves |0…0⟩, `angles` of another width or complex."
+    "Angles at which `ansatz` is the product circuit. `ValueError`: it cannot be, or `angles` do not fit."
     at, angles = _last_ry(ansatz), _check_angles(ansatz, angles)
     start = jnp.zeros((*angles.shape[:-1], *ansatz.param_shape), angles.dtype)
     return start.at[..., _angles_of(ansatz, at)].set(angles)
@@ -365,7 +365,7 @@ def confined(
     ansatz: Ansatz,
     groups: list[tuple[int, ...]],    # disjoint groups of wires; a wire in none of them loses all its pairs
 ) -> Ansatz:                          # of the same `param_shape`, unless a pair had an angle
-    "The ansatz without the pairs that leave a group. `ValueError`: groups that overlap, leave the register or hold no integers."
+    "The ansatz without pairs that leave a group. `ValueError`: groups that overlap or leave the register."
     group = _group_of_wires(groups, ansatz.n_qubits)
     def keeps(control, target): return control in group and group[control] == group.get(target)
     def cut(moment):
@@ -375,7 +375,7 @@ def confined(
 
 # %% ../../nbs/circuits/ansatz.ipynb #f4b1e1c2
 def _ladder_heads(ansatz, end):
-    "Controls that no CNOT hits, among those right before moment `end`, and the moments of RY and RZ before these; a `ValueError` if these are no ladders."
+    "Controls that no CNOT hits right before moment `end`, and the moments of RY and RZ; or a `ValueError`."
     before = [k for k, m in enumerate(ansatz.moments[:end]) if isinstance(m, Rotation) or m.pairs]
     ladder = ()
     while before and ansatz.moments[before[-1]].gate == "CNOT": ladder = ansatz.moments[before.pop()].pairs + ladder
@@ -392,7 +392,7 @@ def symmetric_start(
     ansatz: Ansatz,    # ends in RY, RZ, ladders of CNOTs, RY, as `confined(staircase(n, n_layers), groups)`
     angles: Array,     # (..., n) RY angles of a product circuit, radians
 ) -> Array:            # (..., *param_shape) angles in radians
-    "Angles that average the product over the flips of the last ladders. `ValueError`: an ansatz without them, `angles` as in `from_product`."
+    "Angles that average the product over flips. `ValueError`: no last ladders, or as `from_product`."
     heads, turns = _ladder_heads(ansatz, _last_ry(ansatz))
     start = from_product(ansatz, angles)
     for moment in turns: start = start.at[..., _angles_of(ansatz, moment)[heads]].set(math.pi / 2)

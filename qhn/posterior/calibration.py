@@ -77,7 +77,7 @@ def log_loss(
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
     log: bool = False,     # `predictive` holds log-probabilities
 ) -> np.ndarray:           # (...) nats per point, infinite where a label was given the probability 0
-    "Mean negative log probability of the labels. `ValueError`: no predictions, or labels that do not fit them."
+    "Mean negative log probability of the labels. `ValueError`: predictions or labels that do not fit."
     y = _checked_labels(np.exp(predictive) if log else predictive, y)
     log_p = _of_label(_log_normalised(predictive, log), y)
     return (0 - log_p).mean(-1)
@@ -87,7 +87,7 @@ def brier_score(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
 ) -> np.ndarray:           # (...) between 0 and 2, and up to 1 for two classes
-    "Mean squared distance of the probabilities from the labels, halved for two classes. `ValueError`: as `log_loss`."
+    "Mean squared distance from the labels, halved for two classes. `ValueError`: as `log_loss`."
     y, p = _checked_labels(predictive, y), _normalised(predictive)
     n_classes = p.shape[-1]
     squares = ((p - np.eye(n_classes)[y])**2).sum(-1).mean(-1)
@@ -98,13 +98,13 @@ def accuracy(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
 ) -> np.ndarray:           # (...) between 0 and 1
-    "Share of points whose most probable class is the label; of equal classes the first is taken. `ValueError`: as `log_loss`."
+    "Share of points whose most probable class, the first of equals, is true. `ValueError`: as `log_loss`."
     y = _checked_labels(predictive, y)
     return (_normalised(predictive).argmax(-1) == y).mean(-1)
 
 # %% ../../nbs/posterior/calibration.ipynb #d2743a62
 def _claims(p, y, label):
-    "Confidence (N,) of a claim at each point, and whether it came true: the most probable class, or the class `label`."
+    "Confidence (N,) of the most probable class, or the class `label`, and whether it came true."
     if label is None: return p.max(1), p.argmax(1) == y
     return p[:, label], y == label
 
@@ -159,7 +159,7 @@ def reliability(
     adaptive: bool = False,     # bins of equal length, or of equal numbers of points
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
 ) -> Reliability:
-    "Reliability diagram: confidence against frequency, bin by bin. `ValueError`, `TypeError`: bad predictions, labels or bins."
+    "Confidence against frequency in bins. `ValueError`, `TypeError`: bad predictions, labels or bins."
     _check_single(predictive, ", one diagram for one prediction")
     confidence, hit = _checked_claims(predictive, y, n_bins, label)
     return _reliability(confidence, hit, _bins(confidence, n_bins, adaptive))
@@ -172,7 +172,7 @@ def expected_calibration_error(
     adaptive: bool = False,     # bins of equal length, or of equal numbers of points
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
 ) -> np.ndarray:                # (...) between 0 and 1
-    "Mean distance between claimed probability and frequency; above 0 by chance even where calibration is perfect. `ValueError`, `TypeError`: as `reliability`."
+    "Mean distance of claim from frequency, above 0 by chance. `ValueError`, `TypeError`: as `reliability`."
     y, p = _checked_labels(predictive, y), _normalised(predictive)
     options = n_bins, adaptive, label
     errors = [reliability(table, y, *options).error for table in p.reshape(-1, *p.shape[-2:])]
@@ -187,7 +187,7 @@ def calibration_errors_by_chance(
     adaptive: bool = False,
     label: int | None = None,
 ) -> np.ndarray:                # (n_draws,) expected calibration errors
-    "Expected calibration errors that the same predictions would get if they were perfectly calibrated. `ValueError`, `TypeError`: as `reliability`."
+    "Calibration errors of the same claims, if they were true. `ValueError`, `TypeError`: as `reliability`."
     _check_single(predictive)
     check_integer("n_draws", n_draws, 1)
     confidence, _ = _checked_claims(predictive, np.zeros(len(predictive), int), n_bins, label)
@@ -206,7 +206,7 @@ def out_of_distribution_auroc(
     familiar: Array,     # (N,) scores, such as entropies, of points like the training points
     strange: Array,      # (M,) scores of other points
 ) -> float:              # between 0 and 1
-    "Probability that a strange point scores higher than a familiar one, ties counted half (scikit-learn's `roc_auc_score`). `ValueError`: scores that are not finite."
+    "Probability that a strange point scores higher, ties half. `ValueError`: scores that are not finite."
     from sklearn.metrics import roc_auc_score
     scores = _checked_scores("familiar", familiar), _checked_scores("strange", strange)
     is_strange = np.repeat([0, 1], list(map(len, scores)))
@@ -233,7 +233,7 @@ def risk_coverage(
     y: Array | Dataset,            # (N,) integer labels, or a data set whose test labels they are
     doubt: Array | None = None,    # (N,) any score, as an entropy; None: one minus the largest probability
 ) -> RiskCoverage:
-    "Selective risk: how the error falls when the most doubtful points are left out. `ValueError`: bad predictions, labels or doubts."
+    "Error when the most doubtful points are left out. `ValueError`: bad predictions, labels or doubts."
     _check_single(predictive)
     y, p = _checked_labels(predictive, y), np.asarray(predictive)
     doubt = np.asarray(1 - p.max(1) if doubt is None else doubt, float)
@@ -295,7 +295,7 @@ def to_arviz(
     log_q: Array | None = None,      # (S,) or (chains, S) log q of the samples, if known
     prior: BernoulliPrior = BernoulliPrior(),
 ) -> Any:    # xarray.DataTree
-    "ArviZ data: posterior, log_likelihood, posterior_predictive, sample_stats, observed_data, constant_data. `ImportError`: no ArviZ. `ValueError`: bad draws or data."
+    "What ArviZ reads of the draws, in six groups. `ImportError`: no ArviZ. `ValueError`: bad draws or data."
     x, y = checked_data(binn, x, y)
     weights = _checked_draws(binn, weights, log_q)
     _check_log_likelihoods(weights[..., 0].size, len(x))
@@ -366,7 +366,7 @@ def loo(
     log_q: Array | None = None,      # (S,) or (chains, S) log q of the draws; None: from the posterior
     prior: BernoulliPrior = BernoulliPrior(),
 ) -> LeaveOneOut:
-    "Leave-one-out cross-validation, exact or by plain importance sampling, which draws may repeat. `ValueError`, `TypeError`: bad draws or data."
+    "Leave-one-out, exact or by importance sampling. `ValueError`, `TypeError`: bad draws or data."
     x, y = checked_data(binn, x, y)
     log_q, exact = _checked_log_q(weights, log_q), weights is None
     asked = _asked(binn, weights, log_q, len(x))
@@ -392,7 +392,7 @@ def success_probability(
     tolerance: float = 0.01,    # a network is good if its cost is at most (1 + tolerance) times the least
     n_networks: int = 100,      # independent draws from q
 ) -> Array:                     # (...) between 0 and 1
-    "Probability that the best of `n_networks` draws from q is good: 1 - (1 - m)^n_networks, m the mass of good networks. `ValueError`: bad arguments."
+    "Chance that the best of `n_networks` draws is good: 1 - (1 - m)^n_networks. `ValueError`: bad arguments."
     q, costs = jnp.asarray(q), CostTable(costs).costs
     _check_search(q, costs, tolerance, n_networks)
     is_good = costs <= (1 + tolerance) * costs.min()

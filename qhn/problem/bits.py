@@ -90,7 +90,7 @@ def as_float(
     value: Array,       # any shape: array, list or data frame of real numbers
     name: str = "x",    # of the argument, for the message
 ) -> Array:             # the same shape; integers as JAX's default float, halves as float32
-    "The same numbers as JAX floats of at least 32 bits. `ValueError`: no numbers, or one that would become infinite."
+    "The same numbers as JAX floats of 32 bits or more. `ValueError`: no numbers, or one becomes infinite."
     values = value if isinstance(value, Array) else to_numbers(value, name)
     dtype = _float_type(values.dtype, name)
     if values.dtype == dtype: return jnp.asarray(values)
@@ -104,7 +104,7 @@ def as_array(
     value: Array,       # any shape
     name: str = "x",    # of the argument, for the message
 ) -> Array:             # the same shape
-    "As `jnp.asarray`, but integers that would wrap become floats, and floats go through `as_float`. `ValueError`: as there."
+    "As `jnp.asarray`, but integers that would wrap become floats. `ValueError`: as `as_float`."
     array = value if isinstance(value, Array) else to_numpy(value, name)
     kind = array.dtype.kind
     if kind == "O" or jnp.issubdtype(array.dtype, np.floating): return as_float(array, name)
@@ -153,7 +153,7 @@ def weights_from_index(
     n: int,                # weights of a network, at most 31
     dtype: type = float,   # of the result; float is JAX's default float
 ) -> Array:                # (..., n) entries in {-1, +1}
-    "Weights of the networks with the given numbers: w_j = 1 - 2 b_j, wire 0 the most significant bit. `ValueError`, `TypeError`: no such number or type."
+    "Weights w_j = 1 - 2 b_j by number, wire 0 first. `ValueError`, `TypeError`: no such number or type."
     places, dtype = _place_values(n), _sign_type(dtype)
     index = index if is_traced(index) else np.asarray(index)
     _check_index(index, n)
@@ -213,7 +213,7 @@ def check_memory(
     what: str,      # these arrays, for the message
     instead: str,   # what to call when they do not fit
 ) -> None:
-    "Raise a `ValueError` if `n_bytes` is more than the physical memory of this machine, or of its accelerator."
+    "Raise a `ValueError` if `n_bytes` is more than the memory of this machine, or of its accelerator."
     memory = physical_memory()
     if n_bytes <= memory: return
     raise ValueError(f"{what} would take {_gib(n_bytes)}, more than the {_gib(memory)} of this machine; use {instead} instead")
@@ -247,7 +247,7 @@ def batch_size(
     n: int,                # weights of a network
     dtype: type = float,   # of the weights
 ) -> int:                  # a power of two, at most 2**n
-    "Number of networks for which no array on the way to `function`'s result is larger than a processor's cache."
+    "Number of networks for which no array on the way to `function`'s result outgrows a processor's cache."
     trace = jax.make_jaxpr(function)
     one, two = (list(_sizes(trace(jax.ShapeDtypeStruct((k, n), dtype)).jaxpr)) for k in (1, 2))
     grown = two
@@ -325,7 +325,7 @@ def check_distribution(
     name: str,    # of the argument, for the message
     p: Array,     # (..., K); values inside `jax.jit` are not looked at
 ) -> None:
-    "Raise a `ValueError` unless each row along the last axis holds probabilities that sum to one, within 1e-4 (of half precision, within what its digits leave)."
+    "`ValueError` unless rows hold probabilities that sum to one, within 1e-4 or a half's digits."
     if is_traced(p): return
     p = np.asarray(p)
     negative = ~(p >= 0)
@@ -372,7 +372,7 @@ def effective_number(
     q: Array,            # (..., 2**n) probabilities
     order: float = 1,    # 1: exp of the entropy; 2: one over the chance that two draws agree; 0: all possible
 ) -> Array:              # (...) between 1 and 2**n
-    "Number of equally probable networks that would be as diverse as q (Hill number). `ValueError`: an order below 0."
+    "Number of equally probable networks as diverse as q (Hill number). `ValueError`: an order below 0."
     if not order >= 0: raise ValueError(f"order must be at least 0, got {order=}")
     if order == 1: return jnp.exp(entropy(q))
     check_distribution("q", q)
@@ -386,7 +386,7 @@ def total_variation(
     q: Array,    # (..., 2**n) probabilities
     p: Array,    # (..., 2**n) probabilities
 ) -> Array:      # (...) between 0 and 1
-    "Largest difference in probability over all sets of networks: half of Σ |q - p|. `ValueError`: shapes differ."
+    "Largest difference in probability of a set of networks: half of Σ |q - p|. `ValueError`: shapes differ."
     if np.shape(q) != np.shape(p):
         raise ValueError(f"q and p must have the same shape, got {np.shape(q)} and {np.shape(p)}")
     check_distribution("q", q)

@@ -367,7 +367,7 @@ def compare(
     settings: dict,          # stored with the angles
     console: Any,            # of rich, for the bars and the table; a quiet one shows neither
 ) -> dict | None:            # label to `Measures`; None if it was interrupted
-    "Train the objectives and the mean-field twin, measure them beside the exact posterior if it is known, and write all files."
+    "Train the objectives and the mean-field twin, measure them (beside a known posterior), write files."
     prior, key = BernoulliPrior(), jax.random.key(seed)
     target, exact, assess = _room(binn, data, prior, key)
     def train(distribution, objective, label):

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import index
 from typing import Any, NamedTuple
-import math
-import jax
-import jax.numpy as jnp
-import numpy as np
+import math, jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from ..problem.bits import check_integer
 from .gates import GATES, acting, is_diagonal, visible
@@ -35,7 +32,8 @@ class Rotation:
 def _as_pairs(pairs):
     "Tuple of (control, target) integers; raises a `ValueError` on anything else."
     try: clean = tuple((index(c), index(t)) for c, t in pairs)
-    except (TypeError, ValueError): raise ValueError(f"pairs must be a sequence of (control, target) pairs of integers, such as [(0, 1)], got {pairs!r}") from None
+    except (TypeError, ValueError): raise ValueError("pairs must be a sequence of (control, target) pairs of "
+                                                     f"integers, such as [(0, 1)], got {pairs!r}") from None
     for c, t in clean:
         if c == t: raise ValueError(f"pairs must join two different wires, got the pair ({c}, {t})")
     return clean
@@ -43,15 +41,17 @@ def _as_pairs(pairs):
 def _as_wires(wires):
     "Tuple of different integers; raises a `ValueError` on anything else."
     try: clean = tuple(index(wire) for wire in wires)
-    except TypeError: raise ValueError(f"wires must be a sequence of integers, such as (0, 1), or None for all, got {wires!r}") from None
+    except TypeError: raise ValueError("wires must be a sequence of integers, such as (0, 1), or None "
+                                       f"for all, got {wires!r}") from None
     if len(set(clean)) < len(clean): raise ValueError(f"wires must be different, got {wires!r}")
     return clean
 
 # %% ../../nbs/circuits/ansatz.ipynb #ac7e3d5f
-def _check_gate_name(name, n_wires):
-    known = tuple(gate.name for gate in GATES.values() if gate.n_wires == n_wires)
-    if name not in known: raise ValueError(f"gate must be one of {known}, got gate={name!r}; register adds one")
-    if n_wires == 1 and not GATES[name].has_angle: raise ValueError(f"gate must have an angle in a Rotation, got gate={name!r}")
+def _check_gate_name(gate, n_wires):
+    known = tuple(one.name for one in GATES.values() if one.n_wires == n_wires)
+    if gate not in known: raise ValueError(f"gate must be one of {known}, got {gate=}; register adds one")
+    if n_wires == 1 and not GATES[gate].has_angle:
+        raise ValueError(f"gate must have an angle in a Rotation, got {gate=}")
 
 # %% ../../nbs/circuits/ansatz.ipynb #4bfff13e
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ def _parts(n_qubits, moments):
 # %% ../../nbs/circuits/ansatz.ipynb #24ba6c79
 def _joined(parts, sizes):
     if not isinstance(parts, dict):
-        names = sizes if len(parts) == len(sizes) else range(len(parts))
-        parts = dict(zip(names, parts))
+        parts = dict(zip(sizes if len(parts) == len(sizes) else range(len(parts)), parts))
     got = {name: np.shape(part)[-1] for name, part in parts.items()}
     if got != sizes: raise ValueError(f"parts must have the sizes {sizes}, got {got}")
     return jnp.concatenate([jnp.asarray(parts[name]) for name in sizes], -1) if sizes else jnp.zeros(0)
@@ -109,10 +108,12 @@ def _joined(parts, sizes):
 # %% ../../nbs/circuits/ansatz.ipynb #a16d0ff6
 def _check_register(n_qubits, moments):
     for m in moments:
-        if not isinstance(m, (Rotation, Entangler)): raise TypeError(f"moments must hold Rotation and Entangler only, got {m!r}")
+        if not isinstance(m, (Rotation, Entangler)):
+            raise TypeError(f"moments must hold Rotation and Entangler only, got {m!r}")
         for wires in m.pairs if isinstance(m, Entangler) else [(wire,) for wire in m.wires or ()]:
             if 0 <= min(wires) and max(wires) < n_qubits: continue
-            what = f"pairs must stay on wires 0 to {n_qubits - 1}, got the pair {wires}" if len(wires) == 2 else f"wires must lie between 0 and {n_qubits - 1}, got wire {wires[0]}"
+            what = (f"wires must lie between 0 and {n_qubits - 1}, got wire {wires[0]}" if len(wires) == 1
+                    else f"pairs must stay on wires 0 to {n_qubits - 1}, got the pair {wires}")
             raise ValueError(f"{what} with {n_qubits=}")
 
 # %% ../../nbs/circuits/ansatz.ipynb #15a7dd1d
@@ -125,10 +126,11 @@ def check_key(key, otherwise="make one with jax.random.key(seed)"):
 def check_params(machine, params):
     "`params`, lists as an array; a `ValueError` unless they are real and of the shape that is needed."
     if isinstance(params, (list, tuple)): params = jnp.asarray(params)
-    if jnp.shape(params) != machine.param_shape:
-        axes = ", ".join(("circuits", "angles")[-len(machine.param_shape):])
-        raise ValueError(f"params must have shape {machine.param_shape} ({axes}), got shape {jnp.shape(params)}")
-    if jnp.iscomplexobj(params): raise ValueError(f"params must be real angles in radians, got dtype {params.dtype}")
+    if jnp.shape(params) != (shape := machine.param_shape):
+        axes = ", ".join(("circuits", "angles")[-len(shape):])
+        raise ValueError(f"params must have shape {shape} ({axes}), got shape {jnp.shape(params)}")
+    if jnp.iscomplexobj(params):
+        raise ValueError(f"params must be real angles in radians, got dtype {params.dtype}")
     return params
 
 # %% ../../nbs/circuits/ansatz.ipynb #e1f03aeb
@@ -136,14 +138,12 @@ def _uniform_angles(ansatz, key):
     return jax.random.uniform(key, ansatz.param_shape, minval=-math.pi, maxval=math.pi)
 
 def _near_superposition(ansatz, key, noise):
-    if not 0 <= noise < math.inf: raise ValueError(f"noise must be at least 0 radians and finite, got {noise=}")
-    first = {}    # RY of each wire
-    for op in ansatz.operations:
-        if op.gate == "RY": first.setdefault(op.wires, op.angle)
+    if not 0 <= noise < np.inf: raise ValueError(f"noise must be at least 0 radians and finite, got {noise=}")
+    first = {op.wires: op.angle for op in reversed(ansatz.operations) if op.gate == "RY"}    # of each wire
     if len(first) < ansatz.n_qubits:
         gates = tuple(m.gate for m in ansatz.moments if isinstance(m, Rotation))
-        raise ValueError("noise asks for a start near the uniform superposition, which needs an RY moment on every wire, "
-                         f"got rotations {gates}; use noise=None")
+        raise ValueError("noise asks for a start near the uniform superposition, which needs an RY moment "
+                         f"on every wire, got rotations {gates}; use noise=None")
     start = jnp.zeros(ansatz.param_shape).at[np.array(list(first.values()))].set(math.pi / 2)
     return start + noise * jax.random.normal(key, ansatz.param_shape)
 
@@ -224,9 +224,7 @@ class Ansatz(_Views):
         object.__setattr__(self, "_hash", hash((self.n_qubits, self.moments)))    # asked for at every call
 
     def __hash__(self): return self._hash
-
-    # hashes of strings differ from process to process
-    def __reduce__(self): return type(self), (self.n_qubits, self.moments)
+    def __reduce__(self): return type(self), (self.n_qubits, self.moments)    # hashes differ by process
 
     def init(self,
         key: Array,                    # `jax.random.key`
@@ -268,13 +266,9 @@ def product(
     return Ansatz(n_qubits, (Rotation("RY"),))
 
 # %% ../../nbs/circuits/ansatz.ipynb #194c2e2a
-def _sizes(n_qubits, n_layers): return check_integer("n_qubits", n_qubits, 1), check_integer("n_layers", n_layers, 0)
-
-def _bricks(n_qubits, start):
-    return Entangler("CNOT", tuple((j, j + 1) for j in range(start, n_qubits - 1, 2)))
-
-def _drop_last_rz(moments, final_rz):
-    return moments if final_rz else moments[:-1]
+def _sizes(n, n_layers): return check_integer("n_qubits", n, 1), check_integer("n_layers", n_layers, 0)
+def _bricks(n, start): return Entangler("CNOT", tuple((j, j + 1) for j in range(start, n - 1, 2)))
+def _drop_last_rz(moments, final_rz): return moments if final_rz else moments[:-1]
 
 # %% ../../nbs/circuits/ansatz.ipynb #4e7ae245
 def brickwork(
@@ -322,11 +316,13 @@ def _last_ry(ansatz):
     "Moment of the last RY on all wires; `ValueError` unless it alone acts where other angles are 0."
     at = max((k for k, m in enumerate(ansatz.moments) if m == Rotation("RY")), default=None)
     if at is None or not all(map(is_diagonal, _fixed_gates(ansatz.moments[at:]))):
-        raise ValueError(f"ansatz must have an RY moment that no CNOT follows, nor any other gate without an angle that moves bits, got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
-    first = _fixed_gates(ansatz.moments[:at])
-    moving = [gate.name for gate in first if abs(gate.matrix()[0, 0]) < 1 - 1e-9]    # |00⟩
+        raise ValueError("ansatz must have an RY moment that no CNOT follows, nor any other gate without "
+                         "an angle that moves bits, "
+                         f"got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
+    moving = [g.name for g in _fixed_gates(ansatz.moments[:at]) if abs(g.matrix()[0, 0]) < 1 - 1e-9]    # |00⟩
     if not moving: return at
-    raise ValueError(f"ansatz must leave |0…0⟩ as it is before its last RY, where all angles are 0, got gate={moving[0]!r}")
+    raise ValueError("ansatz must leave |0…0⟩ as it is before its last RY, where all angles are 0, "
+                     f"got gate={moving[0]!r}")
 
 # %% ../../nbs/circuits/ansatz.ipynb #1a839370
 def _angles_of(ansatz, moment):
@@ -335,9 +331,10 @@ def _angles_of(ansatz, moment):
 
 def _check_angles(ansatz, angles):
     "`angles` as a floating-point array with one angle for each wire."
-    angles = jnp.asarray(angles) * 1.0
-    if angles.shape[-1:] != (ansatz.n_qubits,): raise ValueError(f"angles must have shape (..., {ansatz.n_qubits}), one for each qubit, got shape {angles.shape}")
-    if jnp.iscomplexobj(angles): raise ValueError(f"angles must be real, in radians, got dtype {angles.dtype}")
+    n, angles = ansatz.n_qubits, jnp.asarray(angles) * 1.0
+    if angles.shape[-1:] != (n,):
+        raise ValueError(f"angles must have shape (..., {n}), one for each qubit, got shape {angles.shape}")
+    if np.iscomplexobj(angles): raise ValueError(f"angles must be real, in radians, got dtype {angles.dtype}")
     return angles
 
 # %% ../../nbs/circuits/ansatz.ipynb #1b72832c
@@ -354,10 +351,13 @@ def from_product(
 def _group_of_wires(groups, n_qubits):
     "Wire to number of its group."
     try: wires = [(index(wire), k) for k, group in enumerate(groups) for wire in group]
-    except TypeError: raise ValueError(f"groups must be a sequence of groups of integers, such as [(0, 1), (2, 3)], got {groups!r}") from None
+    except TypeError: raise ValueError("groups must be a sequence of groups of integers, such as "
+                                       f"[(0, 1), (2, 3)], got {groups!r}") from None
     for wire, _ in wires:
-        if not 0 <= wire < n_qubits: raise ValueError(f"groups must stay on wires 0 to {n_qubits - 1}, got wire {wire}")
-    if len(dict(wires)) < len(wires): raise ValueError(f"groups must not share wires, got {groups!r}; merge those that do")
+        if not 0 <= wire < n_qubits:
+            raise ValueError(f"groups must stay on wires 0 to {n_qubits - 1}, got wire {wire}")
+    if len(dict(wires)) < len(wires):
+        raise ValueError(f"groups must not share wires, got {groups!r}; merge those that do")
     return dict(wires)
 
 # %% ../../nbs/circuits/ansatz.ipynb #49fda2b4
@@ -376,15 +376,16 @@ def confined(
 # %% ../../nbs/circuits/ansatz.ipynb #f4b1e1c2
 def _ladder_heads(ansatz, end):
     "Controls that no CNOT hits right before moment `end`, and the moments of RY and RZ; or a `ValueError`."
-    before = [k for k, m in enumerate(ansatz.moments[:end]) if isinstance(m, Rotation) or m.pairs]
-    ladder = ()
-    while before and ansatz.moments[before[-1]].gate == "CNOT": ladder = ansatz.moments[before.pop()].pairs + ladder
+    moments, ladder = ansatz.moments[:end], ()
+    before = [k for k, m in enumerate(moments) if isinstance(m, Rotation) or m.pairs]
+    while before and moments[before[-1]].gate == "CNOT": ladder = moments[before.pop()].pairs + ladder
     targets = [t for _, t in ladder]
     heads = sorted({c for c, _ in ladder} - set(targets))
-    turns = [ansatz.moments[k] for k in before[-2:]]
+    turns = [moments[k] for k in before[-2:]]
     if turns != [Rotation("RY"), Rotation("RZ")] or not heads or len(set(targets)) < len(targets):
-        raise ValueError(f"ansatz must have RY, RZ and CNOTs that hit no wire twice right before its last RY, got {[m.gate for m in turns]} "
-                         f"and {ladder}; use confined(staircase(n, n_layers), groups)")
+        raise ValueError("ansatz must have RY, RZ and CNOTs that hit no wire twice right before its last RY, "
+                         f"got {[m.gate for m in turns]} and {ladder}; "
+                         "use confined(staircase(n, n_layers), groups)")
     return np.array(heads), before[-2:]
 
 # %% ../../nbs/circuits/ansatz.ipynb #db07e056

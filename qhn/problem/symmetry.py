@@ -29,9 +29,8 @@ def unit_wires(
     "The wires on which a hidden unit's weights sit. `ValueError`: there is no such layer or unit."
     _check_unit(network.layer_sizes, layer, unit)
     weight, bias = wire_layout(network.layer_sizes)
-    incoming = weight[layer][unit]
     outgoing = weight[layer + 1][:, unit]
-    return np.r_[incoming, bias[layer][unit], outgoing]
+    return np.r_[weight[layer][unit], bias[layer][unit], outgoing]
 
 # %% ../../nbs/problem/symmetry.ipynb #73a9ac5a
 def _check_unit(sizes, layer, unit):
@@ -62,8 +61,7 @@ def flip_unit(
         raise ValueError(f"activation must be odd for a flip to be a symmetry, got {name}")
     weights = jnp.asarray(weights)
     check_width(weights, network.n_weights)
-    wires = unit_wires(network, layer, unit)
-    return weights.at[..., wires].multiply(-1)
+    return weights.at[..., unit_wires(network, layer, unit)].multiply(-1)
 
 # %% ../../nbs/problem/symmetry.ipynb #bbd01fb1
 def swap_units(
@@ -148,7 +146,7 @@ def _n_moves(network):
 def _moves(network):
     "All products of flips and swaps, as signed permutations (moves, n_weights) of 1, 2, ..., n_weights."
     n, n_moves, is_odd = network.n_weights, _n_moves(network), _is_odd(network.activation)
-    check_memory(40 * n_moves * n, f"the {n_moves} copies of a network", "Symmetry.canonical")    # and what is made of them
+    check_memory(40 * n_moves * n, f"the {n_moves} copies of a network", "Symmetry.canonical")    # and images
     moves = np.arange(1, n + 1)[None]
     for layer, _ in _hidden_layers(network):
         blocks = _blocks(network, layer)
@@ -164,7 +162,8 @@ def _images(moves, weights):
 
 def _copies(network, weights):
     n = network.n_weights
-    if np.shape(weights) != (n,): raise ValueError(f"weights must be one network of shape ({n},), got shape {np.shape(weights)}")
+    if np.shape(weights) != (n,):
+        raise ValueError(f"weights must be one network of shape ({n},), got shape {np.shape(weights)}")
     check_weights(weights, n)
     return np.unique(_images(_moves(network), np.asarray(weights)), axis=0)
 
@@ -325,8 +324,8 @@ def function_probs(
 ) -> np.ndarray:           # (..., n_functions)
     "Probability of each function: the sum over its networks. `ValueError`: q is no distribution over them."
     if np.shape(q)[-1:] != np.shape(labels):
-        raise ValueError(f"q must have one entry along the last axis for each of the {np.size(labels)} labels, "
-                         f"got shape {np.shape(q)}")
+        raise ValueError(f"q must have one entry along the last axis for each of the {np.size(labels)} "
+                         f"labels, got shape {np.shape(q)}")
     check_distribution("q", q)
     rows = np.asarray(q).reshape(-1, len(labels))
     sums = np.stack([np.bincount(labels, row) for row in rows])
@@ -376,8 +375,10 @@ class SymmetrySummary(NamedTuple):
 # %% ../../nbs/problem/symmetry.ipynb #1445c066
 def _check_table(q, n):
     if jnp.shape(q) != (2**n,):
-        raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(q)}; with samples, use Symmetry.canonical")
-    check_memory(2**n * (18 * n + 64), f"the summary of 2**{n} networks", "Symmetry.canonical on sampled weights")
+        raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(q)}; "
+                         "with samples, use Symmetry.canonical")
+    check_memory(2**n * (18 * n + 64), f"the summary of 2**{n} networks",
+                 "Symmetry.canonical on sampled weights")
 
 # %% ../../nbs/problem/symmetry.ipynb #e5761f91
 def symmetry_summary(

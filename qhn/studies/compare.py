@@ -231,7 +231,8 @@ def conclusion(
     gap = {label: np.median(m.gap) for label, m in found.items()}
     loss = {label: np.median(m.test_log_loss) for label, m in found.items()}
     least = min(loss, key=lambda label: loss[label])
-    nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in sorted(gap, key=gap.get)]
+    order = sorted(gap, key=lambda label: gap[label])
+    nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in order]
     told = [_stuck(label, m.gap) for label, m in found.items()]
     stuck = list(filter(None, told)) or ["none"]
     return (f"In short: median gap to the evidence, nearest first: {', '.join(nearest)} nats; "

@@ -218,7 +218,7 @@ class FreeEnergyGradient(Estimator):
     kind: type = Distribution    # of distribution
 
     def check(self, problem):
-        "`TypeError` unless the distribution is of the kind that is trained, the objective `KL`."
+        "`TypeError`: a distribution of another kind, an objective other than `KL`, a prior not independent."
         _check_pair(self, problem.distribution, self.kind, problem.objective)
         instead = "mean_field, which takes any prior that knows its density"
         check_independent(problem.prior, f"{type(self).__name__}()", instead)

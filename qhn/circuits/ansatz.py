@@ -230,14 +230,14 @@ class Ansatz(_Views):
         key: Array,                    # `jax.random.key`
         noise: float | None = None,    # None: uniform; else radians of noise around the uniform superposition
     ) -> Array:                        # angles in radians, shape `param_shape`
-        "Angles, uniform or near the uniform superposition. `ValueError`: no key, noise infinite or below 0."
+        "Starting angles, uniform or near the uniform superposition. `ValueError`: no key, or a bad `noise`."
         check_key(key)
         return _uniform_angles(self, key) if noise is None else _near_superposition(self, key, noise)
 
     def circuit(self,
         params: Array,    # angles in radians, shape `param_shape`
     ) -> None:            # queues PennyLane operations
-        "Queue it in a QNode of PennyLane's. `ValueError`: `params` that do not fit, a gate unknown there."
+        "Queue the circuit in a PennyLane QNode. `ValueError`: `params` that do not fit, a gate unknown there."
         queue(self.operations, check_params(self, params))
 
     @classmethod
@@ -276,7 +276,7 @@ def brickwork(
     n_layers: int,            # L ≥ 1
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # with 2L n_qubits angles, or (2L-1) n_qubits
-    "Alternating bricks of CNOTs (arXiv:2301.08292). `ValueError`: sizes below 1; `TypeError`: no integers."
+    "Layers of CNOT bricks, RY, RZ (arXiv:2301.08292). `ValueError`: sizes below 1; `TypeError`: no integers."
     n_qubits = check_integer("n_qubits", n_qubits, 1)
     n_layers = check_integer("n_layers", n_layers, 1, "use product() for a circuit without entanglers")
     layers = [(_bricks(n_qubits, d % 2), Rotation("RY"), Rotation("RZ")) for d in range(1, n_layers + 1)]
@@ -288,7 +288,7 @@ def staircase(
     n_layers: int,            # L ≥ 0 ladders
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # with (2L+2) n_qubits angles, or (2L+1) n_qubits
-    "RY, RZ, then L times a ladder of CNOTs, RY, RZ. `ValueError`: a negative L; `TypeError`: no integers."
+    "RY and RZ on all, then L times a CNOT ladder, RY and RZ. `ValueError`: L below 0; `TypeError`: no integers."
     n_qubits, n_layers = _sizes(n_qubits, n_layers)
     ladder = Entangler("CNOT", tuple((j, j + 1) for j in range(n_qubits - 1)))
     turn = (Rotation("RY"), Rotation("RZ"))
@@ -299,7 +299,7 @@ def hardware_efficient(
     n_qubits: int,    # number of wires
     n_layers: int,    # L ≥ 0
 ) -> Ansatz:          # with (2L+1) n_qubits angles
-    "RY, RZ, then L times CNOT bricks, RY, RZ; none dead. `ValueError`: L below 0; `TypeError`: no integers."
+    "RY, RZ, then L times CNOT bricks, RY, RZ; no dead gate. `ValueError`: L < 0; `TypeError`: no integers."
     n_qubits, n_layers = _sizes(n_qubits, n_layers)
     turn = (Rotation("RY"), Rotation("RZ"))
     layer = (_bricks(n_qubits, 0), _bricks(n_qubits, 1)) + turn
@@ -342,7 +342,7 @@ def from_product(
     ansatz: Ansatz,    # any of this chapter's, or one with an RY moment that no CNOT follows
     angles: Array,     # (..., n) RY angles of a product circuit, radians
 ) -> Array:            # (..., *param_shape) angles in radians
-    "Angles at which `ansatz` is the product circuit. `ValueError`: it cannot be, or `angles` do not fit."
+    "Angles that give `ansatz` the product circuit's distribution. `ValueError`: none do, `angles` do not fit."
     at, angles = _last_ry(ansatz), _check_angles(ansatz, angles)
     start = jnp.zeros((*angles.shape[:-1], *ansatz.param_shape), angles.dtype)
     return start.at[..., _angles_of(ansatz, at)].set(angles)

@@ -150,7 +150,7 @@ def _is_tabulated(prior, n):
                      "whose table is too large; write sample")
 
 def _smoothed(parities, word_weights):
-    "(2ⁿ,) Σ_S κ(S) f(S) w_S of all networks w: the kernel convolved with the table of parities f."
+    "(2ⁿ,) Σ_S κ(S) f(S) w_S of all networks w: the kernel convolved with a table whose parities are f."
     kappa = spectrum(word_weights, n_bits(parities, "parities"), parities.dtype)
     return walsh_hadamard(kappa * parities)
 

@@ -155,7 +155,7 @@ def reliability(
     adaptive: bool = False,     # bins of equal length, or of equal numbers of points
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
 ) -> Reliability:
-    "Confidence against frequency in bins. `ValueError`, `TypeError`: bad predictions, labels or bins."
+    "Reliability diagram: confidence and frequency. `ValueError`, `TypeError`: bad predictions, labels, bins."
     _check_single(predictive, ", one diagram for one prediction")
     confidence, hit = _checked_claims(predictive, y, n_bins, label)
     return _reliability(confidence, hit, _bins(confidence, n_bins, adaptive))
@@ -182,7 +182,7 @@ def calibration_errors_by_chance(
     adaptive: bool = False,
     label: int | None = None,
 ) -> np.ndarray:                # (n_draws,) expected calibration errors
-    "Calibration errors of the same claims, if they were true. `ValueError`, `TypeError`: as `reliability`."
+    "Calibration errors by chance, if the claims were true. `ValueError`, `TypeError`: as `reliability`."
     _check_single(predictive)
     check_integer("n_draws", n_draws, 1)
     confidence, _ = _checked_claims(predictive, np.zeros(len(predictive), int), n_bins, label)
@@ -293,7 +293,7 @@ def to_arviz(
     log_q: Array | None = None,      # (S,) or (chains, S) log q of the samples, if known
     prior: BernoulliPrior = BernoulliPrior(),
 ) -> Any:    # xarray.DataTree
-    "What ArviZ reads of the draws, in six groups. `ImportError`: no ArviZ. `ValueError`: bad draws or data."
+    "The draws as ArviZ data, in six groups. `ImportError`: no ArviZ. `ValueError`: bad draws or data."
     x, y = checked_data(binn, x, y)
     weights = _checked_draws(binn, weights, log_q)
     _check_log_likelihoods(weights[..., 0].size, len(x))
@@ -365,7 +365,7 @@ def loo(
     log_q: Array | None = None,      # (S,) or (chains, S) log q of the draws; None: from the posterior
     prior: BernoulliPrior = BernoulliPrior(),
 ) -> LeaveOneOut:
-    "Leave-one-out, exact or by importance sampling. `ValueError`, `TypeError`: bad draws or data."
+    "Leave-one-out cross-validation, exact or by importance sampling. `ValueError`, `TypeError`: bad data."
     x, y = checked_data(binn, x, y)
     log_q, exact = _checked_log_q(weights, log_q), weights is None
     asked = _asked(binn, weights, log_q, len(x))

@@ -240,7 +240,7 @@ class Symmetry:
         "Products of moves: permutations of 1 … n with signs, (n_moves, n_weights). `ValueError`: too many."
         return _moves(self.network)
     def orbits(self) -> tuple[np.ndarray, np.ndarray]:
-        "Each orbit's moves of one network (n_moves, orbits), each network's orbit. `ValueError`: too many."
+        "Each orbit as moves of one network (n_moves, orbits); orbit of each network. `ValueError`: too many."
         return _orbits(self.network)
     def canonical(
         self,

@@ -237,7 +237,7 @@ class Ansatz(_Views):
     def circuit(self,
         params: Array,    # angles in radians, shape `param_shape`
     ) -> None:            # queues PennyLane operations
-        "Queue the circuit in a PennyLane QNode. `ValueError`: `params` that do not fit, a gate unknown there."
+        "Queue the circuit in a PennyLane QNode. `ValueError`: `params` do not fit, a gate unknown there."
         queue(self.operations, check_params(self, params))
 
     @classmethod
@@ -288,7 +288,7 @@ def staircase(
     n_layers: int,            # L ≥ 0 ladders
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # with (2L+2) n_qubits angles, or (2L+1) n_qubits
-    "RY and RZ on all, then L times a CNOT ladder, RY and RZ. `ValueError`: L below 0; `TypeError`: no integers."
+    "RY and RZ on all, then L times a CNOT ladder, RY, RZ. `ValueError`: L < 0; `TypeError`: no integers."
     n_qubits, n_layers = _sizes(n_qubits, n_layers)
     ladder = Entangler("CNOT", tuple((j, j + 1) for j in range(n_qubits - 1)))
     turn = (Rotation("RY"), Rotation("RZ"))
@@ -342,7 +342,7 @@ def from_product(
     ansatz: Ansatz,    # any of this chapter's, or one with an RY moment that no CNOT follows
     angles: Array,     # (..., n) RY angles of a product circuit, radians
 ) -> Array:            # (..., *param_shape) angles in radians
-    "Angles that give `ansatz` the product circuit's distribution. `ValueError`: none do, `angles` do not fit."
+    "Angles that give `ansatz` the product circuit's distribution. `ValueError`: none do, or bad `angles`."
     at, angles = _last_ry(ansatz), _check_angles(ansatz, angles)
     start = jnp.zeros((*angles.shape[:-1], *ansatz.param_shape), angles.dtype)
     return start.at[..., _angles_of(ansatz, at)].set(angles)

@@ -49,7 +49,9 @@ def write_archive(
     arrays: dict,    # name to NumPy array
     told: dict,      # the description: what JSON can hold
 ) -> Path:           # of the file
-    "Write arrays and their description to one file, which appears whole or not at all. `OSError`: the disk's."
+    """Write arrays and their description to one file, which appears whole or not at all.
+
+    `OSError`: the disk's."""
     path = Path(path)
     text = json.dumps(told, ensure_ascii=False)
     sums = {"sha256": checksum_of_arrays(arrays), "sha256 of the description": checksum(text.encode())}
@@ -69,7 +71,8 @@ def _opened(path, kind):
             return file.metadata() or {}, arrays
     except SafetensorError as error:
         if not path.stat().st_size: raise ValueError(f"{path} is empty") from None
-        raise ValueError(f"{path} is not a file that `{kind.writer}` wrote, or it was cut short: {error}") from None
+        raise ValueError(
+            f"{path} is not a file that `{kind.writer}` wrote, or it was cut short: {error}") from None
 
 # %% ../nbs/archive.ipynb #397207b4
 _READERS = {"qhn": "load(path)", "qhn networks": "load_networks(path)",
@@ -83,7 +86,8 @@ def _check_kind(path, kind, heading):
 
 def _check_number(path, kind, number):
     if number.isdigit() and int(number) <= kind.number: return
-    raise ValueError(f"{path} has format {number}, and this version of qhn reads up to {kind.number}; install a newer one")
+    raise ValueError(
+        f"{path} has format {number}, and this version of qhn reads up to {kind.number}; install a newer one")
 
 # %% ../nbs/archive.ipynb #c7e8946b
 def read_archive(

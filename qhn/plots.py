@@ -10,7 +10,6 @@ __all__ = ['PALETTE', 'MARKERS', 'LINESTYLES', 'DIVERGING', 'style', 'learning_c
 # %% ../nbs/plots.ipynb #92c0984a
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-
 import matplotlib.pyplot as plt, numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -25,9 +24,9 @@ DIVERGING = LinearSegmentedColormap.from_list("blue-white-vermilion", (PALETTE[0
 
 # %% ../nbs/plots.ipynb #ea0dfc35
 _SETTINGS = {
-    "figure.figsize": (7, 3.2), "figure.constrained_layout.use": True, "savefig.dpi": 150, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium", "lines.linewidth": 1.5,
-    "axes.prop_cycle": plt.cycler(color=PALETTE) + plt.cycler(linestyle=LINESTYLES)}
+    "figure.figsize": (7, 3.2), "figure.constrained_layout.use": True, "savefig.dpi": 150,
+    "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium",
+    "lines.linewidth": 1.5, "axes.prop_cycle": plt.cycler(color=PALETTE) + plt.cycler(linestyle=LINESTYLES)}
 
 @contextmanager
 def style() -> Iterator[None]:
@@ -52,7 +51,6 @@ def _counted(ax, **labels):
     return ax
 
 def _marker(k): return dict(color=PALETTE[k % 7], marker=MARKERS[k % 7])
-
 def _line(k, n_points):
     "Colour, dashes and about eight markers for the k-th line of a figure."
     return _marker(k) | dict(linestyle=LINESTYLES[k % 7], markersize=4, markevery=(0, max(1, n_points // 8)))
@@ -69,7 +67,8 @@ def _array(name, values, shape):
 def _arrays(name, group, shape):
     "The arrays of a dictionary, each of the given shape."
     if not isinstance(group, Mapping) or not group:
-        raise ValueError(f"{name} must be a dictionary of one array or more, label to array, got {type(group).__name__} {group!r:.60}")
+        raise ValueError(f"{name} must be a dictionary of one array or more, label to array, "
+                         f"got {type(group).__name__} {group!r:.60}")
     return {label: _array(f"{name}[{label!r}]", group[label], shape) for label in group}
 
 def _in_unit(what, values):
@@ -101,7 +100,7 @@ def learning_curves(
     centre: str = "median",             # "median" with quartiles, or "mean" with its standard error
     ylabel: str = "free energy (nats)",    # of the axis
 ) -> Axes:
-    "Loss against step: centre and spread over the seeds, a line for each label. `ValueError`: other shapes, no centre."
+    "Loss against step: centre and spread over the seeds. `ValueError`: other shapes, no centre."
     curves = _arrays("curves", curves, ("n_seeds", "n_steps"))
     if centre not in ("median", "mean"): raise ValueError(f"centre must be 'median' or 'mean', got {centre=}")
     ax = _axes(ax)
@@ -116,20 +115,21 @@ def evidence_gap(
     ax: Axes | None = None,             # axes to draw on; None makes some
     centre: str = "median",             # "median" with quartiles, or "mean" with its standard error
 ) -> Axes:
-    "Free energy above the evidence, the divergence from the posterior. `ValueError`: other shapes, or a curve below it."
+    "Free energy above the evidence, in nats. `ValueError`: other shapes, or a curve below the evidence."
     curves = _arrays("curves", curves, ("n_seeds", "n_steps"))
     gaps = {label: runs + evidence for label, runs in curves.items()}
     for label, gap in gaps.items():
         if (gap > 0).any(): continue
-        raise ValueError(f"curves[{label!r}] must lie above -evidence={-float(evidence):g}, got at most {curves[label].max():g}; evidence is log p(D), in nats")
+        raise ValueError(f"curves[{label!r}] must lie above -evidence={-float(evidence):g}, "
+                         f"got at most {curves[label].max():g}; evidence is log p(D), in nats")
     ax = learning_curves(gaps, ax=ax, centre=centre, ylabel="gap to the evidence (nats)")
     ax.set_yscale("log", nonpositive="mask")
     return ax
 
 # %% ../nbs/plots.ipynb #4b4f1f42
-def _check_distribution(name, values):
-    _in_unit(f"{name} must hold probabilities", values)
-    if abs(values.sum() - 1) > 1e-4: raise ValueError(f"{name} must sum to one, got a sum of {values.sum():.6g}")
+def _check_distribution(name, q):
+    _in_unit(f"{name} must hold probabilities", q)
+    if abs(q.sum() - 1) > 1e-4: raise ValueError(f"{name} must sum to one, got a sum of {q.sum():.6g}")
 
 _FILLS, _HATCHES = ("black", *PALETTE[:6]), ("", "", "////", "....", "xxxx", "----", "||||")
 def _bars(ax, named, order):
@@ -148,7 +148,7 @@ def sorted_posterior(
     top: int = 16,                                            # networks shown, most probable first
     ax: Axes | None = None,                                   # axes to draw on; None makes some
 ) -> Axes:
-    "The `top` most probable networks, exact and approximated side by side. `ValueError`: what is no distribution."
+    "The `top` most probable networks, exact and approximated. `ValueError`: what is no distribution."
     if top < 1: raise ValueError(f"top must be at least 1, got {top=}")
     exact = _array("posterior", posterior, ("2**n",))
     rivals = _arrays("approximations", approximations, exact.shape) if approximations else {}
@@ -163,7 +163,7 @@ def plane_grid(
     x: ArrayLike,          # (N, 2) points the grid must cover, with a margin of 10 % on each side
     n_grid: int = 100,     # grid lines along each axis
 ) -> np.ndarray:           # (n_grid**2, 2)
-    "Points of a regular grid over the data, row by row from the lower left. `ValueError`: no plane, or no grid."
+    "Points of a grid over the data, row by row from the lower left. `ValueError`: no plane, or no grid."
     x = _array("x", x, ("N", 2))
     if n_grid < 2: raise ValueError(f"n_grid must be at least 2, got {n_grid=}")
     margin = 0.1 * (np.ptp(x, axis=0) + 1e-9)   # a single point still gets a square of its own
@@ -179,7 +179,8 @@ def _on_grid(name, what, values, points):
     if values.shape == (n_points, 2): values = values[:, 1]
     if values.shape in ((n_points,), (side, side)):
         return _in_unit(f"{name} must give {what}", values).reshape(side, side)
-    raise ValueError(f"{name} must give {n_points} {what} of class 1, shape ({n_points},), ({side}, {side}) or ({n_points}, 2), got {values.shape}")
+    raise ValueError(f"{name} must give {n_points} {what} of class 1, shape ({n_points},), "
+                     f"({side}, {side}) or ({n_points}, 2), got {values.shape}")
 
 # %% ../nbs/plots.ipynb #7eb3b233
 def _landscape(ax, plane, field):
@@ -191,7 +192,7 @@ def _landscape(ax, plane, field):
 def _hatch(ax, plane, field, spread):
     "Hatch where the probability is within one spread of one half; a handle for the legend."
     distance = (field - 0.5) / np.maximum(spread, 1e-12)
-    if np.abs(distance).min() < 1: ax.contourf(*plane, distance, levels=[-1, 1], colors="none", hatches=["////"])
+    if abs(distance).min() < 1: ax.contourf(*plane, distance, levels=[-1, 1], colors="none", hatches=["////"])
     return plt.Rectangle((0, 0), 1, 1, fill=False, linewidth=0.5, hatch="////", label="½ ± spread")
 
 # %% ../nbs/plots.ipynb #8834d3ef
@@ -210,7 +211,7 @@ def decision_boundary(
     n_grid: int = 100,               # grid lines along each axis
     spread: Callable | ArrayLike | None = None,   # standard deviation, in the same forms
 ) -> Axes:
-    "Data over the predicted probability of class 1. `ValueError`: other shapes or labels, or no probabilities."
+    "Data over the predicted probability of class 1. `ValueError`: other shapes, labels or probabilities."
     points, y = plane_grid(x, n_grid), _array("y", y, (len(x),))
     labels = np.unique(y).tolist()
     if not set(labels) <= {0, 1}: raise ValueError(f"y must hold labels 0 and 1 only, got {labels}")
@@ -231,7 +232,8 @@ def _check_diagram(name, diagram):
     _in_unit(f"{name} must hold claimed probabilities, frequencies and spreads", diagram[:3])
     count = diagram[3]
     if ((count > 0) & (count < np.inf)).all(): return
-    raise ValueError(f"{name} must have at least 1 claim in every bin, got {count.min():g}; leave empty bins out")
+    raise ValueError(f"{name} must have at least 1 claim in every bin, got {count.min():g}; "
+                     "leave empty bins out")
 
 def _claims(ax, k, label, diagram):
     "A line of bars and markers, the markers as large as their bins."
@@ -248,7 +250,7 @@ def reliability(
     diagrams: Mapping[str, ArrayLike],   # label to (4, B): claim, frequency, its spread, number of claims
     ax: Axes | None = None,              # axes to draw on; None makes some
 ) -> Axes:
-    "Observed frequency against claimed probability, with bars of two spreads. `ValueError`: no shares, an empty bin."
+    "Observed frequency against claim, with bars of 2 spreads. `ValueError`: no shares, an empty bin."
     diagrams = _arrays("diagrams", diagrams, (4, "bins"))
     for label, diagram in diagrams.items(): _check_diagram(f"diagrams[{label!r}]", diagram)
     ax = _axes(ax)
@@ -267,8 +269,7 @@ def _mosaic(images, n_columns):
     tiles = np.pad(images, ((0, n_blank), (0, gap), (0, gap)), constant_values=np.nan)
     _, tall, broad = tiles.shape
     rows = tiles.reshape(-1, n_columns, tall, broad).swapaxes(1, 2)
-    places = (divmod(k, n_columns) for k in range(len(images)))
-    corners = [(column * broad - 0.5, row * tall - 0.5) for row, column in places]
+    corners = [(k % n_columns * broad - 0.5, k // n_columns * tall - 0.5) for k in range(len(images))]
     return rows.reshape(-1, n_columns * broad), corners
 
 # %% ../nbs/plots.ipynb #68315e88
@@ -345,10 +346,10 @@ def bond_profile(
 
 # %% ../nbs/plots.ipynb #7910bf58
 def _rms(values): return float(np.sqrt(np.mean(values**2)))
-
 def _bias_and_error(exact, estimates):
     "Mean minus exact, the standard error of that, and the standard deviation of one estimate, per component."
-    if len(estimates) < 2: raise ValueError("estimates must hold at least 2 repeats each, for a standard error; got 1")
+    if len(estimates) < 2:
+        raise ValueError("estimates must hold at least 2 repeats each, for a standard error; got 1")
     spread = estimates.std(axis=0, ddof=1)
     return estimates.mean(axis=0) - exact, spread / len(estimates)**0.5, spread
 
@@ -367,14 +368,13 @@ def gradient_comparison(
     ax: Axes | None = None,                # axes to draw on; None makes some
     top: int = 12,                         # components shown, largest exact value first
 ) -> Axes:
-    "Bias of each estimator with its standard error. `ValueError`: other shapes, a single repeat, nothing to show."
+    "Bias of each estimator with its standard error. `ValueError`: other shapes, a single repeat, nothing."
     if top < 1: raise ValueError(f"top must be at least 1, got {top=}")
     exact = _array("exact", exact, ("P",))
     estimates = _arrays("estimates", estimates, ("n_repeats", len(exact)))
     order = np.argsort(-np.abs(exact), kind="stable")[:top]
     faults = {label: _bias_and_error(exact, repeats) for label, repeats in estimates.items()}
-    ax = _axes(ax)
-    shifts = 0.6 * ((np.arange(len(faults)) + 0.5) / len(faults) - 0.5)   # side by side
+    ax, shifts = _axes(ax), 0.6 * ((np.arange(len(faults)) + 0.5) / len(faults) - 0.5)   # side by side
     for k, label in enumerate(faults): _faults(ax, k, label, faults[label], order, shifts[k])
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(len(order)), [f"{i}\n{exact[i]:.2g}" for i in order], fontsize="small")
@@ -387,14 +387,14 @@ def kernel_spectrum(
     shares: Mapping[str, ArrayLike],   # label to (n+1,) shares of the parities of 0, 1, ..., n bits
     ax: Axes | None = None,            # axes to draw on; None makes some
 ) -> Axes:
-    "Share of the kernel on the parities of k bits, a line for each label. `ValueError`: a share below 0, or none above."
+    "Share of the kernel on parities of k bits, a line a label. `ValueError`: a share below 0, or none above."
     shares = _arrays("shares", shares, ("n+1",))
     for label, share in shares.items():
         if (share >= 0).all() and share.sum() > 0: continue
-        raise ValueError(f"shares[{label!r}] must be non-negative and not all zero, got {share.min():g} as the least")
+        raise ValueError(f"shares[{label!r}] must be non-negative and not all zero, "
+                         f"got {share.min():g} as the least")
     ax = _axes(ax)
     for k, (label, share) in enumerate(shares.items()):
         bits = np.arange(len(share))
-        mean = bits @ share / share.sum()
-        ax.plot(bits, share, label=f"{label}, mean {mean:.1f} bits", **_line(k, 1))
+        ax.plot(bits, share, label=f"{label}, mean {bits @ share / share.sum():.1f} bits", **_line(k, 1))
     return _counted(ax, xlabel="bits in the parity", ylabel="share of the kernel")

@@ -88,14 +88,16 @@ def _beginning(plan, prior, n):
 # %% ../../nbs/baselines/chains.ipynb #e24f6ef3
 def _check_state(state, plan, n):
     is_chain = isinstance(state, TrainState) and isinstance(state.opt_state, Chain)
-    if not is_chain: raise TypeError(f"state must be the state of a sampler's result, got {type(state).__name__}")
-    if plan.key is not None or plan.n_seeds != 1: raise ValueError("state holds key and n_seeds already; leave them out")
+    if not is_chain:
+        raise TypeError(f"state must be the state of a sampler's result, got {type(state).__name__}")
+    if plan.key is not None or plan.n_seeds != 1:
+        raise ValueError("state holds key and n_seeds already; leave them out")
     n_before = state.opt_state.weights.shape[-1]
     if n_before != n: raise ValueError(f"state must hold networks of the model's {n} weights, got {n_before}")
 
 # %% ../../nbs/baselines/chains.ipynb #7c41b956
 def _check_plan(plan, n):
-    "The plan, with the chains of its state; refuses a state that does not fit, and more draws than memory holds."
+    "The plan with the chains of its state; refuses a state that does not fit, or draws beyond memory."
     state = plan.state
     if state is not None:
         _check_state(state, plan, n)
@@ -117,7 +119,8 @@ _MUST_BE_FINITE = "the model's log_likelihood must be finite for every network"
 def _not_finite(loss):
     "Message about the first loss (chains, draws) that is not finite."
     seed, step = np.argwhere(~np.isfinite(loss))[0]
-    return f"log p(D|w) p(w) is not finite in chain {seed}, draw {step}: got {-loss[seed, step]}; {_MUST_BE_FINITE}"
+    return (f"log p(D|w) p(w) is not finite in chain {seed}, draw {step}: got {-loss[seed, step]}; "
+            f"{_MUST_BE_FINITE}")
 
 # %% ../../nbs/baselines/chains.ipynb #9ac6b6a3
 def _history(energy, accepted):
@@ -168,7 +171,9 @@ def gibbs(
     progress: bool | str = True,
     state: TrainState | None = None,     # go on from a result's `state`, without warm-up
 ) -> FitResult:                     # params (n_seeds, n_steps, n): the draws
-    "Networks by sweeps of Gibbs updates. `ValueError`: an argument out of range. `TrainingDiverged`: a cost not finite."
+    """Networks by sweeps of Gibbs updates.
+
+    `ValueError`: an argument out of range. `TrainingDiverged`: a cost not finite."""
     plan = _Plan(n_steps, key, n_seeds, progress, n_warmup, state)
     return _sampler(Sweep(heat_bath), temperature, model, data, prior, plan)
 
@@ -226,7 +231,9 @@ def locally_balanced(
     progress: bool | str = True,
     state: TrainState | None = None,     # go on from a result's `state`, without warm-up
 ) -> FitResult:                     # params (n_seeds, n_steps, n): the draws
-    "Networks by locally balanced single flips. Errors of `gibbs`; `TypeError`: `gradient` with a table of costs."
+    """Networks by locally balanced single flips.
+
+    Errors of `gibbs`; `TypeError`: `gradient` with a table of costs."""
     if gradient: check_differentiable(model_of(model), "gradient=False")
     if gradient: check_independent(prior, "locally_balanced(gradient=True)", "gradient=False")
     plan = _Plan(n_steps, key, n_seeds, progress, n_warmup, state)
@@ -260,12 +267,15 @@ def _hottest(target, prior, key):
     "`_typical_gain` as a number. `TrainingDiverged`: it is none."
     gain = _typical_gain(target, prior, key)
     if np.isfinite(gain): return float(gain)
-    raise TrainingDiverged("log p(D|w) p(w) is not finite at a network drawn from the prior, or one flip from it; "
-                           f"{_MUST_BE_FINITE}", None)
+    raise TrainingDiverged(
+        "log p(D|w) p(w) is not finite at a network drawn from the prior, or one flip from it; "
+        f"{_MUST_BE_FINITE}", None)
 
 # %% ../../nbs/baselines/chains.ipynb #d077eb4c
 def _cooling(hottest, coldest, n_steps):
-    "The two temperatures of the first sweep, and the factor from one sweep to the next. `ValueError`: they do not fall."
+    """The two temperatures of the first sweep, and the factor from one sweep to the next.
+
+    `ValueError`: they do not fall."""
     check_positive("hottest", hottest)
     if hottest < coldest: raise ValueError(f"hottest must be at least coldest, got {hottest=} and {coldest=}")
     return (hottest, hottest), (coldest / hottest)**(1 / max(n_steps - 1, 1))
@@ -283,7 +293,9 @@ def simulated_annealing(
     n_seeds: int = 1,                    # chains, side by side
     progress: bool | str = True,
 ) -> FitResult:                     # params (n_seeds, 1, n): the best network of each chain
-    "The most probable network by Metropolis sweeps that cool. `ValueError`: a temperature. `TrainingDiverged`: a cost."
+    """The most probable network by Metropolis sweeps that cool.
+
+    `ValueError`: a temperature. `TrainingDiverged`: a cost."""
     target = _checked_chain_target(model, data, prior, n_steps)
     check_positive("coldest", coldest)
     if hottest is None: hottest = max(_hottest(target, prior, checked_key(key)), coldest)
@@ -293,7 +305,7 @@ def simulated_annealing(
 # %% ../../nbs/baselines/chains.ipynb #af35d17a
 @dataclass(frozen=True)
 class Blocks(Kernel):
-    "Kernel that steps to the best network of the next block of 2ⁿ, n = `n_bits`; it remembers the number of the block."
+    "Kernel that steps to the best network of the next block of 2ⁿ, n = `n_bits`, and counts the blocks."
     n_bits: int
 
     def memory(self, target, prior, weights, energy):
@@ -326,7 +338,9 @@ def exhaustive_search(
     n_seeds: int = 1,                    # the same network so many times
     progress: bool | str = True,
 ) -> FitResult:                     # params (n_seeds, 1, n): the best network
-    "The most probable of all 2ⁿ networks. `ValueError`: more than 31 weights. `TrainingDiverged`: a cost not finite."
+    """The most probable of all 2ⁿ networks.
+
+    `ValueError`: more than 31 weights. `TrainingDiverged`: a cost not finite."""
     n = model_of(model).n_weights
     if n > 31:
         raise ValueError(f"model must have at most 31 weights for its networks to be counted, got {n}; "

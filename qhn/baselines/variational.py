@@ -41,7 +41,7 @@ def _log_coins(natural): return jax.nn.log_sigmoid(natural[:, None] * jnp.array(
 
 # %% ../../nbs/baselines/variational.ipynb #5d0c1566
 class RealRows(Samples, LogProb, Table, Words):
-    "Base of distributions with `n_networks` rows of n real numbers, which start with the standard deviation `spread`."
+    "Base of distributions with `n_networks` rows of n real numbers; they start with deviation `spread`."
     n_networks, spread = 1, 1.
 
     @property
@@ -191,7 +191,7 @@ def _check_relaxation(n_samples, relaxation_temperature, batch_size):
 
 # %% ../../nbs/baselines/variational.ipynb #0d2d01f9
 def _check_pair(estimator, distribution, kind, objective):
-    "`TypeError` unless the distribution is of the kind that the estimator trains, and the objective the free energy."
+    "`TypeError` unless the distribution is of the kind that is trained, the objective the free energy."
     name = type(estimator).__name__
     if not isinstance(distribution, kind):
         raise TypeError(f"{name}() works with a distribution of the kind {kind.__name__}, "
@@ -201,7 +201,8 @@ def _check_pair(estimator, distribution, kind, objective):
 
 def _check_alone(n_networks):
     if n_networks == 1: return
-    raise ValueError(f"StraightThrough() trains one network, got an Ensemble with {n_networks=}; use n_seeds for more")
+    raise ValueError(
+        f"StraightThrough() trains one network, got an Ensemble with {n_networks=}; use n_seeds for more")
 
 # %% ../../nbs/baselines/variational.ipynb #37f393c9
 def check_independent(prior, who, instead):
@@ -217,7 +218,7 @@ class FreeEnergyGradient(Estimator):
     kind: type = Distribution    # of distribution
 
     def check(self, problem):
-        "`TypeError` unless the distribution is of the kind that is trained, the objective `KL`, the prior independent."
+        "`TypeError`: a distribution of another kind, an objective other than `KL`, a prior not independent."
         _check_pair(self, problem.distribution, self.kind, problem.objective)
         instead = "mean_field, which takes any prior that knows its density"
         check_independent(problem.prior, f"{type(self).__name__}()", instead)
@@ -233,7 +234,7 @@ class FreeEnergyGradient(Estimator):
 # %% ../../nbs/baselines/variational.ipynb #c9ec91ab
 @dataclass(frozen=True)
 class NaturalGradient(FreeEnergyGradient):
-    "Natural gradient of a `Bernoulli`'s free energy (BayesBiNN, Meng et al. 2020); exact for a table of costs."
+    "Natural gradient of a `Bernoulli`'s free energy (BayesBiNN, Meng et al. 2020); exact for a cost table."
     n_samples: int = 16                    # relaxed samples per gradient, ≥ 2
     relaxation_temperature: float = 1.0    # τ > 0
     batch_size: int | None = None          # data points per gradient, ≥ 2; None takes all
@@ -266,7 +267,9 @@ def bayes_binn(
     progress: bool | str = True,
     **options,                           # more of `fit`: objective, params, noise, state, mesh
 ) -> FitResult:                     # params (n_seeds, 1, n), natural parameters
-    "Natural-gradient inference with independent weights (Meng et al. 2020). Errors: of `NaturalGradient` and `fit`."
+    """Natural-gradient inference with independent weights (Meng et al. 2020).
+
+    Errors: of `NaturalGradient` and `fit`."""
     estimator = NaturalGradient(n_samples, relaxation_temperature, batch_size)
     coins = Bernoulli(model_of(model).n_weights)
     return fit(coins, model, data, prior, estimator=estimator, optimizer=optimizer, n_steps=n_steps,
@@ -285,13 +288,13 @@ def _cost_of_signs(target, params, key, batch_size):
 # %% ../../nbs/baselines/variational.ipynb #43e6e611
 @dataclass(frozen=True)
 class StraightThrough(FreeEnergyGradient):
-    "Gradient of one network's free energy, passed through the sign as if it were not there (Bengio et al. 2013)."
+    "Gradient of one network's free energy through the sign as if it were not there (Bengio et al. 2013)."
     batch_size: int | None = None    # data points per gradient, ≥ 2, drawn anew each step; None takes all
     kind = Ensemble
 
     def __post_init__(self): _check_batch_size(self.batch_size)
     def check(self, problem):
-        "`TypeError` unless they are an `Ensemble`, `KL` and an independent prior. `ValueError`: more than one network."
+        "`TypeError`: not an `Ensemble`, `KL` and an independent prior. `ValueError`: several networks."
         super().check(problem)
         _check_alone(problem.distribution.n_networks)
     def prepare(self, problem):
@@ -334,7 +337,9 @@ def straight_through(
     progress: bool | str = True,
     **options,                           # more of `fit`: params, noise, state, mesh
 ) -> FitResult:                     # params (n_seeds, 1, n), the networks are their signs
-    "One network by straight-through training; the last one, not the best on the way. `ValueError`: clip not positive."
+    """One network by straight-through training; the last one, not the best on the way.
+
+    `ValueError`: clip not positive."""
     check_positive("clip", clip)
     if isinstance(optimizer, optax.GradientTransformation): optimizer = clipped(optimizer, clip)
     one = Ensemble(model_of(model).n_weights)

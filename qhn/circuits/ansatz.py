@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import index
 from typing import Any, NamedTuple
-import math
-import jax
-import jax.numpy as jnp
-import numpy as np
+import math, jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from ..problem.bits import check_integer
 from .gates import GATES, acting, is_diagonal, visible
@@ -23,7 +20,7 @@ from .translate import Read, queue, read_pennylane
 # %% ../../nbs/circuits/ansatz.ipynb #c629cbb7
 @dataclass(frozen=True)
 class Rotation:
-    "The same rotation on every qubit, or on some, with an angle of its own for each. `ValueError`: an unknown gate, wires that are none."
+    "The same rotation on all or some qubits, each with its own angle. `ValueError`: unknown gate or wires."
     gate: str                            # "RX", "RY" or "RZ", or another gate on one wire in `GATES`
     wires: tuple[int, ...] | None = None # None: all
 
@@ -35,7 +32,8 @@ class Rotation:
 def _as_pairs(pairs):
     "Tuple of (control, target) integers; raises a `ValueError` on anything else."
     try: clean = tuple((index(c), index(t)) for c, t in pairs)
-    except (TypeError, ValueError): raise ValueError(f"pairs must be a sequence of (control, target) pairs of integers, such as [(0, 1)], got {pairs!r}") from None
+    except (TypeError, ValueError): raise ValueError("pairs must be a sequence of (control, target) pairs of "
+                                                     f"integers, such as [(0, 1)], got {pairs!r}") from None
     for c, t in clean:
         if c == t: raise ValueError(f"pairs must join two different wires, got the pair ({c}, {t})")
     return clean
@@ -43,20 +41,22 @@ def _as_pairs(pairs):
 def _as_wires(wires):
     "Tuple of different integers; raises a `ValueError` on anything else."
     try: clean = tuple(index(wire) for wire in wires)
-    except TypeError: raise ValueError(f"wires must be a sequence of integers, such as (0, 1), or None for all, got {wires!r}") from None
+    except TypeError: raise ValueError("wires must be a sequence of integers, such as (0, 1), or None "
+                                       f"for all, got {wires!r}") from None
     if len(set(clean)) < len(clean): raise ValueError(f"wires must be different, got {wires!r}")
     return clean
 
 # %% ../../nbs/circuits/ansatz.ipynb #ac7e3d5f
-def _check_gate_name(name, n_wires):
-    known = tuple(gate.name for gate in GATES.values() if gate.n_wires == n_wires)
-    if name not in known: raise ValueError(f"gate must be one of {known}, got gate={name!r}; register adds one")
-    if n_wires == 1 and not GATES[name].has_angle: raise ValueError(f"gate must have an angle in a Rotation, got gate={name!r}")
+def _check_gate_name(gate, n_wires):
+    known = tuple(one.name for one in GATES.values() if one.n_wires == n_wires)
+    if gate not in known: raise ValueError(f"gate must be one of {known}, got {gate=}; register adds one")
+    if n_wires == 1 and not GATES[gate].has_angle:
+        raise ValueError(f"gate must have an angle in a Rotation, got {gate=}")
 
 # %% ../../nbs/circuits/ansatz.ipynb #4bfff13e
 @dataclass(frozen=True)
 class Entangler:
-    "A two-qubit gate on each of `pairs`, applied in the order given, with an angle for each if it has one. `ValueError`: an unknown gate, a pair that is none."
+    "A gate on each of `pairs` in order, with angles if it has any. `ValueError`: unknown gate, bad pair."
     gate: str                             # "CNOT", "CZ", "RZZ", or another gate on two wires in `GATES`
     pairs: tuple[tuple[int, int], ...]    # (control, target) wires
 
@@ -100,8 +100,7 @@ def _parts(n_qubits, moments):
 # %% ../../nbs/circuits/ansatz.ipynb #24ba6c79
 def _joined(parts, sizes):
     if not isinstance(parts, dict):
-        names = sizes if len(parts) == len(sizes) else range(len(parts))
-        parts = dict(zip(names, parts))
+        parts = dict(zip(sizes if len(parts) == len(sizes) else range(len(parts)), parts))
     got = {name: np.shape(part)[-1] for name, part in parts.items()}
     if got != sizes: raise ValueError(f"parts must have the sizes {sizes}, got {got}")
     return jnp.concatenate([jnp.asarray(parts[name]) for name in sizes], -1) if sizes else jnp.zeros(0)
@@ -109,10 +108,12 @@ def _joined(parts, sizes):
 # %% ../../nbs/circuits/ansatz.ipynb #a16d0ff6
 def _check_register(n_qubits, moments):
     for m in moments:
-        if not isinstance(m, (Rotation, Entangler)): raise TypeError(f"moments must hold Rotation and Entangler only, got {m!r}")
+        if not isinstance(m, (Rotation, Entangler)):
+            raise TypeError(f"moments must hold Rotation and Entangler only, got {m!r}")
         for wires in m.pairs if isinstance(m, Entangler) else [(wire,) for wire in m.wires or ()]:
             if 0 <= min(wires) and max(wires) < n_qubits: continue
-            what = f"pairs must stay on wires 0 to {n_qubits - 1}, got the pair {wires}" if len(wires) == 2 else f"wires must lie between 0 and {n_qubits - 1}, got wire {wires[0]}"
+            what = (f"wires must lie between 0 and {n_qubits - 1}, got wire {wires[0]}" if len(wires) == 1
+                    else f"pairs must stay on wires 0 to {n_qubits - 1}, got the pair {wires}")
             raise ValueError(f"{what} with {n_qubits=}")
 
 # %% ../../nbs/circuits/ansatz.ipynb #15a7dd1d
@@ -123,12 +124,13 @@ def check_key(key, otherwise="make one with jax.random.key(seed)"):
     raise ValueError(f"key must be a jax.random.key, got {key=}; {otherwise}")
 
 def check_params(machine, params):
-    "`params`, lists as an array; a `ValueError` unless they are real and have the shape that the circuit, or the distribution, needs."
+    "`params`, lists as an array; a `ValueError` unless they are real and of the shape that is needed."
     if isinstance(params, (list, tuple)): params = jnp.asarray(params)
-    if jnp.shape(params) != machine.param_shape:
-        axes = ", ".join(("circuits", "angles")[-len(machine.param_shape):])
-        raise ValueError(f"params must have shape {machine.param_shape} ({axes}), got shape {jnp.shape(params)}")
-    if jnp.iscomplexobj(params): raise ValueError(f"params must be real angles in radians, got dtype {params.dtype}")
+    if jnp.shape(params) != (shape := machine.param_shape):
+        axes = ", ".join(("circuits", "angles")[-len(shape):])
+        raise ValueError(f"params must have shape {shape} ({axes}), got shape {jnp.shape(params)}")
+    if jnp.iscomplexobj(params):
+        raise ValueError(f"params must be real angles in radians, got dtype {params.dtype}")
     return params
 
 # %% ../../nbs/circuits/ansatz.ipynb #e1f03aeb
@@ -136,14 +138,12 @@ def _uniform_angles(ansatz, key):
     return jax.random.uniform(key, ansatz.param_shape, minval=-math.pi, maxval=math.pi)
 
 def _near_superposition(ansatz, key, noise):
-    if not 0 <= noise < math.inf: raise ValueError(f"noise must be at least 0 radians and finite, got {noise=}")
-    first = {}    # RY of each wire
-    for op in ansatz.operations:
-        if op.gate == "RY": first.setdefault(op.wires, op.angle)
+    if not 0 <= noise < np.inf: raise ValueError(f"noise must be at least 0 radians and finite, got {noise=}")
+    first = {op.wires: op.angle for op in reversed(ansatz.operations) if op.gate == "RY"}    # of each wire
     if len(first) < ansatz.n_qubits:
         gates = tuple(m.gate for m in ansatz.moments if isinstance(m, Rotation))
-        raise ValueError("noise asks for a start near the uniform superposition, which needs an RY moment on every wire, "
-                         f"got rotations {gates}; use noise=None")
+        raise ValueError("noise asks for a start near the uniform superposition, which needs an RY moment "
+                         f"on every wire, got rotations {gates}; use noise=None")
     start = jnp.zeros(ansatz.param_shape).at[np.array(list(first.values()))].set(math.pi / 2)
     return start + noise * jax.random.normal(key, ansatz.param_shape)
 
@@ -174,12 +174,12 @@ class _Gates:
 
     @cached_property
     def seen(self) -> tuple[bool, ...]:    # one entry for each operation
-        "Whether the measured bits can depend on a gate: not if it changes phases only, and no later gate turns these into bits."
+        "Whether the bits can depend on a gate: not if it changes phases that no later gate turns into bits."
         return tuple(visible(self.n_qubits, self.operations))
 
     @cached_property
     def frequencies(self) -> tuple[tuple[float, ...], ...]:    # one entry for each parameter
-        "Frequencies at which q depends on each angle: those of its gate, none if the gate does not act or cannot be seen."
+        "Frequencies at which q depends on each angle; none if its gate does not act or cannot be seen."
         def of(op, acts, seen): return GATES[op.gate].frequencies if acts and seen else ()
         every = zip(self.operations, self.acts, self.seen)
         return tuple(of(op, *matters) for op, *matters in every if op.angle is not None)
@@ -213,7 +213,7 @@ def _moment(n_qubits, layer):
 # %% ../../nbs/circuits/ansatz.ipynb #140f463b
 @dataclass(frozen=True)
 class Ansatz(_Views):
-    "A circuit on `n_qubits` wires from |0…0⟩: moments in order, angles left open. `ValueError`: a pair off the register."
+    "A circuit on wires that start in |0…0⟩, its angles left open. `ValueError`: a pair off the register."
     n_qubits: int                                # wires 0 … n_qubits-1, wire 0 most significant
     moments: tuple[Rotation | Entangler, ...]    # applied first to last
 
@@ -224,22 +224,20 @@ class Ansatz(_Views):
         object.__setattr__(self, "_hash", hash((self.n_qubits, self.moments)))    # asked for at every call
 
     def __hash__(self): return self._hash
-
-    # hashes of strings differ from process to process
-    def __reduce__(self): return type(self), (self.n_qubits, self.moments)
+    def __reduce__(self): return type(self), (self.n_qubits, self.moments)    # hashes differ by process
 
     def init(self,
         key: Array,                    # `jax.random.key`
         noise: float | None = None,    # None: uniform; else radians of noise around the uniform superposition
     ) -> Array:                        # angles in radians, shape `param_shape`
-        "Starting angles: uniform in [-π, π), or near the uniform superposition of all bit strings. `ValueError`: no key, or `noise` not finite and at least 0."
+        "Starting angles, uniform or near the uniform superposition. `ValueError`: no key, or a bad `noise`."
         check_key(key)
         return _uniform_angles(self, key) if noise is None else _near_superposition(self, key, noise)
 
     def circuit(self,
         params: Array,    # angles in radians, shape `param_shape`
     ) -> None:            # queues PennyLane operations
-        "Queue the circuit as PennyLane operations, inside any QNode. `ValueError`: `params` of another shape, or complex; a gate without a name there."
+        "Queue the circuit in a PennyLane QNode. `ValueError`: `params` do not fit, a gate unknown there."
         queue(self.operations, check_params(self, params))
 
     @classmethod
@@ -249,7 +247,7 @@ class Ansatz(_Views):
         *args,                  # what a quantum function or a QNode takes
         **kwargs,               # and by name
     ) -> "Ansatz":
-        "The same gates, every angle open. `ValueError`: a gate that cannot be expressed; `TypeError`: no circuit."
+        "The same gates, every angle open. `ValueError`: a gate not expressed here; `TypeError`: no circuit."
         return cls.from_layers(*read_pennylane(circuit, n_wires, args, kwargs))
 
     @classmethod
@@ -268,13 +266,9 @@ def product(
     return Ansatz(n_qubits, (Rotation("RY"),))
 
 # %% ../../nbs/circuits/ansatz.ipynb #194c2e2a
-def _sizes(n_qubits, n_layers): return check_integer("n_qubits", n_qubits, 1), check_integer("n_layers", n_layers, 0)
-
-def _bricks(n_qubits, start):
-    return Entangler("CNOT", tuple((j, j + 1) for j in range(start, n_qubits - 1, 2)))
-
-def _drop_last_rz(moments, final_rz):
-    return moments if final_rz else moments[:-1]
+def _sizes(n, n_layers): return check_integer("n_qubits", n, 1), check_integer("n_layers", n_layers, 0)
+def _bricks(n, start): return Entangler("CNOT", tuple((j, j + 1) for j in range(start, n - 1, 2)))
+def _drop_last_rz(moments, final_rz): return moments if final_rz else moments[:-1]
 
 # %% ../../nbs/circuits/ansatz.ipynb #4e7ae245
 def brickwork(
@@ -282,7 +276,7 @@ def brickwork(
     n_layers: int,            # L ≥ 1
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # with 2L n_qubits angles, or (2L-1) n_qubits
-    "Alternating bricks of CNOTs, each layer closed by RY and RZ on all (Carrasquilla et al., arXiv:2301.08292). `ValueError`: sizes below 1; `TypeError`: no integers."
+    "Layers of CNOT bricks, RY, RZ (arXiv:2301.08292). `ValueError`: sizes below 1; `TypeError`: no integers."
     n_qubits = check_integer("n_qubits", n_qubits, 1)
     n_layers = check_integer("n_layers", n_layers, 1, "use product() for a circuit without entanglers")
     layers = [(_bricks(n_qubits, d % 2), Rotation("RY"), Rotation("RZ")) for d in range(1, n_layers + 1)]
@@ -294,7 +288,7 @@ def staircase(
     n_layers: int,            # L ≥ 0 ladders
     final_rz: bool = True,    # False drops the last RZ row, which no measured bit can see
 ) -> Ansatz:                  # with (2L+2) n_qubits angles, or (2L+1) n_qubits
-    "RY and RZ on all, then L times a CNOT ladder from the first wire to the last with RY and RZ on all. `ValueError`: a negative L; `TypeError`: no integers."
+    "RY and RZ on all, then L times a CNOT ladder, RY, RZ. `ValueError`: L < 0; `TypeError`: no integers."
     n_qubits, n_layers = _sizes(n_qubits, n_layers)
     ladder = Entangler("CNOT", tuple((j, j + 1) for j in range(n_qubits - 1)))
     turn = (Rotation("RY"), Rotation("RZ"))
@@ -305,7 +299,7 @@ def hardware_efficient(
     n_qubits: int,    # number of wires
     n_layers: int,    # L ≥ 0
 ) -> Ansatz:          # with (2L+1) n_qubits angles
-    "RY and RZ on all, then L times two rows of CNOT bricks with RY and RZ on all; no dead gate. `ValueError`: a negative L; `TypeError`: no integers."
+    "RY, RZ, then L times CNOT bricks, RY, RZ; no dead gate. `ValueError`: L < 0; `TypeError`: no integers."
     n_qubits, n_layers = _sizes(n_qubits, n_layers)
     turn = (Rotation("RY"), Rotation("RZ"))
     layer = (_bricks(n_qubits, 0), _bricks(n_qubits, 1)) + turn
@@ -319,14 +313,16 @@ def _fixed_gates(moments):
 
 # %% ../../nbs/circuits/ansatz.ipynb #070f4e26
 def _last_ry(ansatz):
-    "Moment of the last RY on all wires; a `ValueError` unless it alone makes the distribution where all other angles are 0."
+    "Moment of the last RY on all wires; `ValueError` unless it alone acts where other angles are 0."
     at = max((k for k, m in enumerate(ansatz.moments) if m == Rotation("RY")), default=None)
     if at is None or not all(map(is_diagonal, _fixed_gates(ansatz.moments[at:]))):
-        raise ValueError(f"ansatz must have an RY moment that no CNOT follows, nor any other gate without an angle that moves bits, got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
-    first = _fixed_gates(ansatz.moments[:at])
-    moving = [gate.name for gate in first if abs(gate.matrix()[0, 0]) < 1 - 1e-9]    # |00⟩
+        raise ValueError("ansatz must have an RY moment that no CNOT follows, nor any other gate without "
+                         "an angle that moves bits, "
+                         f"got moments {[m.gate for m in ansatz.moments]}; append Rotation('RY')")
+    moving = [g.name for g in _fixed_gates(ansatz.moments[:at]) if abs(g.matrix()[0, 0]) < 1 - 1e-9]    # |00⟩
     if not moving: return at
-    raise ValueError(f"ansatz must leave |0…0⟩ as it is before its last RY, where all angles are 0, got gate={moving[0]!r}")
+    raise ValueError("ansatz must leave |0…0⟩ as it is before its last RY, where all angles are 0, "
+                     f"got gate={moving[0]!r}")
 
 # %% ../../nbs/circuits/ansatz.ipynb #1a839370
 def _angles_of(ansatz, moment):
@@ -335,9 +331,10 @@ def _angles_of(ansatz, moment):
 
 def _check_angles(ansatz, angles):
     "`angles` as a floating-point array with one angle for each wire."
-    angles = jnp.asarray(angles) * 1.0
-    if angles.shape[-1:] != (ansatz.n_qubits,): raise ValueError(f"angles must have shape (..., {ansatz.n_qubits}), one for each qubit, got shape {angles.shape}")
-    if jnp.iscomplexobj(angles): raise ValueError(f"angles must be real, in radians, got dtype {angles.dtype}")
+    n, angles = ansatz.n_qubits, jnp.asarray(angles) * 1.0
+    if angles.shape[-1:] != (n,):
+        raise ValueError(f"angles must have shape (..., {n}), one for each qubit, got shape {angles.shape}")
+    if np.iscomplexobj(angles): raise ValueError(f"angles must be real, in radians, got dtype {angles.dtype}")
     return angles
 
 # %% ../../nbs/circuits/ansatz.ipynb #1b72832c
@@ -345,7 +342,7 @@ def from_product(
     ansatz: Ansatz,    # any of this chapter's, or one with an RY moment that no CNOT follows
     angles: Array,     # (..., n) RY angles of a product circuit, radians
 ) -> Array:            # (..., *param_shape) angles in radians
-    "Angles at which `ansatz` has the distribution of the product circuit. `ValueError`: no such RY moment, a gate before it that moves |0…0⟩, `angles` of another width or complex."
+    "Angles that give `ansatz` the product circuit's distribution. `ValueError`: none do, or bad `angles`."
     at, angles = _last_ry(ansatz), _check_angles(ansatz, angles)
     start = jnp.zeros((*angles.shape[:-1], *ansatz.param_shape), angles.dtype)
     return start.at[..., _angles_of(ansatz, at)].set(angles)
@@ -354,10 +351,13 @@ def from_product(
 def _group_of_wires(groups, n_qubits):
     "Wire to number of its group."
     try: wires = [(index(wire), k) for k, group in enumerate(groups) for wire in group]
-    except TypeError: raise ValueError(f"groups must be a sequence of groups of integers, such as [(0, 1), (2, 3)], got {groups!r}") from None
+    except TypeError: raise ValueError("groups must be a sequence of groups of integers, such as "
+                                       f"[(0, 1), (2, 3)], got {groups!r}") from None
     for wire, _ in wires:
-        if not 0 <= wire < n_qubits: raise ValueError(f"groups must stay on wires 0 to {n_qubits - 1}, got wire {wire}")
-    if len(dict(wires)) < len(wires): raise ValueError(f"groups must not share wires, got {groups!r}; merge those that do")
+        if not 0 <= wire < n_qubits:
+            raise ValueError(f"groups must stay on wires 0 to {n_qubits - 1}, got wire {wire}")
+    if len(dict(wires)) < len(wires):
+        raise ValueError(f"groups must not share wires, got {groups!r}; merge those that do")
     return dict(wires)
 
 # %% ../../nbs/circuits/ansatz.ipynb #49fda2b4
@@ -365,7 +365,7 @@ def confined(
     ansatz: Ansatz,
     groups: list[tuple[int, ...]],    # disjoint groups of wires; a wire in none of them loses all its pairs
 ) -> Ansatz:                          # of the same `param_shape`, unless a pair had an angle
-    "The ansatz without the pairs that leave a group. `ValueError`: groups that overlap, leave the register or hold no integers."
+    "The ansatz without pairs that leave a group. `ValueError`: groups that overlap or leave the register."
     group = _group_of_wires(groups, ansatz.n_qubits)
     def keeps(control, target): return control in group and group[control] == group.get(target)
     def cut(moment):
@@ -375,16 +375,17 @@ def confined(
 
 # %% ../../nbs/circuits/ansatz.ipynb #f4b1e1c2
 def _ladder_heads(ansatz, end):
-    "Controls that no CNOT hits, among those right before moment `end`, and the moments of RY and RZ before these; a `ValueError` if these are no ladders."
-    before = [k for k, m in enumerate(ansatz.moments[:end]) if isinstance(m, Rotation) or m.pairs]
-    ladder = ()
-    while before and ansatz.moments[before[-1]].gate == "CNOT": ladder = ansatz.moments[before.pop()].pairs + ladder
+    "Controls that no CNOT hits right before moment `end`, and the moments of RY and RZ; or a `ValueError`."
+    moments, ladder = ansatz.moments[:end], ()
+    before = [k for k, m in enumerate(moments) if isinstance(m, Rotation) or m.pairs]
+    while before and moments[before[-1]].gate == "CNOT": ladder = moments[before.pop()].pairs + ladder
     targets = [t for _, t in ladder]
     heads = sorted({c for c, _ in ladder} - set(targets))
-    turns = [ansatz.moments[k] for k in before[-2:]]
+    turns = [moments[k] for k in before[-2:]]
     if turns != [Rotation("RY"), Rotation("RZ")] or not heads or len(set(targets)) < len(targets):
-        raise ValueError(f"ansatz must have RY, RZ and CNOTs that hit no wire twice right before its last RY, got {[m.gate for m in turns]} "
-                         f"and {ladder}; use confined(staircase(n, n_layers), groups)")
+        raise ValueError("ansatz must have RY, RZ and CNOTs that hit no wire twice right before its last RY, "
+                         f"got {[m.gate for m in turns]} and {ladder}; "
+                         "use confined(staircase(n, n_layers), groups)")
     return np.array(heads), before[-2:]
 
 # %% ../../nbs/circuits/ansatz.ipynb #db07e056
@@ -392,7 +393,7 @@ def symmetric_start(
     ansatz: Ansatz,    # ends in RY, RZ, ladders of CNOTs, RY, as `confined(staircase(n, n_layers), groups)`
     angles: Array,     # (..., n) RY angles of a product circuit, radians
 ) -> Array:            # (..., *param_shape) angles in radians
-    "Angles that average the product over the flips of the last ladders. `ValueError`: an ansatz without them, `angles` as in `from_product`."
+    "Angles that average the product over flips. `ValueError`: no last ladders, or as `from_product`."
     heads, turns = _ladder_heads(ansatz, _last_ry(ansatz))
     start = from_product(ansatz, angles)
     for moment in turns: start = start.at[..., _angles_of(ansatz, moment)[heads]].set(math.pi / 2)

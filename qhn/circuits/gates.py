@@ -82,7 +82,9 @@ def _frequencies(coefficients):
 # %% ../../nbs/circuits/gates.ipynb #b98a9a83
 @dataclass(frozen=True, eq=False)
 class Gate(_Matrix):
-    "A gate on one or two wires. `ValueError`: terms that make no unitary matrix, or a rotation that turns at angle 0."
+    """A gate on one or two wires.
+
+    `ValueError`: terms that make no unitary matrix, or a rotation that turns at angle 0."""
     name: str
     right: tuple                    # (U, V, W) of every term, on the second wire, or on the only one
     left: tuple | None = None       # constant matrix of every term on the first wire; None: one wire
@@ -99,8 +101,10 @@ class Gate(_Matrix):
 # %% ../../nbs/circuits/gates.ipynb #1390501e
 def _check_gate(gate):
     if gate.left is not None and len(gate.left) != len(gate.right):
-        raise ValueError(f"{gate.name} must have as many matrices on the left as on the right, got {len(gate.left)} and {len(gate.right)}")
-    if gate.left is None and len(gate.right) != 1: raise ValueError(f"{gate.name} on one wire must have one term, got {len(gate.right)}")
+        raise ValueError(f"{gate.name} must have as many matrices on the left as on the right, "
+                         f"got {len(gate.left)} and {len(gate.right)}")
+    if gate.left is None and len(gate.right) != 1:
+        raise ValueError(f"{gate.name} on one wire must have one term, got {len(gate.right)}")
     for angle in (0., 0.7, 2.) if gate.has_angle else (0.,):
         matrix = gate.matrix(angle)
         if not np.allclose(matrix @ matrix.conj().T, np.eye(len(matrix))):
@@ -138,7 +142,8 @@ def register(
     gate: Gate,
 ) -> Gate:    # the same
     "Add a gate to the table, for circuits made from now on. `ValueError`: a name that is taken."
-    if gate.name in GATES: raise ValueError(f"there is already a gate with name={gate.name!r}; choose another name")
+    if gate.name in GATES:
+        raise ValueError(f"there is already a gate with name={gate.name!r}; choose another name")
     GATES[gate.name] = gate
     return gate
 
@@ -211,7 +216,9 @@ def visible(
     n_qubits: int,
     operations: Any,      # with `gate` and `wires`, first to last
 ) -> Iterator[bool]:      # for each of them
-    "Whether the measured bits can depend on each gate: not if it changes phases only, and no later gate turns these into bits."
+    """Whether the measured bits can depend on each gate.
+
+    Not if it changes phases only, and no later gate turns these into bits."""
     shows, seen = [False] * n_qubits, []    # whether a phase of the wire can still reach a bit
     for op in reversed(operations):
         gate, any_shows = GATES[op.gate], any(shows[wire] for wire in op.wires)

@@ -17,10 +17,13 @@ def to_openqasm(
     ansatz: Ansatz,   # the circuit
     params: Array,    # its angles in radians, shape `ansatz.param_shape`
 ) -> str:             # a program in OpenQASM 3.0
-    "The circuit at its angles as text. `ValueError`: angles of another shape or not finite, a gate without a name in Qiskit."
+    """The circuit at its angles as text.
+
+    `ValueError`: angles of another shape or not finite, a gate without a name in Qiskit."""
     from qiskit import QuantumCircuit, qasm3
     angles = check_params(ansatz, np.asarray(params)).astype(float)
-    if not np.isfinite(angles).all(): raise ValueError("params must be finite angles in radians, got NaN or infinity")
+    if not np.isfinite(angles).all():
+        raise ValueError("params must be finite angles in radians, got NaN or infinity")
     circuit = QuantumCircuit(ansatz.n_qubits)
     append(circuit, ansatz.operations, angles.tolist())
     circuit.measure_all()
@@ -40,13 +43,16 @@ def _loaded(text):
     "A program as a circuit of Qiskit's."
     from qiskit.exceptions import MissingOptionalLibraryError
     version = re.search(r"^\s*OPENQASM\s+([23])\b", text, re.M)
-    if not version: raise ValueError(f"text must be a program that says OPENQASM 2.0 or 3.0 at its start, got {text[:40]!r}")
+    if not version:
+        raise ValueError(
+            f"text must be a program that says OPENQASM 2.0 or 3.0 at its start, got {text[:40]!r}")
     try: return _loaders()[version[1]](text)
     except MissingOptionalLibraryError as error:
         raise ImportError("OpenQASM 3 is read by qiskit-qasm3-import, which is not installed; "
                           'get it with pip install "qhn[qasm]"') from error
     except Exception as error:    # each reader has errors of its own
-        raise ValueError(f"text must be a program in OpenQASM {version[1]}.0; Qiskit says: {error}") from error
+        raise ValueError(
+            f"text must be a program in OpenQASM {version[1]}.0; Qiskit says: {error}") from error
 
 # %% ../../nbs/circuits/openqasm.ipynb #7e084b1c
 def _check_measured(circuit):
@@ -66,8 +72,8 @@ def from_openqasm(
 ) -> tuple[Ansatz, np.ndarray]:    # the circuit, and its angles in radians
     """The circuit of a program, every angle open, and the values that they have there.
 
-    `ValueError`: no such program, a gate that cannot be expressed, an open angle, wires measured in another order.
-    `ImportError`: the reader of 3.0 is not installed."""
+    `ValueError`: no such program, a gate that cannot be expressed, an open angle, wires measured
+    in another order. `ImportError`: the reader of 3.0 is not installed."""
     circuit = _loaded(text)
     _check_measured(circuit)
     n_qubits, layers = read_qiskit(circuit)

@@ -19,8 +19,9 @@ from ..problem.bits import check_integer
 def _nameless(gate, field, package, kind):
     "What to say of a gate that another package does not know."
     name = vars(gate)[field]
-    return ValueError(f"gate {gate.name!r} is unknown to {package}, got {field}={name!r}; give it the name of "
-                      f"{kind}, as in Gate(..., {field}=...), or build the circuit of gates that have one")
+    return ValueError(
+        f"gate {gate.name!r} is unknown to {package}, got {field}={name!r}; give it the name of "
+        f"{kind}, as in Gate(..., {field}=...), or build the circuit of gates that have one")
 
 # %% ../../nbs/circuits/translate.ipynb #48d40c04
 def pennylane_gate(
@@ -29,7 +30,8 @@ def pennylane_gate(
     "What PennyLane calls a gate. `ValueError`: it has no such name."
     import pennylane as qml
     try: return attrgetter(gate.pennylane or gate.name)(qml)
-    except AttributeError: raise _nameless(gate, "pennylane", "PennyLane", "an operation in `pennylane`") from None
+    except AttributeError:
+        raise _nameless(gate, "pennylane", "PennyLane", "an operation in `pennylane`") from None
 
 # %% ../../nbs/circuits/translate.ipynb #44bcdaf7
 def qiskit_gate(
@@ -102,8 +104,9 @@ def _pennylane_names(): return {(gate.pennylane or gate.name).split(".")[-1]: ga
 # %% ../../nbs/circuits/translate.ipynb #2057c8ab
 def _refused(number, name, wires, inner, why="is not made of the gates of the table with angles of its own"):
     what = f"operation {number} of the circuit, {name} on wires {list(wires)}, cannot be read: {inner} {why}"
-    return ValueError(f"{what}; write it with {', '.join(gate.name for gate in _usable())}, each of whose angles "
-                      "is trained, or keep the circuit as it is: QNodeDistribution(qnode, param_shape)")
+    return ValueError(
+        f"{what}; write it with {', '.join(gate.name for gate in _usable())}, each of whose angles "
+        "is trained, or keep the circuit as it is: QNodeDistribution(qnode, param_shape)")
 
 def _value(angle):
     "An angle as a number."
@@ -120,8 +123,9 @@ def _tape(circuit, args, kwargs):
     if isinstance(circuit, qml.operation.Operator): return qml.tape.QuantumScript([circuit])
     if isinstance(circuit, qml.QNode): circuit = circuit.func
     if callable(circuit): return qml.tape.make_qscript(circuit)(*args, **kwargs)
-    raise TypeError("circuit must be a quantum function, a QNode, a tape or an operation of PennyLane, such as a "
-                    f"template, got {type(circuit).__name__}")
+    raise TypeError(
+        "circuit must be a quantum function, a QNode, a tape or an operation of PennyLane, such as a "
+        f"template, got {type(circuit).__name__}")
 
 # %% ../../nbs/circuits/translate.ipynb #4c386312
 def _pennylane_gates(tape):
@@ -219,7 +223,9 @@ def pennylane_params(
     *args,                  # what a quantum function or a QNode takes
     **kwargs,               # and by name
 ) -> np.ndarray:            # (n_params,) radians
-    "The angles that a circuit holds, as the `params` of `Ansatz.from_pennylane`. Errors: as there, and a `ValueError` for an angle that is not a number."
+    """The angles that a circuit holds, as the `params` of `Ansatz.from_pennylane`.
+
+    Errors: as there, and a `ValueError` for an angle that is not a number."""
     return angles_of(read_pennylane(circuit, n_wires, args, kwargs)[1])
 
 # %% ../../nbs/circuits/translate.ipynb #a2740885
@@ -261,7 +267,9 @@ def _read_step(number, op, wires, names):
 def read_qiskit(
     circuit: Any,    # qiskit.QuantumCircuit
 ) -> tuple[int, list[list[Read]]]:    # number of wires, and layers of gates of one kind
-    "Read a circuit of Qiskit's; measurements at its end are left aside. `ValueError`: a gate that cannot be expressed."
+    """Read a circuit of Qiskit's; measurements at its end are left aside.
+
+    `ValueError`: a gate that cannot be expressed."""
     names = {gate.qiskit: gate for gate in _usable()}
     n_qubits, gates, measured = circuit.num_qubits, [], set()
     for number, step in enumerate(circuit):

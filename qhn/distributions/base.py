@@ -27,7 +27,8 @@ def _declared(cls):
     return frozenset(c for c in cls.__mro__ if vars(c).get("tells"))
 
 # %% ../../nbs/distributions/base.ipynb #4834d253
-class Lacks(TypeError, AttributeError): "A distribution is asked for what it does not tell; `hasattr` says no."
+class Lacks(TypeError, AttributeError):
+    "A distribution is asked for what it does not tell; `hasattr` says no."
 
 class _Capable(ABC):
     "What can be told: asked, and required."
@@ -35,7 +36,7 @@ class _Capable(ABC):
 
     @property
     def capabilities(self) -> "frozenset[type[Distribution]]":
-        "What it can tell: the capabilities that it declares, and that its source has if it is made from another one."
+        "What it can tell: the capabilities that it declares, and those of a source that it is made from."
         return _declared(type(self))
 
     def can(
@@ -90,7 +91,7 @@ class Distribution(_Capable):
         self,
         question: str,    # "probs"
     ) -> int:
-        "Memory of the gradient of all probabilities at one set of parameters; unless it says otherwise, five tables."
+        "Memory of the gradient of all probabilities at one set of parameters; by default, five tables."
         return 5 * 2**self.n_qubits * jnp.result_type(float).itemsize
 
 # %% ../../nbs/distributions/base.ipynb #fda367c3
@@ -102,7 +103,8 @@ def _check_draw(distribution, params, key, n_samples, least=1, why=""):
 def _shaped(distribution, method, answer, shape):
     "An answer; a `ValueError` if the distribution's own method gives another shape."
     if jnp.shape(answer) == shape: return answer
-    raise ValueError(f"{method} of {type(distribution).__name__} must return shape {shape}, got {jnp.shape(answer)}")
+    raise ValueError(
+        f"{method} of {type(distribution).__name__} must return shape {shape}, got {jnp.shape(answer)}")
 
 # %% ../../nbs/distributions/base.ipynb #42c8b2c6
 class Samples(Distribution):
@@ -149,7 +151,9 @@ class LogProb(Distribution):
         key: Array,         # `jax.random.key`
         n_samples: int,     # ≥ 1, static
     ) -> tuple[Array, Array]:    # (n_samples, n) entries in {-1, +1}, and (n_samples,) nats
-        "The weights of `sample` with their log q, differentiable at the weights drawn. `TypeError`, `ValueError`: as `sample`."
+        """The weights of `sample` with their log q, differentiable at the weights drawn.
+
+        `TypeError`, `ValueError`: as `sample`."""
         for capability in (Samples, LogProb): self.require(capability)
         return self._sample_and_log_prob(*_check_draw(self, params, key, n_samples))
 
@@ -165,7 +169,8 @@ class LogProb(Distribution):
     ) -> tuple[Array, Array]:    # nats, and its standard error
         "Entropy from samples. Errors: as `sample`, and a `ValueError` for fewer than 2 draws."
         for capability in (Samples, LogProb): self.require(capability)
-        return self._entropy_estimate(*_check_draw(self, params, key, n_samples, 2, "a standard error needs two draws"))
+        return self._entropy_estimate(
+            *_check_draw(self, params, key, n_samples, 2, "a standard error needs two draws"))
 
     def _entropy_estimate(self, params, key, n_samples):
         log_q = self._sample_and_log_prob(params, key, n_samples)[1]
@@ -247,7 +252,7 @@ class Words(Distribution):
 
 # %% ../../nbs/distributions/base.ipynb #94acba5a
 def _rows(sets, n):
-    "Sets as rows of booleans, and the shape of the leading axes; a `ValueError` unless each row has n entries."
+    "Sets as rows of booleans, and the shape of the leading axes; `ValueError` unless rows have n entries."
     sets = check_sets(sets, n)
     return jnp.asarray(sets != 0).reshape(-1, n), sets.shape[:-1]
 
@@ -260,7 +265,9 @@ class Independent(Distribution):
         self,
         params: Array,    # real, shape `param_shape`
     ) -> Array:           # (n, 2) of sum one
-        "q(w_j = +1) and q(w_j = -1) of every weight, each to its own last digit. `TypeError`: the weights are not independent."
+        """q(w_j = +1) and q(w_j = -1) of every weight, each to its own last digit.
+
+        `TypeError`: the weights are not independent."""
         self.require(Independent)
         return self._coins(check_params(self, params))
 
@@ -294,7 +301,7 @@ class Shiftable(Distribution):
     @property
     @abstractmethod
     def frequencies(self) -> tuple:
-        "For each flat parameter its frequencies, such as (1.,) of a Pauli rotation; () of one that cannot be seen."
+        "For each flat parameter its frequencies, as (1.,) of a Pauli rotation, () of one without effect."
 
 # %% ../../nbs/distributions/base.ipynb #c7639384
 class Remote(Distribution):
@@ -310,7 +317,8 @@ class Remote(Distribution):
         self.require(Remote)
         shape = (*np.shape(params)[:1], *self.param_shape)
         if np.shape(params) != shape:
-            raise ValueError(f"params must have shape (settings, *{self.param_shape}), got shape {np.shape(params)}")
+            raise ValueError(
+                f"params must have shape (settings, *{self.param_shape}), got shape {np.shape(params)}")
         return self._sample_batch(params, check_integer("n_samples", n_samples, 1))
 
     def usage(self) -> dict[str, str]:

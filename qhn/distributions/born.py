@@ -18,12 +18,15 @@ from ..engine.cores import bond_dim, cores
 # %% ../../nbs/distributions/born.ipynb #311d9d1c
 @dataclass(frozen=True)
 class BornMachine(Derived, Samples, LogProb, Table, Words, Independent, ClosedMMD, Shiftable):
-    "The distribution of a simulated circuit. `TypeError`: no ansatz. `ValueError`: an engine that cannot simulate it."
+    """The distribution of a simulated circuit.
+
+    `TypeError`: no ansatz. `ValueError`: an engine that cannot simulate it."""
     ansatz: Ansatz                          # the circuit
     engine: type | None = None    # `MPS` or `Dense`; None chooses by cost, for each question anew
 
     def __post_init__(self):
-        if not isinstance(self.ansatz, Ansatz): raise TypeError(f"ansatz must be an Ansatz such as staircase(9, 3), got {self.ansatz!r}")
+        if not isinstance(self.ansatz, Ansatz):
+            raise TypeError(f"ansatz must be an Ansatz such as staircase(9, 3), got {self.ansatz!r}")
         self.engine_for("probs")
 
     @property

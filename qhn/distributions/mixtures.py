@@ -26,7 +26,7 @@ def _tables_of_products(p):
     return table
 
 def _mean_of_products(p):
-    "(2ⁿ,) mean of the tables of products with probabilities p (K, n) of bit 1, as one product of two halves' tables."
+    "(2ⁿ,) mean of the tables of products with probabilities p (K, n) of bit 1, as one matrix product."
     n = p.shape[1]
     left, right = _tables_of_products(p[:, :n // 2]), _tables_of_products(p[:, n // 2:])
     return jnp.matmul(left.T, right, precision="highest").reshape(-1) / len(p)
@@ -34,7 +34,10 @@ def _mean_of_products(p):
 # %% ../../nbs/distributions/mixtures.ipynb #3d9aa292
 @dataclass(frozen=True)
 class Mixture(Wrapper, Samples, LogProb, Table, Words, Shiftable):
-    "Copies of a distribution with parameters (K, *its `param_shape`) of their own, each drawn with probability 1/K. `ValueError`: `n_circuits` below 1, parameters of another shape."
+    """Copies of a distribution, each with parameters of its own and drawn with probability 1/K.
+
+    The parameters have the shape (K, *its `param_shape`). `ValueError`: `n_circuits` below 1,
+    parameters of another shape."""
     source: Any             # the distribution of every part
     n_circuits: int         # K ≥ 1
 

@@ -32,7 +32,9 @@ def _measured(qnode, measure):
 # %% ../../nbs/distributions/qnode.ipynb #993b46f1
 @dataclass(frozen=True)
 class QNodeDistribution(Samples, LogProb, Table, Remote):
-    "The distribution of a PennyLane circuit on its device. `TypeError`: no QNode; `ValueError`: no shape, no wires."
+    """The distribution of a PennyLane circuit on its device.
+
+    `TypeError`: no QNode; `ValueError`: no shape, no wires."""
     qnode: Any            # of PennyLane, a function of one array
     param_shape: tuple    # of this array
     wires: Any = None     # of the weights in order: labels or how many; None: all of the device
@@ -86,13 +88,16 @@ def _check_qnode(qnode):
 def _shape(shape):
     try: return tuple(check_integer("param_shape", size, 0) for size in shape)
     except TypeError: pass
-    raise ValueError(f"param_shape must be the shape of the QNode's argument, such as (12,) or (2, 3, 3), got {shape!r}")
+    raise ValueError(
+        f"param_shape must be the shape of the QNode's argument, such as (12,) or (2, 3, 3), got {shape!r}")
 
 # %% ../../nbs/distributions/qnode.ipynb #8a87050b
 def _wires_of(qnode, wires):
     "Labels of the wires that are measured."
     if wires is None: wires = qnode.device.wires
-    if wires is None: raise ValueError("wires must be given where the QNode's device has none; say how many, or their labels in order")
+    if wires is None:
+        raise ValueError(
+            "wires must be given where the QNode's device has none; say how many, or their labels in order")
     labels = tuple(wires) if isinstance(wires, Iterable) else tuple(range(check_integer("wires", wires, 1)))
     if labels and len(set(labels)) == len(labels): return labels
     raise ValueError(f"wires must be different labels, one for each weight, got {wires!r}")

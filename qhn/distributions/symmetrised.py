@@ -40,7 +40,8 @@ class Symmetrised(Wrapper, Samples, LogProb, Table, Words, Shiftable, Remote):
         if not isinstance(self.binn, BiNN): raise TypeError(f"binn must be a BiNN, got {self.binn!r}")
         n_weights, n_qubits = self.binn.n_weights, self.source.n_qubits
         if n_weights == n_qubits: return
-        raise ValueError(f"binn must have one weight for each qubit of the source, got {n_weights=} and {n_qubits=}")
+        raise ValueError(
+            f"binn must have one weight for each qubit of the source, got {n_weights=} and {n_qubits=}")
 
     @property
     def symmetry(self) -> Symmetry:
@@ -59,7 +60,7 @@ class Symmetrised(Wrapper, Samples, LogProb, Table, Words, Shiftable, Remote):
         return self.symmetry.shuffle(key_shuffle, self.source.sample(params, key_draw, n_samples))
 
     def _sample_batch(self, params, n_samples):
-        "Weights from outside JAX, shuffled; the same weights are always shuffled alike, so that a journal can be read again."
+        "Weights from outside JAX, shuffled: the same weights always alike, for a journal to be read again."
         weights = np.asarray(self.source.sample_batch(params, n_samples))
         rows = weights.reshape(-1, weights.shape[-1])
         key = jax.random.key(zlib.crc32(rows.tobytes()))

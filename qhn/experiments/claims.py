@@ -178,8 +178,9 @@ def _challengers(protocol):
     labels = [method.label for method in protocol.methods]
     found = tuple(label for label in CHALLENGERS if label in labels)
     if BASELINE in labels and found: return found
-    raise ValueError(f"rounds must each have the method {BASELINE!r} and one of {CHALLENGERS} to compare with it, "
-                     f"got one with {labels}")
+    raise ValueError(
+        f"rounds must each have the method {BASELINE!r} and one of {CHALLENGERS} to compare with it, "
+        f"got one with {labels}")
 
 # %% ../../nbs/experiments/claims.ipynb #c3e56f3c
 def _write_round(folder, protocol, units):
@@ -204,7 +205,9 @@ def study_claims(
     progress: bool = True,
     n_workers: int = 1,                 # processes, which share the tasks of all rounds
 ) -> list[list[Comparison]]:            # the primary ones of each round
-    "Run what is missing, and write tables and figures. `ValueError`: nothing to compare, or files of another study."
+    """Run what is missing, and write tables and figures.
+
+    `ValueError`: nothing to compare, or files of another study."""
     if not rounds: raise ValueError("rounds must be one protocol or more, got none")
     for protocol in rounds: _challengers(protocol)    # now rather than after the runs
     names = ["", *(f"round-{k}" for k in range(2, len(rounds) + 1))]

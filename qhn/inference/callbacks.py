@@ -69,8 +69,9 @@ def as_callback(
     _check_object(given)
     if isinstance(given, HasChunk): return _Calls(given.on_chunk)
     if callable(given): return _Calls(given)
-    raise TypeError("callbacks must hold objects with on_chunk(step, info, state), or functions of these arguments, "
-                    f"got {given!r}")
+    raise TypeError(
+        "callbacks must hold objects with on_chunk(step, info, state), or functions of these arguments, "
+        f"got {given!r}")
 
 # %% ../../nbs/inference/callbacks.ipynb #83961e61
 def _is_yes(answer):
@@ -137,7 +138,9 @@ class _Lowest:
 
 # %% ../../nbs/inference/callbacks.ipynb #0e127ffd
 class EarlyStopping(Callback):
-    "Ends a training when the best seed's loss has not become lower for a while. `TypeError`, `ValueError`: bad numbers."
+    """Ends a training when the best seed's loss has not become lower for a while.
+
+    `TypeError`, `ValueError`: bad numbers."""
     def __init__(self,
         patience: int,                # optimiser steps without a lower loss
         min_delta: float = 0.0,       # nats by which a loss must be lower to count, ≥ 0

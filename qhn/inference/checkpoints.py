@@ -64,7 +64,8 @@ def _cached(value, part): return part(value.func)
 def _code(value, part): return part((value.co_code, value.co_names, value.co_consts))
 
 # %% ../../nbs/inference/checkpoints.ipynb #f82f9c75
-_LIBRARIES = {*sys.stdlib_module_names, "qhn", "jax", "jaxlib", "optax", "numpy", "scipy", "sklearn"} - {"__main__"}
+_LIBRARIES = (
+    {*sys.stdlib_module_names, "qhn", "jax", "jaxlib", "optax", "numpy", "scipy", "sklearn"} - {"__main__"})
 _READ = (*_PLAIN, Array, np.ndarray, tuple, list, dict, partial,
          property, staticmethod, classmethod, cached_property)
 
@@ -163,8 +164,9 @@ def _check_call(folder, stored, call):
     different = [name for name in call if call[name] != stored.get(name)]
     if set(different) & set(_SHAPING): different = [name for name in different if name != _START]
     if not different: return
-    raise ValueError(f"checkpoint {str(folder)!r} is of another training, with another {', another '.join(different)}; "
-                     "make the call that began it, or choose another folder")
+    raise ValueError(
+        f"checkpoint {str(folder)!r} is of another training, with another {', another '.join(different)}; "
+        "make the call that began it, or choose another folder")
 
 # %% ../../nbs/inference/checkpoints.ipynb #c5b7501a
 @dataclass(frozen=True)
@@ -239,8 +241,9 @@ class Keeper:
                 self.damaged.add(path)
                 warnings.warn(f"checkpoint passed over: {error}", stacklevel=2)
         if not self.damaged: return None
-        raise ValueError(f"checkpoint {str(self.folder)!r} holds damaged files alone; restore one from a copy, "
-                         "or delete them to begin anew")
+        raise ValueError(
+            f"checkpoint {str(self.folder)!r} holds damaged files alone; restore one from a copy, "
+            "or delete them to begin anew")
 
     def write(self, state: Any, history: dict) -> None:
         "Keep this, unless it is kept already, and forget the oldest. `OSError`: the disk's."
@@ -272,7 +275,9 @@ def go_on(
     state: Any,        # with which the call begins
     n_steps: int,      # of the call
 ) -> tuple[Any, dict | None, int]:    # state, history so far (None: no step), steps that are left
-    "Where a call is to begin. `ValueError`: a checkpoint of another training, or of more steps than are asked for."
+    """Where a call is to begin.
+
+    `ValueError`: a checkpoint of another training, or of more steps than are asked for."""
     if keeper is None: return state, None, n_steps
     if keeper.writes: _clear(keeper.folder)
     found = keeper.newest()
@@ -300,5 +305,6 @@ def split_callbacks(
     kept = [] if checkpoint is None else [checkpoint]
     kept += [given for given in callbacks if isinstance(given, Checkpoint)]
     others = [given for given in callbacks if not isinstance(given, Checkpoint)]
-    if len(kept) > 1: raise ValueError(f"checkpoint must be one, got {len(kept)}, with those among the callbacks")
+    if len(kept) > 1:
+        raise ValueError(f"checkpoint must be one, got {len(kept)}, with those among the callbacks")
     return [as_callback(given) for given in others], _checkpoint(*kept)

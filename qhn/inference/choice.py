@@ -51,8 +51,10 @@ def choose_estimator(
     n_seeds: int = 1,      # trained side by side
     n_steps: int = 300,    # over which the table of costs pays off; counted as at least 300
 ) -> tuple[Estimator, dict]:    # and what it was chosen by
-    """`Exact` or `ScoreFunction` by estimated operations per step, and memory; where only samples exist, `ParameterShift`
-    for angles of known frequencies, else `SPSA`. `TypeError`: none fits."""
+    """`Exact` or `ScoreFunction`, by memory and by estimated operations per step.
+
+    Where only samples exist, `ParameterShift` for angles of known frequencies, else `SPSA`.
+    `TypeError`: none fits."""
     distribution, objective = problem.distribution, problem.objective
     check_objective(objective)
     fits = fitting(distribution, objective)

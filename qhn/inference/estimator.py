@@ -21,7 +21,8 @@ from ..objectives.elbo import KL, Divergence, Loss, NoDivergence, answers
 from ..objectives.mmd import MMD
 
 # %% ../../nbs/inference/estimator.ipynb #81cf724e
-@partial(jax.tree_util.register_dataclass, data_fields=("target", "prior"), meta_fields=("distribution", "objective"))
+@partial(jax.tree_util.register_dataclass, data_fields=("target", "prior"),
+         meta_fields=("distribution", "objective"))
 @dataclass(frozen=True)
 class Problem:
     "What an estimator is asked about."
@@ -41,8 +42,9 @@ class Estimate(NamedTuple):
 def check_objective(objective):
     "Raise a `TypeError` unless it is a divergence that answers something."
     if isinstance(objective, Divergence) and answers(objective): return
-    raise TypeError(f"objective must be NoDivergence(), KL(), MMD() or alike, got {objective!r}; "
-                    "one of your own is a subclass of Divergence with of_table, or with of_samples and witness")
+    raise TypeError(
+        f"objective must be NoDivergence(), KL(), MMD() or alike, got {objective!r}; "
+        "one of your own is a subclass of Divergence with of_table, or with of_samples and witness")
 
 def lacks_log_prob(distribution, what):
     "What keeps `what` from a distribution without log q, or None."
@@ -78,8 +80,10 @@ class Estimator:
         name, missing = type(objective).__name__, [ask for ask in self.asks if ask not in answers(objective)]
         if not missing: return self._lacks_capability(distribution, objective)
         if objective.needs is Table:
-            return f"{name} needs the probabilities of all networks, which {type(self).__name__}() does not ask for"
-        return f"{type(self).__name__}() asks an objective for {' and '.join(missing)}, which {name} does not have"
+            return (f"{name} needs the probabilities of all networks, "
+                    f"which {type(self).__name__}() does not ask for")
+        return (f"{type(self).__name__}() asks an objective for {' and '.join(missing)}, "
+                f"which {name} does not have")
 
     def _lacks_capability(self, distribution, objective):
         name = type(distribution).__name__
@@ -95,7 +99,8 @@ class Estimator:
         distribution, objective = problem.distribution, problem.objective
         check_objective(objective)
         if type(self).__call__ is Estimator.__call__:
-            raise TypeError(f"{type(self).__name__} cannot be called: write __call__(problem, params, key, step) -> Estimate")
+            raise TypeError(f"{type(self).__name__} cannot be called: "
+                            "write __call__(problem, params, key, step) -> Estimate")
         lack = self.lacks(distribution, objective)
         if lack: raise TypeError(f"{lack}; {_way_out(distribution, objective)}")
         check_prior(problem.prior, distribution.n_qubits)
@@ -132,7 +137,7 @@ def exact_bytes(
     n_seeds: int = 1,      # at a time
     n_parts: int = 1,      # memories that share the states
 ) -> int:
-    "Memory of an exact gradient: a table of costs, and for each seed what its distribution says of all probabilities."
+    "Memory of an exact gradient: a table of costs, and for each seed that of all its probabilities."
     one_table = 2**distribution.n_qubits * jnp.result_type(float).itemsize
     return one_table + distribution.bytes("probs") * n_seeds // n_parts
 
@@ -158,7 +163,8 @@ def _all_lack(distribution, objective):
 def _without_training(distribution):
     "What is left to do with a distribution that no estimator can train."
     if not distribution.can(Words): return "use a distribution with Samples or Table"
-    return "use a distribution with Samples or Table; its words suffice for mmd2_of(distribution, params, prior)"
+    return ("use a distribution with Samples or Table; "
+            "its words suffice for mmd2_of(distribution, params, prior)")
 
 # %% ../../nbs/inference/estimator.ipynb #5fe67b73
 def no_estimator(distribution, objective):

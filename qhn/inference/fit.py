@@ -95,8 +95,11 @@ def fit(
     callbacks: Sequence[Any] = (),       # called `(step, info, state)` after each chunk of steps; True stops
     checkpoint: str | Path | Checkpoint | None = None,    # a folder, from which the same call goes on
 ) -> FitResult:    # trained angles, their history, and the problem
-    """Train a distribution over networks; other data of the same shapes with the same optimiser object compile nothing.
-    `TypeError`, `ValueError`: what cannot be, before anything is computed. `TrainingDiverged`: a loss that is not finite."""
+    """Train a distribution over networks.
+
+    Other data of the same shapes with the same optimiser object compile nothing.
+    `TypeError`, `ValueError`: what cannot be, before anything is computed.
+    `TrainingDiverged`: a loss that is not finite."""
     _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps)
     watch = _Watch(*split_callbacks(callbacks, checkpoint))
     problem = Problem(distribution, checked_target(distribution, model, data), prior, objective)
@@ -133,7 +136,8 @@ def _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, wa
 def check_trainable(distribution):
     "Raise a `TypeError` unless it is a distribution that tells something."
     if isinstance(distribution, Distribution) and distribution.capabilities: return
-    raise TypeError(f"distribution must be a Distribution such as BornMachine(ansatz), got {type(distribution).__name__}; "
+    raise TypeError("distribution must be a Distribution such as BornMachine(ansatz), "
+                    f"got {type(distribution).__name__}; "
                     "one of your own is a subclass of Samples, LogProb or other capabilities")
 
 def check_settings(prior, optimizer, n_steps):
@@ -149,7 +153,8 @@ def _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps):
     "Raise unless each argument is of the kind it should be."
     check_trainable(distribution)
     if estimator is not None and not isinstance(estimator, Estimator):
-        raise TypeError(f"estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got {estimator!r}")
+        raise TypeError(
+            f"estimator must be Exact(), ScoreFunction(), ParameterShift() or SPSA(), got {estimator!r}")
     check_settings(prior, optimizer, n_steps)
 
 def checked_key(key):
@@ -172,22 +177,28 @@ def _check_optimizer(optimizer, estimator, shape):
 def _checked_state(state, distribution, optimizer, nothing_else):
     "A state that this training can go on from."
     if not isinstance(state, TrainState):
-        raise TypeError(f"state must be a TrainState, such as the state of a FitResult, got {type(state).__name__}")
-    if not nothing_else: raise ValueError("state holds key, n_seeds, params and noise already; leave them out")
+        raise TypeError(
+            f"state must be a TrainState, such as the state of a FitResult, got {type(state).__name__}")
+    if not nothing_else:
+        raise ValueError("state holds key, n_seeds, params and noise already; leave them out")
     if state.params.shape[1:] != distribution.param_shape:
-        raise ValueError(f"state has params of shape {state.params.shape[1:]}, but the distribution needs {distribution.param_shape}")
+        raise ValueError(f"state has params of shape {state.params.shape[1:]}, "
+                         f"but the distribution needs {distribution.param_shape}")
     return arranged(state, optimizer)
 
 # %% ../../nbs/inference/fit.ipynb #e100916d
 def checked_target(distribution, model, data):
-    "Model and data as one. `ValueError`: the model has not a weight for each qubit; `TypeError`: data that are no tuple."
+    """Model and data as one.
+
+    `ValueError`: the model has not a weight for each qubit; `TypeError`: data that are no tuple."""
     if data is not None and not isinstance(data, tuple | list):
         raise TypeError(f"data must be a tuple (x, y), got a {type(data).__name__}; use its train or test")
     if not isinstance(model, Model): model = as_target(model).model    # a bare table of costs
     n_weights = model.n_weights
     if n_weights != distribution.n_qubits:
-        raise ValueError(f"model has n_weights={n_weights}, but the distribution has n_qubits={distribution.n_qubits}; "
-                         "one qubit per weight is needed")
+        raise ValueError(
+            f"model has n_weights={n_weights}, but the distribution has n_qubits={distribution.n_qubits}; "
+            "one qubit per weight is needed")
     return as_target(model, data)
 
 # %% ../../nbs/inference/fit.ipynb #ba43a284
@@ -199,7 +210,8 @@ def _check_table(problem, estimator, n_seeds, mesh):
     instead = "estimator=ScoreFunction()"
     if ScoreFunction().lacks(distribution, problem.objective):
         instead = "objective=KL(), which estimator=ScoreFunction() can sample,"
-    if distribution.cost("log_prob") >= 2**n: instead += " and an ansatz of neighbouring pairs"    # a string costs as much as all
+    if distribution.cost("log_prob") >= 2**n:    # a string costs as much as all
+        instead += " and an ansatz of neighbouring pairs"
     n_bytes = exact_bytes(distribution, seeds_at_once, parts["amplitudes"])
     check_memory(n_bytes, f"{estimator} on 2**{n} networks with n_seeds={seeds_at_once}", instead)
 
@@ -218,7 +230,7 @@ def _check_step(problem, estimator, optimizer, state, mesh):
 
 # %% ../../nbs/inference/fit.ipynb #d0f5c008
 def _largest(jaxpr):
-    "Bytes of the largest result of a matrix product, a loop or a random draw in a traced program, inner programs included."
+    "Bytes of the largest matrix product, loop or random draw in a traced program and its inner programs."
     sizes = [0]
     for equation in jaxpr.eqns:
         if equation.primitive.name in ("dot_general", "scan", "random_bits"):
@@ -262,7 +274,9 @@ def _train(problem, estimator, optimizer, record, n_steps, progress, watch):
 
 # %% ../../nbs/inference/fit.ipynb #468fd3a8
 def _keep_all(steps, record, run, bar, watch):
-    "Go through the chunks; returns why a callback ended them. A value that is not finite ends them too, with the steps before it."
+    """Go through the chunks; returns why a callback ended them.
+
+    A value that is not finite ends them too, with the steps before it."""
     distribution = record.problem.distribution
     usage = distribution.usage if distribution.can(Remote) else dict
     for before, after, infos in steps:
@@ -326,7 +340,8 @@ class _Watch:
 
     def open(self, problem, estimator, optimizer, state):
         if self.checkpoint is None: return
-        if self.together: sync_global_devices("checkpoint")    # the first process may still write that of a call before
+        # the first process may still write that of a call before
+        if self.together: sync_global_devices("checkpoint")
         call = call_of(problem, estimator, optimizer, state)
         is_first = not self.together or jax.process_index() == 0
         self.keeper = Keeper(self.checkpoint, call, writes=is_first)
@@ -360,12 +375,14 @@ class _Watch:
 def progress_bar(progress, n_steps, done=0):
     "A bar of steps, with a label if `progress` is one; on the first process alone."
     label = progress if isinstance(progress, str) else None
-    return tqdm(total=done + n_steps, initial=done, desc=label, disable=not progress or jax.process_index() > 0, unit="step")
+    return tqdm(total=done + n_steps, initial=done, desc=label,
+                disable=not progress or jax.process_index() > 0, unit="step")
 
 def _keep(error, result):
     "What is done so far travels with an error from outside."
     error.result = result
-    error.add_note(f"The {result.n_steps} steps before it are in the exception's .result; go on with fit(state=error.result.state).")
+    error.add_note(f"The {result.n_steps} steps before it are in the exception's .result; "
+                   "go on with fit(state=error.result.state).")
 
 def _check_alike(mesh, problem, estimator, optimizer, state, n_steps):
     prepared = jax.eval_shape(estimator.prepare, problem)

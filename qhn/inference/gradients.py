@@ -44,7 +44,9 @@ class Exact(Estimator, offered=True):
 # %% ../../nbs/inference/gradients.ipynb #22809052
 @dataclass(frozen=True)
 class ScoreFunction(Estimator, offered=True):
-    "REINFORCE with leave-one-out baseline (Kool et al. 2019); unbiased, any n. `ValueError`: too few samples or points."
+    """REINFORCE with leave-one-out baseline (Kool et al. 2019); unbiased, any n.
+
+    `ValueError`: too few samples or points."""
     n_samples: int = 128             # samples per gradient, ≥ 3
     batch_size: int | None = None    # data points a step, ≥ 2; None: all. The likelihood is a sum over rows
     analytic: bool = False           # take the closed share of the divergence from the distribution
@@ -56,7 +58,8 @@ class ScoreFunction(Estimator, offered=True):
         if self.batch_size is not None: check_integer("batch_size", self.batch_size, 2)
 
     def _lacks_capability(self, distribution, objective):
-        return super()._lacks_capability(distribution, objective) or lacks_log_prob(distribution, "ScoreFunction()")
+        return (super()._lacks_capability(distribution, objective)
+                or lacks_log_prob(distribution, "ScoreFunction()"))
 
     def check(self, problem):
         "Raise a `TypeError` unless all go together."
@@ -152,10 +155,12 @@ def check_batch(data, batch_size):
     n_points = len(data[0]) if data and jnp.ndim(data[0]) else 0
     if not n_points or any(jnp.shape(a)[:1] != (n_points,) for a in data):
         shapes = [jnp.shape(a) for a in data]
-        raise ValueError(f"batch_size={batch_size} needs data arrays with one row per point, got shapes {shapes}; "
-                         "use batch_size=None")
+        raise ValueError(
+            f"batch_size={batch_size} needs data arrays with one row per point, got shapes {shapes}; "
+            "use batch_size=None")
     if batch_size > n_points:
-        raise ValueError(f"batch_size must be at most the {n_points} data points, got {batch_size=}; None takes all")
+        raise ValueError(
+            f"batch_size must be at most the {n_points} data points, got {batch_size=}; None takes all")
 
 def _check_closed(problem):
     name, needs = type(problem.objective).__name__, problem.objective.closed_needs
@@ -165,4 +170,5 @@ def _check_closed(problem):
         raise TypeError(f"analytic=True needs {needs.tells} ({needs.__name__}) for {name}, "
                         f"got {type(problem.distribution).__name__}; use analytic=False")
     if not problem.prior.independent:
-        raise TypeError(f"analytic=True needs a prior of independent weights, got {type(problem.prior).__name__}; use analytic=False")
+        raise TypeError("analytic=True needs a prior of independent weights, "
+                        f"got {type(problem.prior).__name__}; use analytic=False")

@@ -23,15 +23,18 @@ AXES = ("seeds", "samples", "data", "amplitudes")
 def _check_axes(mesh, distribution, outside):
     unknown = set(mesh.axis_names) - set(AXES)
     if unknown:
-        raise ValueError(f"mesh must have axes named {', '.join(map(repr, AXES[:-1]))} or {AXES[-1]!r}, got {sorted(unknown)}")
+        raise ValueError(f"mesh must have axes named {', '.join(map(repr, AXES[:-1]))} or {AXES[-1]!r}, "
+                         f"got {sorted(unknown)}")
     if outside:
-        raise ValueError(f"mesh shares a simulation, but {type(distribution).__name__} draws its samples outside JAX; leave mesh out")
+        raise ValueError(f"mesh shares a simulation, but {type(distribution).__name__} draws its samples "
+                         "outside JAX; leave mesh out")
     if "amplitudes" in mesh.axis_names: _check_amplitudes(mesh, distribution)
 
 def _check_amplitudes(mesh, distribution):
     if not distribution.divides_amplitudes:
-        raise ValueError("mesh has an axis 'amplitudes', but there is no state vector to divide; leave it out, "
-                         "or use BornMachine(ansatz, engine=Dense)")
+        raise ValueError(
+            "mesh has an axis 'amplitudes', but there is no state vector to divide; leave it out, "
+            "or use BornMachine(ansatz, engine=Dense)")
     if mesh.size > mesh.shape["amplitudes"]:
         raise ValueError(f"mesh with an axis 'amplitudes' must have no other, got {mesh.axis_names}")
     check_split(mesh.size, distribution.n_qubits)
@@ -52,10 +55,13 @@ def _check_divides(mesh, axis, sizes):
 
 # %% ../../nbs/inference/mesh.ipynb #c02d713f
 def checked_mesh(mesh, distribution, estimator, n_seeds, data, outside):
-    "The mesh with every axis left to the compiler. `TypeError`: no mesh; `ValueError`: one that does not divide the work."
+    """The mesh with every axis left to the compiler.
+
+    `TypeError`: no mesh; `ValueError`: one that does not divide the work."""
     if mesh is None: return None
     if not isinstance(mesh, Mesh):
-        raise TypeError(f"mesh must be a jax.sharding.Mesh such as jax.make_mesh((8,), ('samples',)), got {mesh!r}")
+        raise TypeError(
+            f"mesh must be a jax.sharding.Mesh such as jax.make_mesh((8,), ('samples',)), got {mesh!r}")
     _check_axes(mesh, distribution, outside)
     _check_processes(mesh)
     _check_sizes(mesh, estimator, n_seeds, data)
@@ -72,10 +78,12 @@ def _check_sizes(mesh, estimator, n_seeds, data):
     name, n_points = type(estimator).__name__, len(data[0]) if data and np.ndim(data[0]) else None
     _check_divides(mesh, "seeds", {"n_seeds": n_seeds})
     _check_divides(mesh, "samples", {f"n_samples of {name}()": estimator.n_samples})
-    _check_divides(mesh, "data", {"the number of data points": n_points, f"batch_size of {name}()": estimator.batch_size})
+    _check_divides(mesh, "data",
+                   {"the number of data points": n_points, f"batch_size of {name}()": estimator.batch_size})
     shapes = [np.shape(a) for a in data]
     if "data" not in mesh.axis_names or len({shape[:1] for shape in shapes}) == 1: return
-    raise ValueError(f"mesh has an axis 'data', which needs data arrays with one row per point, got shapes {shapes}; leave it out")
+    raise ValueError("mesh has an axis 'data', which needs data arrays with one row per point, "
+                     f"got shapes {shapes}; leave it out")
 
 # %% ../../nbs/inference/mesh.ipynb #9a1b1fb2
 def memories_of(
@@ -99,15 +107,17 @@ def without_key(x):
 
 # %% ../../nbs/inference/mesh.ipynb #3d2e4dcd
 def check_alike(mesh, problem, state, n_steps, program):
-    "Raise a `ValueError` in every process unless all want the same; `program` is the text of the compiled step."
+    "Raise a `ValueError` in every process unless all want the same; `program`: the compiled step's text."
     devices = (mesh.axis_names, mesh.devices.shape, [d.id for d in mesh.devices.flat])
     fixed = "distribution, model, objective, estimator, optimizer, n_seeds or shape of the data"
-    parts = {"n_steps": np.int64(n_steps).tobytes(), "mesh": repr(devices).encode(), "data": _bytes(problem.target),
-             "prior": _bytes(problem.prior), "key, params or state": _bytes(state), fixed: program.encode()}
+    parts = {"n_steps": np.int64(n_steps).tobytes(), "mesh": repr(devices).encode(),
+             "data": _bytes(problem.target), "prior": _bytes(problem.prior),
+             "key, params or state": _bytes(state), fixed: program.encode()}
     sums = process_allgather(np.array([zlib.crc32(part) for part in parts.values()], np.uint32))
     different = [name for name, column in zip(parts, sums.T) if len(set(column.tolist())) > 1]
     if not different: return
-    raise ValueError(f"fit must be called alike in all processes that share a mesh, got another {', another '.join(different)} in some")
+    raise ValueError("fit must be called alike in all processes that share a mesh, "
+                     f"got another {', another '.join(different)} in some")
 
 # %% ../../nbs/inference/mesh.ipynb #6ebc5cf3
 def _put(x, sharding):
@@ -143,8 +153,10 @@ def join_processes(
     """Call first in a script that runs once on each machine, before anything is computed.
     `ValueError`: an address without a port, no patience."""
     if coordinator is not None and not coordinator.rpartition(":")[2].isdigit():
-        raise ValueError(f"coordinator must be 'host:port' of process 0, such as '10.0.0.1:1234', got {coordinator=}")
+        raise ValueError(
+            f"coordinator must be 'host:port' of process 0, such as '10.0.0.1:1234', got {coordinator=}")
     if patience < 1: raise ValueError(f"patience must be at least 1 second, got {patience=}")
-    limits = {"initialization_timeout": 60, "shutdown_timeout_seconds": 40, "heartbeat_timeout_seconds": patience}
+    limits = {"initialization_timeout": 60, "shutdown_timeout_seconds": 40,
+              "heartbeat_timeout_seconds": patience}
     jax.distributed.initialize(coordinator, n_processes, process, **limits | options)
     sys.excepthook = _end_at_once

@@ -34,7 +34,7 @@ def _trained(result):
 
 # %% ../../nbs/inference/result.ipynb #c39e0118
 def _n_judged(history):
-    "Steps at the end whose mean loss is compared: ten, or all if fewer, of estimated losses; of exact ones the last."
+    "Steps at the end whose mean loss is compared: ten or all of estimated losses, one of exact losses."
     return 10 if np.any(np.asarray(history.get("loss_error", 0)) > 0) else 1
 
 def _at_end(result, name, last=None):
@@ -92,7 +92,8 @@ def _with_data(problem, data):
     return problem
 
 def _diagnosed(result, data, key, *numbers):
-    if result.problem is None: raise ValueError("diagnose needs the problem that was trained, but the result has none")
+    if result.problem is None:
+        raise ValueError("diagnose needs the problem that was trained, but the result has none")
     result.best_seed()    # which refuses a result without a step
     problem = _with_data(result.problem, data)
     return diagnose(problem, result.params, _at_end(result, "loss"), key, *numbers)
@@ -151,7 +152,9 @@ class Outcome:
 class FitResult(Outcome):
     "Outcome of `fit`, and what can be done with it. It remembers what was trained."
     def sample(self, key: Array, n_samples: int) -> Array:    # (n_samples, n) entries in {-1, +1}
-        "Networks from the best seed's distribution, on its device if it is remote. `TypeError`: it cannot be sampled."
+        """Networks from the best seed's distribution, on its device if it is remote.
+
+        `TypeError`: it cannot be sampled."""
         return _drawn(self, key, n_samples)
 
     def predict(self,
@@ -159,7 +162,9 @@ class FitResult(Outcome):
         key: Array | None = None,   # `jax.random.key`; None asks all networks, of at most 16 weights
         n_samples: int = 1000,      # networks drawn with the key
     ) -> Any:                      # (N, n_classes) probabilities; of numbers a `PredictedNumbers`
-        "What the best seed's networks predict together, without its error. `TypeError`, `ValueError`: bad x, no key for many weights."
+        """What the best seed's networks predict together, without its error.
+
+        `TypeError`, `ValueError`: bad x, no key for many weights."""
         return _predicted(self, x, key, n_samples)
 
     def networks(self,
@@ -167,9 +172,10 @@ class FitResult(Outcome):
         key: Array | None = None,   # `jax.random.key`; None lists all networks, of at most 16 weights
         n_samples: int = 1000,      # networks drawn with the key
     ) -> PackedNetworks:            # their shares sum to 1
-        """The k most probable networks of the best seed with their probabilities, or the k most frequent of those that are
-        drawn with their counts; they predict and are saved without JAX. `TypeError`, `ValueError`: no key for many weights,
-        or a network that cannot be packed."""
+        """The k most probable networks of the best seed, or the k most frequent of those that are drawn.
+
+        Their shares are probabilities, or counts; they predict and are saved without JAX.
+        `TypeError`, `ValueError`: no key for many weights, or a network that cannot be packed."""
         return _packed(self, k, key, n_samples)
 
     def diagnose(self,
@@ -202,8 +208,9 @@ class TrainingDiverged(FloatingPointError):
 def diverged(seed, result):
     "The error for a seed whose next step is not finite."
     step = result.n_steps
-    return TrainingDiverged(f"training turned non-finite at step {step}, seed {seed}; the {step} steps before it are kept in "
-                            "the exception's .result; try a smaller learning rate", result)
+    return TrainingDiverged(
+        f"training turned non-finite at step {step}, seed {seed}; the {step} steps before it are kept in "
+        "the exception's .result; try a smaller learning rate", result)
 
 # %% ../../nbs/inference/result.ipynb #3b0a220d
 def _spoilt(state):

@@ -140,7 +140,8 @@ def fit_scaled(
     model, start = _start(network, scale), {"key": key_fit, "n_seeds": n_seeds}
     with progress_bar(progress, n_steps) as bar:
         for done in range(0, n_steps, every):
-            watching = {"progress": False, "callbacks": _watching(callbacks, settings.get("checkpoint"), done == 0)}
+            watching = {"progress": False,
+                        "callbacks": _watching(callbacks, settings.get("checkpoint"), done == 0)}
             size = min(every, n_steps - done)
             last = fit(distribution, model, data, prior, n_steps=size, **start, **watching, **settings)
             results.append(last)
@@ -163,7 +164,8 @@ def _watching(callbacks, checkpoint, is_first):
     "The callbacks of a round; the beginning is told once."
     given, checkpoint = split_callbacks(callbacks, checkpoint)
     if checkpoint is None: return given if is_first else [each.on_chunk for each in given]
-    raise ValueError("no checkpoint can be kept where the scale is chosen; train with `fit`, which keeps them")
+    raise ValueError(
+        "no checkpoint can be kept where the scale is chosen; train with `fit`, which keeps them")
 
 def _checked_rows(network, data):
     "x, y and row weights as JAX's arrays."

@@ -40,8 +40,9 @@ def _check_shots(n_samples):
 
 def _check_schedule(distribution, n_samples):
     if not callable(n_samples) or distribution.can(Remote): return
-    raise TypeError("n_samples may be a schedule only where the distribution has sample_batch, as a device has, "
-                    f"got {type(distribution).__name__}; give an integer")
+    raise TypeError(
+        "n_samples may be a schedule only where the distribution has sample_batch, as a device has, "
+        f"got {type(distribution).__name__}; give an integer")
 
 def _lacks_frequencies(distribution):
     if distribution.can(Shiftable): return None
@@ -52,7 +53,9 @@ def _lacks_frequencies(distribution):
 # %% ../../nbs/inference/shots.ipynb #6ccdd9dd
 @dataclass(frozen=True)
 class ParameterShift(Estimator, offered=True):
-    "Parameter shift of the witness; unbiased, from samples alone. With KL, a shifted sample of zero probability makes it infinite."
+    """Parameter shift of the witness; unbiased, from samples alone.
+
+    With KL, a shifted sample of zero probability makes it infinite."""
     n_samples: int | Schedule = 128    # of each circuit, ≥ 3; a schedule needs `Remote`
     circuits_at_once: int = 64         # shifted circuits simulated together; bounds memory
     asks, takes_samples = ("of_samples", "witness"), True
@@ -104,7 +107,9 @@ class ParameterShift(Estimator, offered=True):
 # %% ../../nbs/inference/shots.ipynb #7c66cb8b
 @dataclass(frozen=True)
 class SPSA(Estimator, offered=True):
-    "Simultaneous perturbation (Spall 1992); two circuits a direction, from samples. `ValueError`: a perturbation not positive."
+    """Simultaneous perturbation (Spall 1992); two circuits a direction, from samples.
+
+    `ValueError`: a perturbation not positive."""
     n_samples: int | Schedule = 128          # samples per circuit, ≥ 3; a schedule needs `Remote`
     perturbation: float | Schedule = 0.15    # c > 0 in radians, or an optax schedule
     n_directions: int = 1                    # random directions averaged, ≥ 1
@@ -124,7 +129,8 @@ class SPSA(Estimator, offered=True):
         _check_schedule(problem.distribution, self.n_samples)
         if not self.common or not problem.distribution.can(Remote): return
         name = type(problem.distribution).__name__
-        raise TypeError(f"common=True needs a simulation, got {name}, whose random numbers are its own; use common=False")
+        raise TypeError(
+            f"common=True needs a simulation, got {name}, whose random numbers are its own; use common=False")
 
     def settings(self, distribution, params, key, step=0) -> Array:    # (2 × n_directions, *param_shape)
         "Angles moved forward along each direction, then backward."
@@ -145,7 +151,8 @@ class SPSA(Estimator, offered=True):
     def __call__(self, problem, params, key, step=0):
         keys = jax.random.split(jax.random.fold_in(key, 1), (2, self.n_directions))
         if self.common: keys = keys.at[1].set(keys[0])
-        def draw(angles, key): return shard(problem.distribution.sample(angles, key, self.n_samples), "samples")
+        def draw(angles, key):
+            return shard(problem.distribution.sample(angles, key, self.n_samples), "samples")
         settings = self.settings(problem.distribution, params, key, step)
         samples = jax.vmap(draw)(settings, keys.reshape(-1))
         return self.estimate(problem, params, samples, key, step)

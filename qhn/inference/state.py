@@ -62,9 +62,11 @@ def _drawn_starts(distribution, noise, keys):
 def _checked_params(params, shape):
     "Angles of every seed, finite floats."
     if jnp.shape(params) not in (shape, shape[1:]):
-        raise ValueError(f"params must have shape {shape[1:]} or, with the seeds first, {shape}, got shape {jnp.shape(params)}")
+        raise ValueError(f"params must have shape {shape[1:]} or, with the seeds first, {shape}, "
+                         f"got shape {jnp.shape(params)}")
     params = jnp.array(jnp.broadcast_to(jnp.asarray(params), shape), dtype=float)
-    if not jnp.isfinite(params).all(): raise ValueError("params must be finite angles in radians, got NaN or infinity")
+    if not jnp.isfinite(params).all():
+        raise ValueError("params must be finite angles in radians, got NaN or infinity")
     return params
 
 # %% ../../nbs/inference/state.ipynb #07a01d62
@@ -142,7 +144,7 @@ def angles_to_sample(
 LONGEST_CHUNK = 256
 
 def recorded(step, state, n_steps):
-    "Up to `LONGEST_CHUNK` steps, state to (state, record), and all their records; rows beyond `n_steps` stay zero."
+    "Up to `LONGEST_CHUNK` steps, state to (state, record), and their records; rows beyond `n_steps` stay 0."
     record_of_step = jax.eval_shape(step, state)[1]
     records = jax.tree.map(lambda a: jnp.zeros((LONGEST_CHUNK, *a.shape), a.dtype), record_of_step)
     def body(carry):
@@ -154,7 +156,7 @@ def recorded(step, state, n_steps):
 # %% ../../nbs/inference/state.ipynb #681747e5
 @partial(jax.jit, static_argnums=(1, 2))
 def run_chunk(problem, estimator, optimizer, state, n_steps):
-    "Steps of a prepared problem: the state after them, and name to record (256, n_seeds) of each `Info` field."
+    "Steps of a prepared problem: the state after them, and by name the (256, n_seeds) records of `Info`."
     state, infos = recorded(partial(step, problem, estimator, optimizer), state, n_steps)
     return everywhere((state, infos._asdict()))
 
@@ -165,8 +167,10 @@ def everywhere(tree):
 
 # %% ../../nbs/inference/state.ipynb #5a3b87f1
 def chunks(run, state, n_steps, together=False, seconds=0.3):
-    """Call `run(state, size)` for `n_steps` in chunks of about `seconds`, yielding (state before, state after, records as numpy).
-    Processes that train together follow the first one's clock."""
+    """Call `run(state, size)` for `n_steps` in chunks of about `seconds`.
+
+    Yields (state before, state after, records as numpy). Processes that train together follow
+    the first one's clock."""
     size = 1
     while n_steps:
         start, before = time.perf_counter(), state

@@ -35,7 +35,10 @@ def _renyi_bound(q, log_joint, rest):
 # %% ../../nbs/objectives/divergences.ipynb #653fe8dc
 @dataclass(frozen=True)
 class Renyi(Divergence):
-    "Rényi's bound on the evidence in nats: free energy of order `order`, the negative ELBO at order 1 (Li & Turner, arXiv:1602.02311). `ValueError`: order not positive and finite."
+    """Rényi's bound on the evidence in nats: the free energy of order `order`.
+
+    Order 1 is the negative ELBO (Li & Turner, arXiv:1602.02311). `ValueError`: order not positive
+    and finite."""
     order: float | Schedule = 0.5    # α > 0, or an optax schedule of it
     needs, needs_density = Table, True
 
@@ -70,7 +73,9 @@ def _flow(q, log_target, n_before):
 # %% ../../nbs/objectives/divergences.ipynb #c86b24af
 @dataclass(frozen=True)
 class Stein(Divergence):
-    "Kernelised discrete Stein divergence from the posterior, by the flows of Glauber dynamics; the costs enter through these alone."
+    """Kernelised discrete Stein divergence from the posterior, by the flows of Glauber dynamics.
+
+    The costs enter through these flows alone."""
     word_weights: tuple = (1., 2., 4.)    # mean parity sizes of the kernel mixture
     needs, needs_density, includes_costs = Table, True, True
 

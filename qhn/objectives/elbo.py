@@ -149,7 +149,9 @@ class Questions:
         params: Array,            # of shape `distribution.param_shape`
         prior: Prior,
     ) -> Array:
-        "The share of the divergence that the distribution tells without samples. `NotImplementedError`: it is not written."
+        """The share of the divergence that the distribution tells without samples.
+
+        `NotImplementedError`: it is not written."""
         raise NotImplementedError
 
 # %% ../../nbs/objectives/elbo.ipynb #0aa20093
@@ -161,7 +163,9 @@ def mean_credits(
 
 # %% ../../nbs/objectives/elbo.ipynb #fbf7876a
 class Divergence(Questions):
-    "An objective: the expected cost plus a weight times a divergence. One of its own writes `of_table`, or `of_samples` and `witness`."
+    """An objective: the expected cost plus a weight times a divergence.
+
+    One of your own writes `of_table`, or `of_samples` and `witness`."""
     weight: Any = 1.0         # ≥ 0, or an optax schedule
     includes_costs = False    # whether the divergence holds the costs, which are then not added
 
@@ -249,12 +253,15 @@ def check_weight(name, value):
     if callable(value): return
     is_text = isinstance(value, (bool, str))
     if np.ndim(value) == 0 and not is_text and np.isreal(value) and 0 <= value < math.inf: return
-    raise ValueError(f"{name} must be a finite number of at least 0 or an optax schedule, got {name}={value!r}")
+    raise ValueError(
+        f"{name} must be a finite number of at least 0 or an optax schedule, got {name}={value!r}")
 
 # %% ../../nbs/objectives/elbo.ipynb #256c42f8
 @dataclass(frozen=True)
 class KL(Divergence):
-    "Free energy: expected cost plus `weight` × KL(q ‖ prior); weight 1 is the negative ELBO. `ValueError`: a negative weight."
+    """Free energy: expected cost plus `weight` × KL(q ‖ prior); weight 1 is the negative ELBO.
+
+    `ValueError`: a negative weight."""
     weight: float | Schedule = 1.0    # β ≥ 0, or an optax schedule of it
     needs, closed_needs, needs_density = LogProb, Words, True
 

@@ -33,7 +33,9 @@ def word_probs(
     word_weights: tuple,    # mean parity sizes, each > 0
     n: int,                 # number of weights
 ) -> np.ndarray:            # (M,) inclusion probabilities π, each in (0, 1/2)
-    "π = word weight / n for each word weight below n/2; n/4 stands in where none is. `ValueError`: none positive."
+    """π = word weight / n for each word weight below n/2; n/4 stands in where none is.
+
+    `ValueError`: none positive."""
     kept = [w for w in as_word_weights(word_weights) if w < n / 2]
     return np.array(kept or [n / 4]) / n
 
@@ -52,7 +54,9 @@ def kernel(
     others: Array,            # (k, n) entries in {-1, +1}
     word_weights=(1, 2, 4),   # mean parity sizes of the mixture
 ) -> Array:                   # (m, k) entries in (0, 1]
-    "Mixture of Gaussian Hamming kernels between rows of `weights` and rows of `others`. `ValueError`: a matrix that does not fit."
+    """Mixture of Gaussian Hamming kernels between rows of `weights` and rows of `others`.
+
+    `ValueError`: a matrix that does not fit."""
     n, m, k = np.shape(weights)[-1], len(weights), len(others)
     check_weights(weights, n); check_weights(others, n)    # before JAX narrows what it is given
     n_bytes = 4 * m * k * jnp.result_type(float).itemsize    # distances, a term, the sum, the next sum
@@ -84,7 +88,7 @@ def prior_parities(
     prior: Prior,
     n: int,        # number of weights
 ) -> Array:        # (2ⁿ,)
-    "E_p[w_S] of all sets S: closed for independent weights, else from the prior's table, else from its draws."
+    "E_p[w_S] of all sets S: closed for independent weights, else from the prior's table or its draws."
     if prior.independent:
         means = prior.means(n)
         return outer_product(jnp.stack([jnp.ones_like(means), means], -1))
@@ -102,7 +106,9 @@ def mmd2(
     other: Array | Prior,      # (2ⁿ,) probabilities, or a prior
     word_weights=(1, 2, 4),    # mean parity sizes of the kernel mixture
 ) -> Array:                    # ≥ 0
-    "Exact MMD²(q, other) = Σ_S κ(S) (E_q[w_S] - E_other[w_S])² by one fast Walsh–Hadamard transform. `ValueError`: shapes that differ."
+    """Exact MMD²(q, other) = Σ_S κ(S) (E_q[w_S] - E_other[w_S])² by one fast Walsh–Hadamard transform.
+
+    `ValueError`: shapes that differ."""
     q = as_float(q, "q")
     parities, n = walsh_hadamard(q), n_bits(q, "q")
     differences = parities - _parities_of(other, n).astype(q.dtype)
@@ -137,13 +143,14 @@ def mmd2_factorised(
 
 # %% ../../nbs/objectives/mmd.ipynb #4454001f
 def _is_tabulated(prior, n):
-    "Whether a prior that couples weights is known by its table; beyond 20 weights only its draws can stand for it."
+    "Whether a prior that couples weights is known by its table; beyond 20 weights it is known by draws."
     if prior.has_density and n <= 20: return True
     if prior.has_samples: return False
-    raise ValueError(f"prior must have sample for the MMD of {n} weights, got {type(prior).__name__}, whose table is too large; write sample")
+    raise ValueError(f"prior must have sample for the MMD of {n} weights, got {type(prior).__name__}, "
+                     "whose table is too large; write sample")
 
 def _smoothed(parities, word_weights):
-    "(2ⁿ,) Σ_S κ(S) f(S) w_S of all networks w: the convolution of the kernel with a table that has the parities f."
+    "(2ⁿ,) Σ_S κ(S) f(S) w_S of all networks w: the kernel convolved with a table whose parities are f."
     kappa = spectrum(word_weights, n_bits(parities, "parities"), parities.dtype)
     return walsh_hadamard(kappa * parities)
 
@@ -185,7 +192,9 @@ def prior_kernel(
     prior: Prior,              # p
     word_weights=(1, 2, 4),    # mean parity sizes of the kernel mixture
 ) -> Array:                    # (...) E_{v~p} k(w, v)
-    "Mean similarity of each weight vector to the prior, in closed form for independent weights. `ValueError`: weights that are not signs."
+    """Mean similarity of each weight vector to the prior, in closed form for independent weights.
+
+    `ValueError`: weights that are not signs."""
     n = np.shape(weights)[-1]
     check_weights(weights, n)
     weights = as_float(weights, "weights")
@@ -215,10 +224,12 @@ def self_kernel(
 # %% ../../nbs/objectives/mmd.ipynb #2f5da417
 def _mean_pair(weights, name, word_weights, unbiased):
     "Mean kernel over pairs of rows, without the diagonal if unbiased."
-    if jnp.ndim(weights) != 2: raise ValueError(f"{name} must have shape (samples, n), got shape {jnp.shape(weights)}")
+    if jnp.ndim(weights) != 2:
+        raise ValueError(f"{name} must have shape (samples, n), got shape {jnp.shape(weights)}")
     m = len(weights)
     if m < 2 and unbiased:
-        raise ValueError(f"{name} must hold at least 2 samples for an unbiased estimate, got {m}; set unbiased=False")
+        raise ValueError(
+            f"{name} must hold at least 2 samples for an unbiased estimate, got {m}; set unbiased=False")
     mean = _kernel_sums(weights, weights, word_weights).mean() / m
     return mean + (mean - 1) / (m - 1) if unbiased else mean
 
@@ -229,7 +240,9 @@ def mmd2_from_samples(
     word_weights=(1, 2, 4),    # mean parity sizes of the kernel mixture
     unbiased: bool = True,     # True: U-statistic, may be negative; False: V-statistic
 ) -> Array:                    # estimate of MMD²(q, other)
-    "MMD² from samples (Gretton et al. 2012, JMLR 13); a prior of independent weights is never sampled. `ValueError`: too few samples."
+    """MMD² from samples (Gretton et al. 2012, JMLR 13); a prior of independent weights is never sampled.
+
+    `ValueError`: too few samples."""
     weights = as_float(weights, "weights")
     within = _mean_pair(weights, "weights", word_weights, unbiased)
     if isinstance(other, Prior):
@@ -288,9 +301,12 @@ def mmd2_of(
     key: Array | None = None,      # `jax.random.key`, where sets must be drawn
     n_sets: int = 1000,            # sets drawn from the kernel's spectrum
 ) -> tuple[Array, Array]:          # MMD²(q, p), and its standard error: 0 where it is exact
-    "MMD² of any distribution by the best that it can tell. `TypeError`: no prior, or one that tells neither; `ValueError`: no key where sets are drawn."
+    """MMD² of any distribution by the best that it can tell.
+
+    `TypeError`: no prior, or one that tells neither; `ValueError`: no key where sets are drawn."""
     if not isinstance(prior, Prior):
-        raise TypeError(f"prior must be a Prior such as BernoulliPrior(), got {type(prior).__name__}; mmd2 takes tables")
+        raise TypeError(
+            f"prior must be a Prior such as BernoulliPrior(), got {type(prior).__name__}; mmd2 takes tables")
     exact = _exact_mmd2(distribution, params, prior, word_weights)
     if exact is not None: return exact, jnp.zeros_like(exact)
     distribution.require(Words)
@@ -305,7 +321,9 @@ def matched_weight(
     n: int,                    # number of weights
     word_weights=(1, 2, 4),    # mean parity sizes of the kernel mixture
 ) -> Array:                    # λ₀ in nats
-    "Weight at which a point mass drawn from the prior pays the same under λ·MMD² as under the KL; without a density, n ln 2 stands for H(p)."
+    """Weight at which a point mass drawn from the prior pays the same under λ·MMD² as under the KL.
+
+    Without a density, n ln 2 stands for H(p)."""
     return prior.entropy(n) / (1 - self_kernel(prior, n, word_weights))
 
 # %% ../../nbs/objectives/mmd.ipynb #ce95043f
@@ -316,7 +334,7 @@ def _witness(weights, reference, prior, word_weights):
 
 # %% ../../nbs/objectives/mmd.ipynb #7b8e55a8
 def _pair_credits(rows):
-    "What the mean over pairs loses without each sample, from its similarities to the others, summed; needs at least 3 samples."
+    "What the mean over pairs loses without each sample, from its summed similarities; 3 samples or more."
     n = len(rows)
     mean = rows.mean() / (n - 1)    # means, since 32 bits do not count the pairs of 50,000 samples
     without = (mean * n - 2 * rows / (n - 1)) / (n - 2)
@@ -342,7 +360,9 @@ def _slope_of_root(weights, prior, word_weights):
 # %% ../../nbs/objectives/mmd.ipynb #9dfeb9ce
 @dataclass(frozen=True)
 class MMD(Divergence):
-    "Surrogate free energy (negative SELBO): expected cost plus `weight` × λ₀ × MMD²(q, prior), or its root. `ValueError`: weights that are not positive."
+    """Surrogate free energy (negative SELBO): expected cost + `weight` × λ₀ × MMD²(q, prior), or its root.
+
+    `ValueError`: weights that are not positive."""
     word_weights: tuple = (1., 2., 4.)    # mean parity sizes of the mixture; those from n/2 on are dropped
     weight: float | Schedule = 1.0        # in units of `matched_weight`; ≥ 0, or an optax schedule
     root: bool = False                    # charge √MMD², the metric itself, matched in the same way

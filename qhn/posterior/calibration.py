@@ -8,9 +8,7 @@ __all__ = ['log_loss', 'brier_score', 'accuracy', 'Reliability', 'reliability', 
            'LeaveOneOut', 'loo', 'success_probability']
 
 # %% ../../nbs/posterior/calibration.ipynb #622bda62
-import jax
-import jax.numpy as jnp
-import numpy as np
+import jax, jax.numpy as jnp, numpy as np
 from functools import partial
 from jax import Array
 from typing import Any, NamedTuple
@@ -29,10 +27,10 @@ def _labels(y):
     if not isinstance(y, Dataset): return np.asarray(y)
     is_new = ~np.isin(y.y_test, y.y_train)
     if not is_new.any(): return y.y_test
-    first = is_new.argmax()
-    label = y.y_test[first]
-    raise ValueError(f"y must hold classes seen in training, got y_test[{first}]={label}, class {y.class_names[label]!r}, of which "
-                     f"{y.name!r} has no training point; train on it, or leave its points out")
+    label = y.y_test[first := is_new.argmax()]
+    raise ValueError(f"y must hold classes seen in training, got y_test[{first}]={label}, "
+                     f"class {y.class_names[label]!r}, of which {y.name!r} has no training point; "
+                     "train on it, or leave its points out")
 
 # %% ../../nbs/posterior/calibration.ipynb #b775fb58
 def _check_single(predictive, why=""):
@@ -44,12 +42,13 @@ def _checked_labels(predictive, y):
     "Labels (N,), after the checks of both arguments."
     y, shape = _labels(y), np.shape(predictive)
     if len(shape) < 2 or 0 in shape[-2:] or shape[-1] < 2:
-        raise ValueError(f"predictive must have shape (..., N, n_classes), at least one point and two classes, got shape {shape}")
+        raise ValueError("predictive must have shape (..., N, n_classes), "
+                         f"at least one point and two classes, got shape {shape}")
     n_points, n_classes = shape[-2:]
     if np.shape(y) != (n_points,):
-        raise ValueError(f"y must hold one label for each of the {n_points} points of predictive, got shape {np.shape(y)}")
-    any_features = np.zeros((n_points, 1))    # the labels are what is checked
-    check_data(any_features, y, n_classes)
+        raise ValueError(f"y must hold one label for each of the {n_points} points of predictive, "
+                         f"got shape {np.shape(y)}")
+    check_data(np.zeros((n_points, 1)), y, n_classes)    # of any features: the labels are checked
     check_distribution("predictive", predictive)
     return y.astype(int)    # of truth values too
 
@@ -68,8 +67,7 @@ def _log_normalised(predictive, log):
 
 def _of_label(values, y):
     "(..., N) of (..., N, n_classes)."
-    columns = np.broadcast_to(y[:, None], (*values.shape[:-1], 1))
-    return np.take_along_axis(values, columns, -1)[..., 0]
+    return np.take_along_axis(values, np.broadcast_to(y[:, None], (*values.shape[:-1], 1)), -1)[..., 0]
 
 # %% ../../nbs/posterior/calibration.ipynb #5292b101
 def log_loss(
@@ -77,17 +75,16 @@ def log_loss(
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
     log: bool = False,     # `predictive` holds log-probabilities
 ) -> np.ndarray:           # (...) nats per point, infinite where a label was given the probability 0
-    "Mean negative log probability of the labels. `ValueError`: no predictions, or labels that do not fit them."
+    "Mean negative log probability of the labels. `ValueError`: predictions or labels that do not fit."
     y = _checked_labels(np.exp(predictive) if log else predictive, y)
-    log_p = _of_label(_log_normalised(predictive, log), y)
-    return (0 - log_p).mean(-1)
+    return (0 - _of_label(_log_normalised(predictive, log), y)).mean(-1)
 
 # %% ../../nbs/posterior/calibration.ipynb #72e3f81f
 def brier_score(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
 ) -> np.ndarray:           # (...) between 0 and 2, and up to 1 for two classes
-    "Mean squared distance of the probabilities from the labels, halved for two classes. `ValueError`: as `log_loss`."
+    "Mean squared distance from the labels, halved for two classes. `ValueError`: as `log_loss`."
     y, p = _checked_labels(predictive, y), _normalised(predictive)
     n_classes = p.shape[-1]
     squares = ((p - np.eye(n_classes)[y])**2).sum(-1).mean(-1)
@@ -98,13 +95,13 @@ def accuracy(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
 ) -> np.ndarray:           # (...) between 0 and 1
-    "Share of points whose most probable class is the label; of equal classes the first is taken. `ValueError`: as `log_loss`."
+    "Share of points whose most probable class, the first of equals, is true. `ValueError`: as `log_loss`."
     y = _checked_labels(predictive, y)
     return (_normalised(predictive).argmax(-1) == y).mean(-1)
 
 # %% ../../nbs/posterior/calibration.ipynb #d2743a62
 def _claims(p, y, label):
-    "Confidence (N,) of a claim at each point, and whether it came true: the most probable class, or the class `label`."
+    "Confidence (N,) of the most probable class, or the class `label`, and whether it came true."
     if label is None: return p.max(1), p.argmax(1) == y
     return p[:, label], y == label
 
@@ -139,8 +136,7 @@ class Reliability(NamedTuple):
     @property
     def error(self) -> float:
         "Expected calibration error: the mean distance of claim and share, each bin weighted by its claims."
-        distance = np.abs(self.frequency - self.confidence)
-        return float(self.n_claims @ distance / self.n_claims.sum())
+        return float(self.n_claims @ np.abs(self.frequency - self.confidence) / self.n_claims.sum())
 
 # %% ../../nbs/posterior/calibration.ipynb #7b26c715
 def _reliability(confidence, hit, bins):
@@ -159,7 +155,7 @@ def reliability(
     adaptive: bool = False,     # bins of equal length, or of equal numbers of points
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
 ) -> Reliability:
-    "Reliability diagram: confidence against frequency, bin by bin. `ValueError`, `TypeError`: bad predictions, labels or bins."
+    "Reliability diagram: confidence and frequency. `ValueError`, `TypeError`: bad predictions, labels, bins."
     _check_single(predictive, ", one diagram for one prediction")
     confidence, hit = _checked_claims(predictive, y, n_bins, label)
     return _reliability(confidence, hit, _bins(confidence, n_bins, adaptive))
@@ -172,10 +168,9 @@ def expected_calibration_error(
     adaptive: bool = False,     # bins of equal length, or of equal numbers of points
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
 ) -> np.ndarray:                # (...) between 0 and 1
-    "Mean distance between claimed probability and frequency; above 0 by chance even where calibration is perfect. `ValueError`, `TypeError`: as `reliability`."
+    "Mean distance of claim from frequency, above 0 by chance. `ValueError`, `TypeError`: as `reliability`."
     y, p = _checked_labels(predictive, y), _normalised(predictive)
-    options = n_bins, adaptive, label
-    errors = [reliability(table, y, *options).error for table in p.reshape(-1, *p.shape[-2:])]
+    errors = [reliability(table, y, n_bins, adaptive, label).error for table in p.reshape(-1, *p.shape[-2:])]
     return np.reshape(errors, p.shape[:-2])[()]    # [()]: one error is a number
 
 # %% ../../nbs/posterior/calibration.ipynb #f3284873
@@ -187,7 +182,7 @@ def calibration_errors_by_chance(
     adaptive: bool = False,
     label: int | None = None,
 ) -> np.ndarray:                # (n_draws,) expected calibration errors
-    "Expected calibration errors that the same predictions would get if they were perfectly calibrated. `ValueError`, `TypeError`: as `reliability`."
+    "Calibration errors by chance, if the claims were true. `ValueError`, `TypeError`: as `reliability`."
     _check_single(predictive)
     check_integer("n_draws", n_draws, 1)
     confidence, _ = _checked_claims(predictive, np.zeros(len(predictive), int), n_bins, label)
@@ -206,7 +201,7 @@ def out_of_distribution_auroc(
     familiar: Array,     # (N,) scores, such as entropies, of points like the training points
     strange: Array,      # (M,) scores of other points
 ) -> float:              # between 0 and 1
-    "Probability that a strange point scores higher than a familiar one, ties counted half (scikit-learn's `roc_auc_score`). `ValueError`: scores that are not finite."
+    "Probability that a strange point scores higher, ties half. `ValueError`: scores that are not finite."
     from sklearn.metrics import roc_auc_score
     scores = _checked_scores("familiar", familiar), _checked_scores("strange", strange)
     is_strange = np.repeat([0, 1], list(map(len, scores)))
@@ -233,12 +228,13 @@ def risk_coverage(
     y: Array | Dataset,            # (N,) integer labels, or a data set whose test labels they are
     doubt: Array | None = None,    # (N,) any score, as an entropy; None: one minus the largest probability
 ) -> RiskCoverage:
-    "Selective risk: how the error falls when the most doubtful points are left out. `ValueError`: bad predictions, labels or doubts."
+    "Error when the most doubtful points are left out. `ValueError`: bad predictions, labels or doubts."
     _check_single(predictive)
     y, p = _checked_labels(predictive, y), np.asarray(predictive)
     doubt = np.asarray(1 - p.max(1) if doubt is None else doubt, float)
     if doubt.shape != y.shape or np.isnan(doubt).any():
-        raise ValueError(f"doubt must hold one number for each of the {len(p)} points, got shape {doubt.shape}: {doubt}")
+        raise ValueError(f"doubt must hold one number for each of the {len(p)} points, "
+                         f"got shape {doubt.shape}: {doubt}")
     mistakes = _by_doubt(doubt, p.argmax(1) != y)
     answered = np.arange(1, len(p) + 1)
     return RiskCoverage(answered / len(p), np.cumsum(mistakes) / answered)
@@ -254,17 +250,18 @@ def _drawn(network, weights, x, key):
 # %% ../../nbs/posterior/calibration.ipynb #2aa1e4c2
 def _checked_draws(network, weights, log_q):
     "Networks (chains, S, n)."
-    shape = np.shape(weights)
-    if len(shape) not in (2, 3):
-        raise ValueError(f"weights must have shape (S, n_weights) or (chains, S, n_weights), got shape {shape}")
-    if log_q is not None and np.shape(log_q) != shape[:-1]:
-        raise ValueError(f"log_q must have shape {shape[:-1]}, one number for each network, got shape {np.shape(log_q)}")
+    got = np.shape(weights)
+    if len(got) not in (2, 3):
+        raise ValueError(f"weights must have shape (S, n_weights) or (chains, S, n_weights), got shape {got}")
+    if log_q is not None and np.shape(log_q) != got[:-1]:
+        raise ValueError(f"log_q must have shape {got[:-1]}, one number for each network, "
+                         f"got shape {np.shape(log_q)}")
     check_weights(weights, network.n_weights)
-    return jnp.reshape(jnp.asarray(weights), (-1, *shape[-2:]))
+    return jnp.reshape(jnp.asarray(weights), (-1, *got[-2:]))
 
-def _check_log_likelihoods(n_networks, n_points):
-    "Five arrays in double precision, and JAX's own."
-    check_memory(n_networks * n_points * 48, f"log-likelihoods of {n_networks} networks at {n_points} points", "fewer samples")
+def _check_log_likelihoods(k, n):
+    "Of k networks at n points: five arrays in double precision, and JAX's own."
+    check_memory(k * n * 48, f"log-likelihoods of {k} networks at {n} points", "fewer samples")
 
 # %% ../../nbs/posterior/calibration.ipynb #6e78a3b8
 def _groups(network, weights, x, y, key, log_q, prior):
@@ -282,7 +279,8 @@ def _groups(network, weights, x, y, key, log_q, prior):
 
 def _arviz_base():
     try: import arviz_base
-    except ImportError: raise ImportError('to_arviz needs ArviZ, an optional extra: pip install "qhn[arviz]"') from None
+    except ImportError:
+        raise ImportError('to_arviz needs ArviZ, an optional extra: pip install "qhn[arviz]"') from None
     return arviz_base
 
 # %% ../../nbs/posterior/calibration.ipynb #eb4b6113
@@ -295,7 +293,7 @@ def to_arviz(
     log_q: Array | None = None,      # (S,) or (chains, S) log q of the samples, if known
     prior: BernoulliPrior = BernoulliPrior(),
 ) -> Any:    # xarray.DataTree
-    "ArviZ data: posterior, log_likelihood, posterior_predictive, sample_stats, observed_data, constant_data. `ImportError`: no ArviZ. `ValueError`: bad draws or data."
+    "The draws as ArviZ data, in six groups. `ImportError`: no ArviZ. `ValueError`: bad draws or data."
     x, y = checked_data(binn, x, y)
     weights = _checked_draws(binn, weights, log_q)
     _check_log_likelihoods(weights[..., 0].size, len(x))
@@ -316,7 +314,8 @@ class LeaveOneOut(NamedTuple):
 def _every_network(network, n_points):
     "(2ⁿ, n) networks, if their log-likelihoods at so many points fit into memory."
     n = network.n_weights
-    if n > 24: raise ValueError(f"weights must be draws where a network has more than 24 weights, got weights=None and {n} weights")
+    if n > 24: raise ValueError("weights must be draws where a network has more than 24 weights, "
+                                f"got weights=None and {n} weights")
     _check_log_likelihoods(2**n, n_points)
     return all_weights(n)
 
@@ -331,7 +330,8 @@ def _asked(network, weights, log_q, n_points):
 def _checked_log_q(weights, log_q):
     if log_q is None: return None
     if weights is None:
-        raise ValueError("log_q belongs to draws, got weights=None, which asks every network; leave log_q out, or give the draws")
+        raise ValueError("log_q belongs to draws, got weights=None, which asks every network; "
+                         "leave log_q out, or give the draws")
     log_q = np.asarray(log_q, float)
     not_finite = log_q[~np.isfinite(log_q)]
     if not_finite.size: raise ValueError(f"log_q must be finite, got {not_finite[0]}")
@@ -351,8 +351,7 @@ def _left_out(log_l, log_v, exact):
     r = np.exp(log_r - total(log_r))
     v = np.exp(log_v - total(log_v))
     spread = 0 * r if exact else v[:, None] - r
-    one_network = (log_l == log_l[0]).all()
-    if one_network and not exact: spread = np.nan * r    # whose draws cannot tell how wrong they are
+    if not exact and (log_l == log_l[0]).all(): spread = np.nan * r    # one network tells no error
     error, pointwise_error = np.linalg.norm(spread.sum(1)), np.linalg.norm(spread, axis=0)
     elpd, n_effective = float(pointwise.sum()), 1 / (r**2).sum(0)
     return LeaveOneOut(elpd, float(error), pointwise, pointwise_error, n_effective)
@@ -366,7 +365,7 @@ def loo(
     log_q: Array | None = None,      # (S,) or (chains, S) log q of the draws; None: from the posterior
     prior: BernoulliPrior = BernoulliPrior(),
 ) -> LeaveOneOut:
-    "Leave-one-out cross-validation, exact or by plain importance sampling, which draws may repeat. `ValueError`, `TypeError`: bad draws or data."
+    "Leave-one-out cross-validation, exact or by importance sampling. `ValueError`, `TypeError`: bad data."
     x, y = checked_data(binn, x, y)
     log_q, exact = _checked_log_q(weights, log_q), weights is None
     asked = _asked(binn, weights, log_q, len(x))
@@ -380,10 +379,12 @@ def _check_search(q, costs, tolerance, n_networks):
     if not tolerance >= 0: raise ValueError(f"tolerance must be at least 0, got {tolerance=}")
     if n_networks < 1: raise ValueError(f"n_networks must be at least 1, got {n_networks=}")
     if q.shape[-1:] != costs.shape:
-        raise ValueError(f"q must have one entry along the last axis for each of the {len(costs)} costs, got shape {q.shape}")
+        raise ValueError(f"q must have one entry along the last axis for each of the {len(costs)} costs, "
+                         f"got shape {q.shape}")
     check_distribution("q", q)
     if is_traced(costs) or costs.min() >= 0: return
-    raise ValueError(f"costs must be negative log-likelihoods, at least 0, got {costs.min()}; a log-likelihood needs a minus sign")
+    raise ValueError(f"costs must be negative log-likelihoods, at least 0, got {costs.min()}; "
+                     "a log-likelihood needs a minus sign")
 
 # %% ../../nbs/posterior/calibration.ipynb #e26d3475
 def success_probability(
@@ -392,9 +393,8 @@ def success_probability(
     tolerance: float = 0.01,    # a network is good if its cost is at most (1 + tolerance) times the least
     n_networks: int = 100,      # independent draws from q
 ) -> Array:                     # (...) between 0 and 1
-    "Probability that the best of `n_networks` draws from q is good: 1 - (1 - m)^n_networks, m the mass of good networks. `ValueError`: bad arguments."
+    "Chance that the best of `n_networks` draws is good: 1 - (1 - m)^n_networks. `ValueError`: bad arguments."
     q, costs = jnp.asarray(q), CostTable(costs).costs
     _check_search(q, costs, tolerance, n_networks)
-    is_good = costs <= (1 + tolerance) * costs.min()
-    mass = jnp.where(is_good, q, 0).sum(-1).clip(0, 1)    # rounding may leave a mass above 1
+    mass = jnp.where(costs <= (1 + tolerance) * costs.min(), q, 0).sum(-1).clip(0, 1)    # rounded above 1
     return -jnp.expm1(n_networks * jnp.log1p(-mass))

@@ -125,8 +125,8 @@ def _of_samples(d):
     error = math.hypot(d.log_likelihood.error, d.posterior_fit.error)
     gap = Measured(abs(d.log_likelihood.value - d.posterior_fit.value), error)
     if _exceeds(gap):
-        return (f"q is not the posterior: its networks fit the data by {d.log_likelihood} nats, the posterior's by "
-                f"{d.posterior_fit}. Train on, or take a richer q.")
+        return (f"q is not the posterior: its networks fit the data by {d.log_likelihood} nats, "
+                f"the posterior's by {d.posterior_fit}. Train on, or take a richer q.")
     return "q's networks fit the data as the posterior's do; whether q is the posterior needs log q."
 
 # %% ../../nbs/posterior/diagnose.ipynb #a0a3c7c0
@@ -135,14 +135,15 @@ def _way_on(d):
     together, n_starts = d.starts.mixture_elbo, len(d.starts.losses)
     if together is None or together < d.elbo.value + 0.1:
         return "Training on or a richer q may help: more layers, a Mixture, or Symmetrised."
-    return f"The {n_starts} starts as one Mixture have an ELBO of {together:.2f}, without more training; or take Symmetrised."
+    return (f"The {n_starts} starts as one Mixture have an ELBO of {together:.2f}, without more training; "
+            "or take Symmetrised.")
 
 # %% ../../nbs/posterior/diagnose.ipynb #edf8d2c0
 def _missing(d):
     "The sentence where annealing finds more."
     share = -math.expm1(-d.missed.value)
-    return (f"q's networks miss about {share:.0%} of the posterior: annealing finds {d.missed} nats of evidence "
-            f"that they do not show. {_way_on(d)}")
+    return (f"q's networks miss about {share:.0%} of the posterior: "
+            f"annealing finds {d.missed} nats of evidence that they do not show. {_way_on(d)}")
 
 def _few(d):
     "The sentence where too few networks were drawn to judge their weights."
@@ -151,8 +152,9 @@ def _few(d):
 
 def _heavy(d):
     "The sentence where the weights cannot be trusted."
-    return ("The importance weights are not to be trusted: a few networks that q hardly draws carry them, and the distance "
-            f"may be larger than {d.distance} nats. Raise n_samples; if that does not help, q is too narrow. {_way_on(d)}")
+    return ("The importance weights are not to be trusted: a few networks that q hardly draws carry them, "
+            f"and the distance may be larger than {d.distance} nats. Raise n_samples; "
+            f"if that does not help, q is too narrow. {_way_on(d)}")
 
 # %% ../../nbs/posterior/diagnose.ipynb #2c8a04d7
 def _apart_in_words(distance):
@@ -166,7 +168,8 @@ def _near(d):
     "The sentence where the weights can be trusted."
     said, is_near = _apart_in_words(d.distance)
     if not is_near: said += f" {_way_on(d)}"
-    if d.annealing is None: return said + " Modes that q never draws would not show here; annealing looks for them."
+    if d.annealing is None:
+        return said + " Modes that q never draws would not show here; annealing looks for them."
     if d.annealing.is_reliable: return said
     return said + " Annealing was too fast to look for missed modes: raise n_temperatures."
 
@@ -208,7 +211,8 @@ def _apart(distribution, params, losses, draws):
 def _of_best(draws, best, asked):
     "ELBO and weights of the best start, and the fit to the data."
     one = jax.tree.map(lambda values: values[best], draws)
-    told = {"n_samples": asked, "log_likelihood": mean_of(one.log_likelihood), "elbo": None, "importance": None}
+    told = {"n_samples": asked, "log_likelihood": mean_of(one.log_likelihood), "elbo": None,
+            "importance": None}
     if one.log_weights is None: return told
     importance = weighed(one.log_weights, one.rounding)
     return told | {"elbo": mean_of(one.log_weights), "importance": importance}
@@ -241,7 +245,9 @@ def diagnose(
     n_temperatures: int = 100,    # of annealing; 0: without
     n_particles: int = 200,       # of annealing, ≥ 2
 ) -> Diagnosis:
-    "How far a trained distribution is from the posterior. `ValueError`, `TypeError`: a number that is none, no key, no samples."
+    """How far a trained distribution is from the posterior.
+
+    `ValueError`, `TypeError`: a number that is none, no key, no samples."""
     distribution, losses = problem.distribution, np.asarray(losses, float)
     _checked(distribution, params, key, n_samples, n_temperatures, n_particles)
     key_draw, key_walk = jax.random.split(key)

@@ -103,7 +103,7 @@ def mean_of(
 
 # %% ../../nbs/posterior/importance.ipynb #2677b294
 def _pareto_shape(excess):
-    "Shape k of a generalised Pareto distribution, from sorted excesses over the threshold (Zhang and Stephens 2009)."
+    "Shape k of a generalised Pareto law, from sorted excesses over a threshold (Zhang and Stephens 2009)."
     n = len(excess)
     n_grid = 30 + int(math.sqrt(n))
     steps = 1 - np.sqrt(n_grid / (np.arange(n_grid) + 0.5))
@@ -170,7 +170,8 @@ def weighed(
     "Mean, error, effective size and tail of weights. `ValueError`: one is no number."
     log_w = np.asarray(log_weights, float)
     top, n_draws = log_w.max(), len(log_w)
-    if np.isnan(top): raise ValueError("log_weights must be numbers, got nan; log p(D|w), log p(w) or log q(w) is none")
+    if np.isnan(top):
+        raise ValueError("log_weights must be numbers, got nan; log p(D|w), log p(w) or log q(w) is none")
     nothing = Weighed(-math.inf, math.inf, 0., 1., math.inf, n_draws)
     if top == -math.inf: return nothing
     w = np.exp(log_w - top)
@@ -236,7 +237,9 @@ def anneal(
     n_temperatures: int = 100,    # K ≥ 1
     n_particles: int = 200,       # P ≥ 2
 ) -> Annealed:
-    "Annealed importance sampling from the prior. `ValueError`, `TypeError`: a number that is none, no key, no density."
+    """Annealed importance sampling from the prior.
+
+    `ValueError`, `TypeError`: a number that is none, no key, no density."""
     n_temperatures = check_integer("n_temperatures", n_temperatures, 1)
     n_particles = check_integer("n_particles", n_particles, 2, "a standard error needs two particles")
     if not prior.has_density: prior.log_prob(jnp.ones(1))    # which says that it has none

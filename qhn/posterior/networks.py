@@ -90,7 +90,8 @@ def _numpy_name(function):
     values = np.asarray(function(t), float)
     for name, ours in _ACTIVATIONS.items():
         if np.allclose(values, ours(t), rtol=0, atol=1e-5): return name
-    raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)} to be computed without JAX, got {function!r}")
+    raise ValueError(
+        f"activation must be one of {', '.join(_ACTIVATIONS)} to be computed without JAX, got {function!r}")
 
 # %% ../../nbs/posterior/networks.ipynb #5a67b279
 def _layers(signs, layer_sizes, takes_words):
@@ -219,7 +220,8 @@ def _check_arrays(networks):
     n_bytes = -(-networks.n_weights // 8)
     fits = bits.ndim == 2 and bits.shape[1] == n_bytes
     if not fits or bits.dtype != np.uint8 or not len(bits):
-        raise ValueError(f"bits must hold {n_bytes} bytes for each network, got {bits.dtype} of shape {bits.shape}")
+        raise ValueError(
+            f"bits must hold {n_bytes} bytes for each network, got {bits.dtype} of shape {bits.shape}")
     fits = probs.shape == bits.shape[:1] and (probs >= 0).all()
     if not fits or abs(probs.sum() - 1) > 1e-6:
         raise ValueError(f"probs must hold a share for each of the {len(bits)} networks, which sum to 1")
@@ -278,7 +280,9 @@ class PackedNetworks:
     def uncertainty(self,
         x: np.ndarray,          # (N, n_inputs)
     ) -> PackedUncertainty:     # probabilities, and three times (N,) nats
-        "What the networks doubt, and on what they disagree. `ValueError`: bad x, or networks that predict numbers."
+        """What the networks doubt, and on what they disagree.
+
+        `ValueError`: bad x, or networks that predict numbers."""
         if self.noise is None: return _uncertainty(self, _checked_points(self, x))
         raise ValueError("these networks predict numbers, whose doubt is in `predict`: epistemic and noise")
 
@@ -306,7 +310,8 @@ def _noise_of(likelihood, n_outputs):
     if type(likelihood) is Gaussian:
         noise = np.broadcast_to(likelihood.noise, n_outputs)
         return tuple(noise.tolist())
-    raise TypeError(f"likelihood must be Categorical or Gaussian to be computed without JAX, got {likelihood!r}")
+    raise TypeError(
+        f"likelihood must be Categorical or Gaussian to be computed without JAX, got {likelihood!r}")
 
 # %% ../../nbs/posterior/networks.ipynb #4f67b171
 def _check_networks(binn, weights):
@@ -314,7 +319,8 @@ def _check_networks(binn, weights):
     from qhn.problem.network import BiNN
     if not isinstance(binn, BiNN):
         raise TypeError(f"binn must be a BiNN, which predicts at new points, got {type(binn).__name__}")
-    if weights.ndim != 2: raise ValueError(f"weights must have shape (S, n_weights), got shape {weights.shape}")
+    if weights.ndim != 2:
+        raise ValueError(f"weights must have shape (S, n_weights), got shape {weights.shape}")
     check_weights(weights, binn.n_weights)
 
 # %% ../../nbs/posterior/networks.ipynb #ce5a170c
@@ -322,7 +328,8 @@ def _checked_shares(probs, n_networks):
     if probs is None: return np.ones(n_networks)
     shares = np.asarray(probs, float)
     if shares.shape != (n_networks,):
-        raise ValueError(f"probs must hold a share for each of the {n_networks} networks, got shape {shares.shape}")
+        raise ValueError(
+            f"probs must hold a share for each of the {n_networks} networks, got shape {shares.shape}")
     is_mass = (shares >= 0).all() and 0 < shares.sum() < math.inf
     if is_mass: return shares
     raise ValueError("probs must be non-negative, finite and not all zero")
@@ -340,8 +347,10 @@ def pack_networks(
     probs: Any = None,     # (S,) their shares; None: equal ones, of samples
     k: int | None = None,  # how many of the distinct networks, those of the largest share; None: all
 ) -> PackedNetworks:       # at most k, whose shares sum to 1
-    """Pack networks to bits. `TypeError`, `ValueError`: no network, bad weights or shares, or an activation or
-    a likelihood of one's own."""
+    """Pack networks to bits.
+
+    `TypeError`, `ValueError`: no network, bad weights or shares, or an activation or a likelihood
+    of one's own."""
     weights = np.asarray(weights)
     _check_networks(binn, weights)
     sizes = binn.layer_sizes

@@ -32,7 +32,7 @@ def votes(
 
 # %% ../../nbs/posterior/predictive.ipynb #b4c7ca55
 def _over_networks(ask, network, q, dtype, add, empty):
-    "Fold `add(total, shares (M, B), answers (B, ...))` over batches of all networks, with each row of q (M, 2ⁿ)."
+    "Fold `add(total, shares (M, B), answers (B, ...))` over batches of networks, with each row of q (M, 2ⁿ)."
     n = network.n_weights
     batch = batch_size(ask, n, dtype)
     def add_batch(k, total):
@@ -46,7 +46,7 @@ def _over_networks(ask, network, q, dtype, add, empty):
 # %% ../../nbs/posterior/predictive.ipynb #252914c7
 @partial(jax.jit, static_argnums=0)
 def mixture(answers, network, q, x, *more):
-    "`answers(network, weights, x, *more)` (S, N, K) of all networks, summed with each row of q (M, 2ⁿ): (M, N, K)."
+    "`answers(network, weights, x, *more)` (S, N, K) of all networks, summed by each q (M, 2ⁿ): (M, N, K)."
     def ask(weights): return answers(network, weights, x, *more)
     def add(total, shares, answered): return total + jnp.tensordot(shares, answered, 1)
     return _over_networks(ask, network, q, x.dtype, add, 0)
@@ -54,7 +54,7 @@ def mixture(answers, network, q, x, *more):
 # %% ../../nbs/posterior/predictive.ipynb #cf613e4e
 @partial(jax.jit, static_argnums=0)
 def _log_mixture(log_answers, network, q, wanted, x, *more):
-    "ln Σ q(w) exp(log answer (S, N, ...)), network by network, for the wanted rows of q (M, 2ⁿ): (M, N, ...)."
+    "ln Σ q(w) exp(log answer (S, N, ...)), network by network, for some rows of q (M, 2ⁿ): (M, N, ...)."
     def ask(weights): return log_answers(network, weights, x, *more)
     def add(total, shares, log_p):
         def of_row(row): return jax.lax.cond(row[0], _add_shares, _keep, *row[1:], log_p)
@@ -129,21 +129,25 @@ def checked_points(network, x):
     return as_float(x)
 
 def checked_data(network, x, y):
-    "x as floats, and y as an array. `TypeError`, `ValueError`: no network, or points that its likelihood does not take."
+    """x as floats, and y as an array.
+
+    `TypeError`, `ValueError`: no network, or points that its likelihood does not take."""
     floats = checked_points(network, x)
     network.likelihood.check(x, y, network.layer_sizes[-1])
     return floats, as_array(y, "y")
 
 def _check_logarithm(network, log):
     if not log or network.likelihood.has_classes: return
-    raise TypeError(f"log=True is of class probabilities, got {network.likelihood!r}; use log_predictive_density")
+    raise TypeError(
+        f"log=True is of class probabilities, got {network.likelihood!r}; use log_predictive_density")
 
 # %% ../../nbs/posterior/predictive.ipynb #15c566b4
 def _checked_table(network, q, x):
     "Rows of q (M, 2ⁿ) and x as floats, and the leading axes of q."
     x, shape = checked_points(network, x), np.shape(q)
     if not shape or shape[-1] != 2**network.n_weights:
-        raise ValueError(f"q must have 2**{network.n_weights} entries along the last axis, one for each network, got shape {shape}; "
+        raise ValueError(f"q must have 2**{network.n_weights} entries along the last axis, "
+                         f"one for each network, got shape {shape}; "
                          "where only samples exist, use posterior_predictive_from_samples")
     check_distribution("q", q)
     return as_float(q, "q").reshape(-1, shape[-1]), x, shape[:-1]
@@ -160,7 +164,9 @@ def posterior_predictive(
     x: Array,                      # (N, n_inputs)
     log: bool = False,             # log-probabilities, finite where a probability is too small for a float
 ) -> Array | PredictedNumbers:     # (..., N, n_classes) probabilities; of numbers mean and deviations
-    "Mixture of all networks, Σ_w q(w) p(y|x,w), in batches; several q share one pass. `ValueError`, `TypeError`: bad q or x."
+    """Mixture of all networks, Σ_w q(w) p(y|x,w), in batches; several q share one pass.
+
+    `ValueError`, `TypeError`: bad q or x."""
     rows, x, axes = _checked_table(binn, q, x)
     _check_logarithm(binn, log)
     if not binn.likelihood.has_classes: found = _exact_numbers(binn, rows, x)
@@ -178,7 +184,9 @@ def log_predictive_density(
     x: Array,      # (N, n_inputs)
     y: Array,      # (N,) labels or numbers, (N, n_outputs) for several numbers
 ) -> Array:        # (..., N) nats
-    "ln Σ_w q(w) p(y|x,w) at each point; its negative mean is the log loss, also of a regression. `ValueError`: bad q, x or y."
+    """ln Σ_w q(w) p(y|x,w) at each point; its negative mean is the log loss, also of a regression.
+
+    `ValueError`: bad q, x or y."""
     rows, x, axes = _checked_table(binn, q, x)
     x, y = checked_data(binn, x, y)
     everywhere = jnp.ones(len(rows), bool)
@@ -217,7 +225,7 @@ def _merged(one, other):
 # %% ../../nbs/posterior/predictive.ipynb #703d185a
 @partial(jax.jit, static_argnums=0)
 def sampled(answers, network, weights, x):
-    "Mean and sum of squared deviations, over the rows of weights (S, n), of `answers` (S, N, K): (N, K) each."
+    "Mean and summed squared deviations, over rows of weights (S, n), of `answers` (S, N, K): (N, K) each."
     def ask(weights): return answers(network, weights.astype(x.dtype), x)
     def add(group, p, counted): return _merged(group, _group(p, counted.astype(x.dtype)))
     nothing = _nothing(ask, weights, x.dtype)
@@ -232,7 +240,7 @@ def _nothing(ask, weights, dtype):
 # %% ../../nbs/posterior/predictive.ipynb #9ab90056
 @partial(jax.jit, static_argnums=0)
 def _log_sampled(log_answers, network, weights, x, *more):
-    "Logarithm of the mean of p over the rows of weights (S, n), and the sum of squares of p over that mean less 1: (N, ...) each."
+    "Log of the mean of p over weights (S, n), and the sum over them of (p / mean - 1)²: (N, ...) each."
     def ask(weights): return log_answers(network, weights.astype(x.dtype), x, *more)
     nothing = _nothing(ask, weights, x.dtype)
     def add(total, log_p, counted):
@@ -252,10 +260,13 @@ def _counted(values, counted, instead):
 
 # %% ../../nbs/posterior/predictive.ipynb #7ae773a7
 def checked_samples(network, weights, x):
-    "Sampled networks (S, n) and x as floats. `TypeError`, `ValueError`: no network, or fewer than two samples, or bad ones."
+    """Sampled networks (S, n) and x as floats.
+
+    `TypeError`, `ValueError`: no network, or fewer than two samples, or bad ones."""
     x, shape = checked_points(network, x), jnp.shape(weights)
     if len(shape) != 2 or shape[0] < 2:
-        raise ValueError(f"weights must have shape (S, n_weights), S at least 2 for a standard error, got shape {shape}")
+        raise ValueError(
+            f"weights must have shape (S, n_weights), S at least 2 for a standard error, got shape {shape}")
     check_weights(weights, network.n_weights)
     return jnp.asarray(weights), x
 
@@ -283,7 +294,9 @@ def posterior_predictive_from_samples(
     x: Array,             # (N, n_inputs)
     log: bool = False,    # log-probabilities, finite where a probability is too small for a float
 ) -> SampledPredictive | PredictedNumbers:
-    "Mean prediction of sampled networks with its standard error (of a logarithm the relative one), in memory-bounded batches. `ValueError`, `TypeError`: bad weights or x."
+    """Mean prediction of sampled networks with its standard error, in memory-bounded batches.
+
+    The error of a logarithm is relative. `ValueError`, `TypeError`: bad weights or x."""
     weights, x = checked_samples(binn, weights, x)
     _check_logarithm(binn, log)
     if not binn.likelihood.has_classes: return _sampled_numbers(binn, weights, x)
@@ -299,7 +312,9 @@ def log_predictive_density_from_samples(
     x: Array,          # (N, n_inputs)
     y: Array,          # (N,) labels or numbers, (N, n_outputs) for several numbers
 ) -> SampledPredictive:
-    "Log of the mean density of sampled networks at each point, and its standard error. `ValueError`, `TypeError`: bad weights, x or y."
+    """Log of the mean density of sampled networks at each point, and its standard error.
+
+    `ValueError`, `TypeError`: bad weights, x or y."""
     weights, x = checked_samples(binn, weights, x)
     x, y = checked_data(binn, x, y)
     log_mean, squares = _log_sampled(_log_density, binn, weights, x, y)
@@ -346,7 +361,9 @@ def predictive_uncertainty(
     q: Array,     # (..., 2**n_weights) probabilities of the networks, in basis order
     x: Array,     # (N, n_inputs)
 ) -> Uncertainty:
-    "Entropy of the mixture of all networks, and what it is made of. `ValueError`, `TypeError`: bad q or x, or no classes."
+    """Entropy of the mixture of all networks, and what it is made of.
+
+    `ValueError`, `TypeError`: bad q or x, or no classes."""
     rows, x, axes = _checked_table(binn, q, x)
     answers = mixture(_doubts, binn, rows, x)
     p = answers[..., :-1]
@@ -360,7 +377,10 @@ def predictive_uncertainty_from_samples(
     weights: Array,    # (S, n_weights) independent samples of q, entries in {-1, +1}, S at least 2
     x: Array,          # (N, n_inputs)
 ) -> Uncertainty:
-    "The same from samples; total and epistemic are too low on average, by at most ln(1 + (n_classes - 1)/S). `ValueError`, `TypeError`: as above."
+    """Entropy of the mixture and what it is made of, from sampled networks.
+
+    Total and epistemic are too low on average, by at most ln(1 + (n_classes - 1)/S). `ValueError`,
+    `TypeError`: bad weights or x, or no classes."""
     weights, x = checked_samples(binn, weights, x)
     answers, squares = sampled(_doubts, binn, weights, x)
     spread, _ = _spread(squares[:, :-1], weights)

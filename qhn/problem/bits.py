@@ -12,7 +12,6 @@ __all__ = ['BATCH_BYTES', 'is_traced', 'to_numpy', 'to_numbers', 'as_float', 'as
 import math, numbers, operator, os
 from collections.abc import Callable
 from functools import partial
-
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr
@@ -90,7 +89,7 @@ def as_float(
     value: Array,       # any shape: array, list or data frame of real numbers
     name: str = "x",    # of the argument, for the message
 ) -> Array:             # the same shape; integers as JAX's default float, halves as float32
-    "The same numbers as JAX floats of at least 32 bits. `ValueError`: no numbers, or one that would become infinite."
+    "The same numbers as JAX floats of 32 bits or more. `ValueError`: no numbers, or one becomes infinite."
     values = value if isinstance(value, Array) else to_numbers(value, name)
     dtype = _float_type(values.dtype, name)
     if values.dtype == dtype: return jnp.asarray(values)
@@ -104,7 +103,7 @@ def as_array(
     value: Array,       # any shape
     name: str = "x",    # of the argument, for the message
 ) -> Array:             # the same shape
-    "As `jnp.asarray`, but integers that would wrap become floats, and floats go through `as_float`. `ValueError`: as there."
+    "As `jnp.asarray`, but integers that would wrap become floats. `ValueError`: as `as_float`."
     array = value if isinstance(value, Array) else to_numpy(value, name)
     kind = array.dtype.kind
     if kind == "O" or jnp.issubdtype(array.dtype, np.floating): return as_float(array, name)
@@ -120,7 +119,8 @@ def check_integer(
     way_out: str = "",    # what else to do, for the message
 ) -> int:
     "The value as Python's integer. `TypeError` if it is none, `ValueError` if it is below `least`."
-    expected = f"{name} must be an integer of at least {least}, got {name}={value!r}" + (way_out and f"; {way_out}")
+    expected = (f"{name} must be an integer of at least {least}, got {name}={value!r}"
+                + (way_out and f"; {way_out}"))
     if isinstance(value, (bool, np.bool_)): raise TypeError(expected)
     try: value = operator.index(value)
     except TypeError: raise TypeError(expected) from None
@@ -131,17 +131,19 @@ def check_integer(
 def _place_values(n):
     "What each wire adds to a basis index: 2ⁿ⁻¹, ..., 2, 1."
     if 1 <= n <= 31: return 2**np.arange(n, dtype=np.int32)[::-1]
-    raise ValueError(f"n must lie between 1 and 31, got {n=}: a basis index of more bits overflows a 32-bit integer; "
-                     "draw networks by sampling instead of numbering them")
+    raise ValueError(f"n must lie between 1 and 31, got {n=}: a basis index of more bits overflows "
+                     "a 32-bit integer; draw networks by sampling instead of numbering them")
 
 # %% ../../nbs/problem/bits.ipynb #863d6f36
 def _sign_type(dtype):
     "A type that can hold both -1 and +1; an unsigned one would turn -1 into 255."
     if any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.signedinteger)): return dtype
-    raise TypeError(f"dtype must be a type of floats or of signed integers, which can hold -1, got dtype={dtype}")
+    raise TypeError("dtype must be a type of floats or of signed integers, which can hold -1, "
+                    f"got dtype={dtype}")
 
 def _check_index(index, n):
-    if not jnp.issubdtype(index.dtype, jnp.integer): raise TypeError(f"index must hold integers, got dtype {index.dtype}")
+    if not jnp.issubdtype(index.dtype, jnp.integer):
+        raise TypeError(f"index must hold integers, got dtype {index.dtype}")
     if is_traced(index): return
     outside = (index < 0) | (index >= 2**n)
     if not outside.any(): return
@@ -153,7 +155,7 @@ def weights_from_index(
     n: int,                # weights of a network, at most 31
     dtype: type = float,   # of the result; float is JAX's default float
 ) -> Array:                # (..., n) entries in {-1, +1}
-    "Weights of the networks with the given numbers: w_j = 1 - 2 b_j, wire 0 the most significant bit. `ValueError`, `TypeError`: no such number or type."
+    "Weights w_j = 1 - 2 b_j by number, wire 0 first. `ValueError`, `TypeError`: no such number or type."
     places, dtype = _place_values(n), _sign_type(dtype)
     index = index if is_traced(index) else np.asarray(index)
     _check_index(index, n)
@@ -171,7 +173,8 @@ def check_width(
 ) -> None:
     "`ValueError` unless `weights` are `n` along the last axis."
     if weights.shape[-1:] == (n,): return
-    raise ValueError(f"weights must have n_weights={n} entries along the last axis, got shape {weights.shape}")
+    raise ValueError(f"weights must have n_weights={n} entries along the last axis, "
+                     f"got shape {weights.shape}")
 
 # %% ../../nbs/problem/bits.ipynb #3684f153
 def check_weights(
@@ -184,7 +187,8 @@ def check_weights(
     if is_traced(weights): return
     wrong = np.abs(weights) != 1
     if wrong.any():
-        raise ValueError(f"weights must be -1 or +1, got {weights[wrong][0]}; bits b become weights as 1 - 2 * b")
+        raise ValueError(f"weights must be -1 or +1, got {weights[wrong][0]}; "
+                         "bits b become weights as 1 - 2 * b")
 
 # %% ../../nbs/problem/bits.ipynb #0dba45c6
 def index_from_weights(
@@ -205,7 +209,7 @@ def physical_memory():
 
 def _gib(n_bytes):
     exponent = n_bytes.bit_length() - 31
-    return f"{n_bytes / 2**30:.3g} GiB" if exponent < 20 else f"2**{exponent} GiB"   # 2**2110 bytes overflow a float
+    return f"{n_bytes / 2**30:.3g} GiB" if exponent < 20 else f"2**{exponent} GiB"   # 2**2110 overflows
 
 # %% ../../nbs/problem/bits.ipynb #ee88c812
 def check_memory(
@@ -213,10 +217,11 @@ def check_memory(
     what: str,      # these arrays, for the message
     instead: str,   # what to call when they do not fit
 ) -> None:
-    "Raise a `ValueError` if `n_bytes` is more than the physical memory of this machine, or of its accelerator."
+    "Raise a `ValueError` if `n_bytes` is more than the memory of this machine, or of its accelerator."
     memory = physical_memory()
     if n_bytes <= memory: return
-    raise ValueError(f"{what} would take {_gib(n_bytes)}, more than the {_gib(memory)} of this machine; use {instead} instead")
+    raise ValueError(f"{what} would take {_gib(n_bytes)}, more than the {_gib(memory)} of this machine; "
+                     f"use {instead} instead")
 
 # %% ../../nbs/problem/bits.ipynb #e9a79af8
 def all_weights(
@@ -241,13 +246,12 @@ def _is_function(value): return isinstance(value, (ClosedJaxpr, Jaxpr))
 
 # %% ../../nbs/problem/bits.ipynb #251134f2
 BATCH_BYTES = 2**20    # the largest array of a batch: about what the second-level cache of a core holds
-
 def batch_size(
     function: Callable,    # of weights (B, n), one network a row
     n: int,                # weights of a network
     dtype: type = float,   # of the weights
 ) -> int:                  # a power of two, at most 2**n
-    "Number of networks for which no array on the way to `function`'s result is larger than a processor's cache."
+    "Number of networks for which no array on the way to `function`'s result outgrows a processor's cache."
     trace = jax.make_jaxpr(function)
     one, two = (list(_sizes(trace(jax.ShapeDtypeStruct((k, n), dtype)).jaxpr)) for k in (1, 2))
     grown = two
@@ -325,7 +329,7 @@ def check_distribution(
     name: str,    # of the argument, for the message
     p: Array,     # (..., K); values inside `jax.jit` are not looked at
 ) -> None:
-    "Raise a `ValueError` unless each row along the last axis holds probabilities that sum to one, within 1e-4 (of half precision, within what its digits leave)."
+    "`ValueError` unless rows hold probabilities that sum to one, within 1e-4 or a half's digits."
     if is_traced(p): return
     p = np.asarray(p)
     negative = ~(p >= 0)
@@ -333,7 +337,8 @@ def check_distribution(
     total = p.sum(-1, dtype=float)
     digits = jnp.finfo(p.dtype).eps if jnp.issubdtype(p.dtype, np.floating) else 0
     wrong = ~(np.abs(total - 1) < max(1e-4, float(digits)))
-    if wrong.any(): raise ValueError(f"{name} must sum to one along the last axis, got a sum of {total[wrong][0]:.6g}")
+    if wrong.any():
+        raise ValueError(f"{name} must sum to one along the last axis, got a sum of {total[wrong][0]:.6g}")
 
 # %% ../../nbs/problem/bits.ipynb #119dffd4
 def weight_moments(
@@ -372,7 +377,7 @@ def effective_number(
     q: Array,            # (..., 2**n) probabilities
     order: float = 1,    # 1: exp of the entropy; 2: one over the chance that two draws agree; 0: all possible
 ) -> Array:              # (...) between 1 and 2**n
-    "Number of equally probable networks that would be as diverse as q (Hill number). `ValueError`: an order below 0."
+    "Number of equally probable networks as diverse as q (Hill number). `ValueError`: an order below 0."
     if not order >= 0: raise ValueError(f"order must be at least 0, got {order=}")
     if order == 1: return jnp.exp(entropy(q))
     check_distribution("q", q)
@@ -386,7 +391,7 @@ def total_variation(
     q: Array,    # (..., 2**n) probabilities
     p: Array,    # (..., 2**n) probabilities
 ) -> Array:      # (...) between 0 and 1
-    "Largest difference in probability over all sets of networks: half of Σ |q - p|. `ValueError`: shapes differ."
+    "Largest difference in probability of a set of networks: half of Σ |q - p|. `ValueError`: shapes differ."
     if np.shape(q) != np.shape(p):
         raise ValueError(f"q and p must have the same shape, got {np.shape(q)} and {np.shape(p)}")
     check_distribution("q", q)

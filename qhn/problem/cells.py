@@ -207,9 +207,10 @@ def _with_mark(pattern, table):
 # %% ../../nbs/problem/cells.ipynb #55168cdb
 def _two_marks(path, commas, points):
     a, b = min(commas), min(points)
-    return ValueError(f"{path}: column {a + 1} holds numbers with commas, such as {commas[a][0]!r}, and "
-                      f"column {b + 1} with points, such as {points[b][0]!r}; write all with one mark, or give "
-                      "decimal=',' or decimal='.'")
+    return ValueError(
+        f"{path}: column {a + 1} holds numbers with commas, such as {commas[a][0]!r}, and "
+        f"column {b + 1} with points, such as {points[b][0]!r}; write all with one mark, or give "
+        "decimal=',' or decimal='.'")
 
 # %% ../../nbs/problem/cells.ipynb #9499f0fd
 def _decimal(path, table):
@@ -235,7 +236,7 @@ def _pointed(cell):
     return cell.replace(",", ".") if is_comma else cell
 
 def _odd(table):
-    "The points where commas are the mark: beside commas, or as of thousands; not in a column of times, as 12.30."
+    "The points where commas are the mark: beside commas, or as of thousands; not in a column of times."
     points = table.map(_has_point)
     commas = table.map(lambda cell: _COMMA.fullmatch(cell) is not None).any()
     thousands = table.map(lambda cell: _THOUSANDS.fullmatch(cell) is not None)
@@ -284,7 +285,9 @@ def read_cells(
     decimal: str | None = None,    # mark in numbers, a point or a comma; None: found
     least: int = 2,                # columns that there must be
 ) -> tuple["pd.DataFrame", list[str]]:
-    "Every cell as text, and what was found. `FileNotFoundError`: no file. `ValueError`: no table, at which line."
+    """Every cell as text, and what was found.
+
+    `FileNotFoundError`: no file. `ValueError`: no table, at which line."""
     import pandas as pd
     text = _read_text(path)
     sep = _separator(path, text, sep)

@@ -148,7 +148,9 @@ class Columns:
                missing: str = "refuse",               # values: refuse, or fill in the mean of training
                unknown: str = "refuse",               # words: refuse, or make all features of the column zero
                ) -> np.ndarray:
-        "(N, d) floats. `ValueError`: a column that is not there, a cell that cannot be. `TypeError`: no table."
+        """(N, d) floats.
+
+        `ValueError`: a column that is not there, a cell that cannot be. `TypeError`: no table."""
         return _matrix(self, rows, missing, unknown)
 
     def notices_on(self, rows: "Table | pd.DataFrame",    # new ones
@@ -175,8 +177,10 @@ def learn_columns(
 
 # %% ../../nbs/problem/columns.ipynb #7f6ba9c6
 def _check_choices(missing, unknown):
-    if missing not in ("refuse", "mean"): raise ValueError(f"missing must be 'refuse' or 'mean', got {missing=}")
-    if unknown not in ("refuse", "zero"): raise ValueError(f"unknown must be 'refuse' or 'zero', got {unknown=}")
+    if missing not in ("refuse", "mean"):
+        raise ValueError(f"missing must be 'refuse' or 'mean', got {missing=}")
+    if unknown not in ("refuse", "zero"):
+        raise ValueError(f"unknown must be 'refuse' or 'zero', got {unknown=}")
 
 # %% ../../nbs/problem/columns.ipynb #391a6021
 def _check_columns(columns, frame):

@@ -34,7 +34,8 @@ class Model(Protocol):
         "Log probability of the data given each network."
 
 # %% ../../nbs/problem/costs.ipynb #8196fc76
-def _is_array(obj): return isinstance(obj, Array) or isinstance(obj, np.ndarray) and obj.dtype.kind in "biufcV"
+def _is_array(obj):
+    return isinstance(obj, Array) or isinstance(obj, np.ndarray) and obj.dtype.kind in "biufcV"
 
 def _is_registered(obj): return not jax.tree_util.all_leaves([obj])
 
@@ -86,8 +87,10 @@ def _contents(tree):
 def _hashable(obj):
     try: hash(obj)
     except TypeError:
-        raise TypeError(f"what JAX carries must be made of arrays and of hashable values, got a {type(obj).__name__}; "
-                        "keep its numbers as arrays in attributes, or write it as a tuple or a frozen dataclass") from None
+        raise TypeError(
+            f"what JAX carries must be made of arrays and of hashable values, got a {type(obj).__name__}; "
+            "keep its numbers as arrays in attributes, or write it as a tuple or a frozen dataclass"
+        ) from None
     return obj
 
 # %% ../../nbs/problem/costs.ipynb #008f8bd6
@@ -118,8 +121,9 @@ def carried(
 def _check_costs(costs):
     n_costs = costs.shape[-1] if costs.ndim else 0
     if n_costs < 2 or n_costs & (n_costs - 1):
-        raise ValueError("costs must have 2**n entries along the last axis, one for each network of n weights, "
-                         f"got shape {costs.shape}")
+        raise ValueError(
+            "costs must have 2**n entries along the last axis, one for each network of n weights, "
+            f"got shape {costs.shape}")
     if is_traced(costs) or np.isfinite(costs).all(): return
     worst = costs[~np.isfinite(costs)][0]
     raise ValueError(f"costs must be finite, got {worst}; give a forbidden network a large cost")
@@ -128,7 +132,9 @@ def _check_costs(costs):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class CostTable:
-    "A model made of 2ⁿ numbers: the negative log-likelihood of each network, in nats, in basis order. `ValueError`: not finite, or not 2ⁿ."
+    """A model made of 2ⁿ numbers: the negative log-likelihood of each network, in nats, in basis order.
+
+    `ValueError`: not finite, or not 2ⁿ."""
     costs: Array   # (2**n,) finite
 
     def __post_init__(self):
@@ -185,7 +191,8 @@ def _trial(model, data, *leading):
         with np.errstate(over="ignore"):    # `as_array` says it by name
             return jax.eval_shape(of_networks, carried(model), networks)
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
-        raise TypeError(f"log_likelihood of {type(model).__name__} must compute with jax.numpy, on weights and on its own arrays alike; "
+        raise TypeError(f"log_likelihood of {type(model).__name__} must compute with jax.numpy, "
+                        "on weights and on its own arrays alike; "
                         "keep what is structure, such as indices and masks, as tuples") from error
 
 def _check_model(model, data):
@@ -193,21 +200,25 @@ def _check_model(model, data):
     takes = inspect.signature(model.log_likelihood)
     try: takes.bind(None, *data)
     except TypeError:
-        raise TypeError(f"data must be what log_likelihood{takes} of {type(model).__name__} takes after the weights, "
-                        f"such as a tuple (x, y), got {len(data)} arrays") from None
+        raise TypeError(
+            f"data must be what log_likelihood{takes} of {type(model).__name__} takes after the weights, "
+            f"such as a tuple (x, y), got {len(data)} arrays") from None
     one = jnp.shape(_trial(model, data))
     if one != (): raise ValueError(f"log_likelihood of one weight vector must be one number, got shape {one}")
     two = jnp.shape(_trial(model, data, 2))
     if two == (2,): return
-    raise ValueError(f"log_likelihood of weights (2, {model.n_weights}) must be two numbers, one for each network, "
-                     f"got shape {two}; sum over the last axis alone, as in .sum(-1)")
+    raise ValueError(
+        f"log_likelihood of weights (2, {model.n_weights}) must be two numbers, one for each network, "
+        f"got shape {two}; sum over the last axis alone, as in .sum(-1)")
 
 # %% ../../nbs/problem/costs.ipynb #49b9419f
 def as_target(
     model: Any,          # BiNN, CostTable, (2**n,) costs, or any object with `n_weights` and `log_likelihood`
     data: tuple = (),    # arrays that `log_likelihood` takes after the weights, (x, y) for a BiNN
 ) -> Target:
-    "Couple a model with its data. `TypeError`: no model, or one that JAX cannot compile. `ValueError`: bad data."
+    """Couple a model with its data.
+
+    `TypeError`: no model, or one that JAX cannot compile. `ValueError`: bad data."""
     if not isinstance(model, Model): model = _table_of(model)
     data = () if data is None else tuple(data)
     _check_model(model, data)
@@ -235,11 +246,14 @@ def log_likelihood_table(
     model: Model,      # BiNN, CostTable or one of your own, with n_weights at most 31
     *data: Array | tuple,    # x, y or the pair of them for a BiNN; nothing for a `CostTable`
 ) -> Array:            # (2**n_weights,) in nats, in basis order
-    "Log-likelihood of every network, summed over the data, in memory-bounded batches. `TypeError`, `ValueError`: as `as_target`, or too many."
+    """Log-likelihood of every network, summed over the data, in memory-bounded batches.
+
+    `TypeError`, `ValueError`: as `as_target`, or too many."""
     if isinstance(model, CostTable): return -model.costs
     if len(data) == 1 and isinstance(data[0], tuple): data = data[0]
     if isinstance(model, Model): return _checked_table(as_target(model, data))
-    raise TypeError(f"model must be a BiNN or a CostTable, got {type(model).__name__}; one of your own has n_weights and log_likelihood")
+    raise TypeError(f"model must be a BiNN or a CostTable, got {type(model).__name__}; "
+                    "one of your own has n_weights and log_likelihood")
 
 def _checked_table(target):
     n = target.model.n_weights

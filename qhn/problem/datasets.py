@@ -77,7 +77,9 @@ class Dataset:
 
     def inputs(self, rows        # (M, d) raw features; of a table that was read a Table or DataFrame
                ) -> np.ndarray:
-        "New points on the scale of these. `ValueError`: columns or cells that do not fit. `TypeError`: no table."
+        """New points on the scale of these.
+
+        `ValueError`: columns or cells that do not fit. `TypeError`: no table."""
         if self.columns: rows = self.columns.matrix(rows)
         raw = _floats(rows, "rows")
         return self.scaling(raw) if self.scaling else raw

@@ -112,7 +112,9 @@ def split_header(
     table: "pd.DataFrame",      # its cells
     header: bool | None,        # whether there is one; None: found
 ) -> tuple[list[str] | None, "pd.DataFrame"]:
-    "The names in the first line, or None, and the points. `ValueError`: a header alone; a line that may be both."
+    """The names in the first line, or None, and the points.
+
+    `ValueError`: a header alone; a line that may be both."""
     if header is None: header = _is_header(path, table)
     if not header: return None, table
     if len(table) == 1:

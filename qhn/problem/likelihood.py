@@ -19,14 +19,18 @@ from .points import check_data, check_targets
 # %% ../../nbs/problem/likelihood.ipynb #53909855
 def _missing(likelihood, method, arguments="outputs"):
     name = type(likelihood).__name__
-    return f"prediction asks the likelihood for {method}({arguments}), which {name} does not have; write it beside log_prob"
+    return (f"prediction asks the likelihood for {method}({arguments}), which {name} does not have; "
+            "write it beside log_prob")
 
 def _no_classes(likelihood):
-    return f"class probabilities need a likelihood of classes such as Categorical(), got {likelihood!r}, which predicts numbers"
+    return (f"class probabilities need a likelihood of classes such as Categorical(), got {likelihood!r}, "
+            "which predicts numbers")
 
 # %% ../../nbs/problem/likelihood.ipynb #68874da6
 class Likelihood(ABC):
-    "What outputs of a network say of data. One of your own is a frozen dataclass with `log_prob`, and what else differs."
+    """What outputs of a network say of data.
+
+    One of your own is a frozen dataclass with `log_prob`, and what else differs."""
     has_classes = False    # whether y are labels, and predictions class probabilities
 
     @abstractmethod
@@ -46,7 +50,9 @@ class Likelihood(ABC):
         check_targets(x, y, n_outputs)
 
     def mean(self, outputs: Array) -> Array:
-        "What is expected of y given the network: (..., N, n_outputs). `TypeError`: the likelihood does not say."
+        """What is expected of y given the network: (..., N, n_outputs).
+
+        `TypeError`: the likelihood does not say."""
         raise TypeError(_missing(self, "mean"))
 
     def variance(self, outputs: Array) -> Array:
@@ -58,7 +64,9 @@ class Likelihood(ABC):
         raise TypeError(_no_classes(self))
 
     def sample(self, key: Array, outputs: Array) -> Array:
-        "Draw y from outputs (N, n_outputs), with a `jax.random.key`. `TypeError`: the likelihood does not say."
+        """Draw y from outputs (N, n_outputs), with a `jax.random.key`.
+
+        `TypeError`: the likelihood does not say."""
         raise TypeError(_missing(self, "sample", "key, outputs"))
 
     def n_classes(self, n_outputs: int) -> int:
@@ -128,15 +136,19 @@ def _log_normal(difference, noise):
 def _checked_noise(noise):
     "A float, or a tuple of them."
     try: values = np.asarray(noise, float)
-    except (TypeError, ValueError): raise TypeError(f"noise must be a number or one for each output, got noise={noise!r}") from None
+    except (TypeError, ValueError):
+        raise TypeError(f"noise must be a number or one for each output, got noise={noise!r}") from None
     if values.ndim > 1 or values.size == 0 or not ((values > 0) & np.isfinite(values)).all():
-        raise ValueError(f"noise must be positive and finite, a standard deviation for all outputs or one for each, got noise={noise!r}")
+        raise ValueError("noise must be positive and finite, a standard deviation for all outputs or one "
+                         f"for each, got noise={noise!r}")
     return tuple(values.tolist()) if values.ndim else float(values)
 
 # %% ../../nbs/problem/likelihood.ipynb #0c48baa9
 @dataclass(frozen=True)
 class Gaussian(Likelihood):
-    "Real numbers: an output is the mean, and the noise around it is normal. `ValueError`: a noise that is not positive."
+    """Real numbers: an output is the mean, and the noise around it is normal.
+
+    `ValueError`: a noise that is not positive."""
     noise: float | tuple[float, ...] = 1.0    # σ > 0, standard deviation: of all outputs, or of each
 
     def __post_init__(self): object.__setattr__(self, "noise", _checked_noise(self.noise))
@@ -146,10 +158,14 @@ class Gaussian(Likelihood):
         noise = jnp.asarray(self.noise, outputs.dtype)
         return _log_normal(y.reshape(outputs.shape[-2:]) - outputs, noise).sum(-1)
     def check(self, x: Array, y: Array, n_outputs: int) -> None:
-        "`ValueError` unless x (N, d) are features, y real numbers for each point and output, and the noise one for all or for each."
+        """Refuse data or noise of another shape.
+
+        `ValueError` unless x (N, d) are features, y real numbers for each point and output, and the
+        noise one for all or for each."""
         check_targets(x, y, n_outputs)
         if np.size(self.noise) not in (1, n_outputs):
-            raise ValueError(f"noise must be one number, or one for each of the {n_outputs} outputs, got noise={self.noise}")
+            raise ValueError(f"noise must be one number, or one for each of the {n_outputs} outputs, "
+                             f"got noise={self.noise}")
     def mean(self, outputs: Array) -> Array:
         "The outputs themselves: (..., N, n_outputs)."
         return outputs

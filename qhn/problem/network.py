@@ -48,24 +48,34 @@ def _straight_through(numbers, slopes):
 
 # %% ../../nbs/problem/network.ipynb #aa90a4de
 _OF_JAX = "relu", "sigmoid", "hard_tanh", "softplus", "silu", "gelu"
-ACTIVATIONS = {"tanh": jnp.tanh, "sign": sign, "sin": jnp.sin} | {name: vars(jax.nn)[name] for name in _OF_JAX}
+ACTIVATIONS = ({"tanh": jnp.tanh, "sign": sign, "sin": jnp.sin}
+               | {name: vars(jax.nn)[name] for name in _OF_JAX})
 
 # %% ../../nbs/problem/network.ipynb #c889cf98
 def _checked_layer_sizes(layer_sizes):
     try: sizes = tuple(operator.index(size) for size in layer_sizes)
-    except TypeError: raise TypeError(f"layer_sizes must be a tuple of integers such as (16, 1), got {layer_sizes!r}") from None
-    if len(sizes) < 2: raise ValueError(f"layer_sizes must name at least inputs and outputs, such as (16, 1), got {layer_sizes=}")
+    except TypeError:
+        raise TypeError(
+            f"layer_sizes must be a tuple of integers such as (16, 1), got {layer_sizes!r}") from None
+    if len(sizes) < 2:
+        raise ValueError(
+            f"layer_sizes must name at least inputs and outputs, such as (16, 1), got {layer_sizes=}")
     if min(sizes) < 1: raise ValueError(f"layer_sizes must be positive, got {layer_sizes=}")
     return sizes
 
 # %% ../../nbs/problem/network.ipynb #bfdd0e2c
 def _check_parts(activation, logit_scale, likelihood):
-    if not callable(activation): raise TypeError(f"activation must be a function such as jnp.tanh, got {activation!r}")
-    if not 0 < logit_scale < math.inf: raise ValueError(f"logit_scale must be positive and finite, got {logit_scale=}")
+    if not callable(activation):
+        raise TypeError(f"activation must be a function such as jnp.tanh, got {activation!r}")
+    if not 0 < logit_scale < math.inf:
+        raise ValueError(f"logit_scale must be positive and finite, got {logit_scale=}")
     if not isinstance(likelihood, Likelihood):
-        raise TypeError(f"likelihood must be Categorical(), Gaussian(noise) or a Likelihood of your own, got {likelihood!r}")
+        raise TypeError("likelihood must be Categorical(), Gaussian(noise) or a Likelihood of your own, "
+                        f"got {likelihood!r}")
     try: hash(likelihood)
-    except TypeError: raise TypeError(f"likelihood must be hashable, a frozen dataclass of numbers and tuples, got {likelihood!r}") from None
+    except TypeError:
+        raise TypeError("likelihood must be hashable, a frozen dataclass of numbers and tuples, "
+                        f"got {likelihood!r}") from None
 
 # %% ../../nbs/problem/network.ipynb #39822459
 def _checked_weights(network, weights):
@@ -81,7 +91,8 @@ def _checked_inputs(network, x):
 def _checked_row_weights(row_weights, n_points):
     row_weights = as_float(row_weights, "row_weights")
     if row_weights.shape != (n_points,):
-        raise ValueError(f"row_weights must have shape ({n_points},), one for each point, got shape {row_weights.shape}")
+        raise ValueError(
+            f"row_weights must have shape ({n_points},), one for each point, got shape {row_weights.shape}")
     if is_traced(row_weights) or (np.isfinite(row_weights) & (row_weights >= 0)).all(): return row_weights
     raise ValueError("row_weights must be finite and at least 0")
 
@@ -118,7 +129,7 @@ def _from_name(name): return pkgutil.resolve_name(":".join(name)) if isinstance(
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class BiNN:
-    "A feed-forward network of ±1 weights and biases. `TypeError`, `ValueError`: sizes, activation, scale or likelihood that are none."
+    "A feed-forward network of ±1 weights and biases. `TypeError`, `ValueError`: arguments out of range."
     layer_sizes: tuple[int, ...]                        # inputs, hidden layers, outputs
     activation: Callable[[Array], Array] = jnp.tanh     # of the hidden units, elementwise
     logit_scale: float = 1.0                            # s > 0, multiplies the outputs
@@ -129,7 +140,7 @@ class BiNN:
         vars(self).update(layer_sizes=sizes, logit_scale=scale)    # which are frozen for everyone else
         _check_parts(self.activation, self.logit_scale, self.likelihood)
 
-    def __getstate__(self): return vars(self) | {"activation": _to_name(self.activation)}    # for pickle, copy
+    def __getstate__(self): return vars(self) | {"activation": _to_name(self.activation)}    # for pickle
     def __setstate__(self, state): vars(self).update(state, activation=_from_name(state["activation"]))
 
     @property
@@ -146,7 +157,7 @@ class BiNN:
         return len(self.layer_sizes) == 2
 
     def unpack(self, weights: Array) -> list[tuple[Array, Array]]:
-        "W (..., n_out, n_in) and b (..., n_out) of each layer, from real weights (..., n_weights). `ValueError`: another number of weights."
+        "W (..., n_out, n_in) and b (..., n_out) of each layer. `ValueError`: another number of weights."
         return _unpack(_checked_weights(self, weights), self.layer_sizes)
 
     def logits(
@@ -159,7 +170,7 @@ class BiNN:
         return _logits(weights, x, self.layer_sizes, self.activation, self.logit_scale)
 
     def log_probs(self, weights: Array, x: Array) -> Array:
-        "Log probability of each class, of what `logits` takes: (..., N, n_classes) nats. `TypeError`: the likelihood has no classes."
+        "Log class probabilities (..., N, n_classes), nats, of what `logits` takes. `TypeError`: no classes."
         return self.likelihood.log_probs(self.logits(weights, x))
 
     def log_likelihood(
@@ -175,11 +186,11 @@ class BiNN:
         return _of_rows(self.likelihood, self.logits(weights, x), y, row_weights)
 
     def features(self, x: Array) -> Array:
-        "s·(x, 1) of x (N, n_inputs): the outputs are `features(x) @ weights[output_wires].T`. `ValueError`: there are hidden layers."
+        "s·(x, 1); the outputs are `features(x) @ weights[output_wires].T`. `ValueError`: hidden layers."
         _check_linear(self)
         return self.logit_scale * jnp.pad(_checked_inputs(self, x), ((0, 0), (0, 1)), constant_values=1)
 
     @property
     def output_wires(self) -> np.ndarray:
-        "Wires of each output's weights and bias, without hidden layers: (n_outputs, n_inputs + 1). `ValueError`: there are some."
+        "Wires (n_outputs, n_inputs + 1) of each output's weights and bias. `ValueError`: hidden layers."
         return _output_wires(self)

@@ -28,7 +28,9 @@ class _Tree:
 
 # %% ../../nbs/problem/prior.ipynb #4ec8fc3d
 class Prior(_Tree):
-    "A belief about weights in {-1, +1}ⁿ before the data. One of your own writes `log_prob` or `sample`, or both."
+    """A belief about weights in {-1, +1}ⁿ before the data.
+
+    One of your own writes `log_prob` or `sample`, or both."""
     independent = False    # whether the weights are independent, so that `means` says all
 
     @property
@@ -42,7 +44,8 @@ class Prior(_Tree):
 
     def log_prob(self, weights: Array) -> Array:    # weights (..., n) entries in {-1, +1}; (...) nats
         "log p(w). `TypeError`: the density is not known."
-        raise TypeError(f"{type(self).__name__} does not know its density; write log_prob, or use MMD(), for which samples suffice")
+        raise TypeError(f"{type(self).__name__} does not know its density; "
+                        "write log_prob, or use MMD(), for which samples suffice")
     def sample(
         self,
         key: Array,        # `jax.random.key`
@@ -60,7 +63,8 @@ class Prior(_Tree):
         return jnp.exp(self.table(n)) @ all_weights(n) if self.has_density else self.draws(n).mean(0)
     def table(self, n: int) -> Array:    # (2ⁿ,) nats, basis order
         "log p(w) of all networks. `ValueError`: more than memory holds."
-        check_memory(2**n * 8 * (n + 2), f"the prior's table of 2**{n} networks", "log_prob on sampled weights")
+        check_memory(2**n * 8 * (n + 2), f"the prior's table of 2**{n} networks",
+                     "log_prob on sampled weights")
         return self.log_prob(all_weights(n))
     def cross_entropy(self, q: Array) -> Array:    # q (2ⁿ,) probabilities; nats
         "-Σ q(w) log p(w)."
@@ -75,7 +79,8 @@ class Prior(_Tree):
 def _check_prob_plus(p):
     if isinstance(p, str): raise TypeError(f"prob_plus must be numbers, got prob_plus={p!r}")
     if is_traced(p): return
-    if np.ndim(p) > 1: raise ValueError(f"prob_plus must be one number or have shape (n,), got shape {np.shape(p)}")
+    if np.ndim(p) > 1:
+        raise ValueError(f"prob_plus must be one number or have shape (n,), got shape {np.shape(p)}")
     inside = (np.asarray(p) > 0) & (np.asarray(p) < 1)
     if not inside.all(): raise ValueError(f"prob_plus must lie strictly between 0 and 1, got prob_plus={p}")
 
@@ -131,7 +136,8 @@ def _spread(value, n):
     "(n,) numbers of at least single precision."
     value = jnp.asarray(value)
     if value.ndim and value.shape != (n,):
-        raise ValueError(f"prob_plus must be one number or have shape ({n},), one per weight, got shape {value.shape}")
+        raise ValueError(
+            f"prob_plus must be one number or have shape ({n},), one per weight, got shape {value.shape}")
     return jnp.broadcast_to(value.astype(jnp.promote_types(value.dtype, jnp.float32)), (n,))
 
 # %% ../../nbs/problem/prior.ipynb #69326170
@@ -152,7 +158,9 @@ def _mean_of_sum(coins, q):
 # %% ../../nbs/problem/prior.ipynb #e83e876a
 @dataclass(frozen=True, init=False, repr=False)
 class BernoulliPrior(_Coins):
-    "Independent weights, each +1 with its own probability. `ValueError`: probabilities that are none, or both arguments."
+    """Independent weights, each +1 with its own probability.
+
+    `ValueError`: probabilities that are none, or both arguments."""
     @property
     def log_odds(self) -> float | Array:
         "log P(w_j = +1) - log P(w_j = -1): one number for all, or (n,)."
@@ -186,7 +194,9 @@ class BernoulliPrior(_Coins):
         plus = jax.random.logistic(key, (n_samples, n), odds.dtype) < odds
         return jnp.where(plus, 1, -1).astype(odds.dtype)
     def table(self, n: int) -> Array:
-        "log p(w) of all networks of n weights: (2ⁿ,) nats, basis order. `ValueError`: more than memory holds."
+        """log p(w) of all networks of n weights: (2ⁿ,) nats, basis order.
+
+        `ValueError`: more than memory holds."""
         check_memory(2**n * 8, f"the prior's table of 2**{n} networks", "log_prob on sampled weights")
         return outer_sum(_log_coins(self._odds, n))
     def cross_entropy(self, q: Array) -> Array:
@@ -210,14 +220,18 @@ def check_prior(
     prior: Prior,
     n: int,       # number of weights
 ) -> None:
-    "Raise a `TypeError` for what is no prior, or writes nothing, and a `ValueError` for one that takes networks together."
-    if not isinstance(prior, Prior): raise TypeError(f"prior must be a Prior such as BernoulliPrior(), got {prior!r}")
+    "`TypeError`: no prior, or one that writes nothing; `ValueError`: one that takes networks together."
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior must be a Prior such as BernoulliPrior(), got {prior!r}")
     name = type(prior).__name__
     if not prior.has_density and not prior.has_samples:
-        raise TypeError(f"{name} says nothing of the weights; write log_prob(weights) or sample(key, n_samples, n)")
+        raise TypeError(
+            f"{name} says nothing of the weights; write log_prob(weights) or sample(key, n_samples, n)")
     networks = jax.ShapeDtypeStruct((2, n), jnp.result_type(float))
     told = jax.eval_shape(prior.log_prob, networks).shape if prior.has_density else (2,)
-    if told != (2,): raise ValueError(f"log_prob of {name} must be two numbers for weights (2, {n}), got shape {told}")
+    if told != (2,):
+        raise ValueError(f"log_prob of {name} must be two numbers for weights (2, {n}), got shape {told}")
     def draw(key): return prior.sample(key, 2, n)
     drawn = jax.eval_shape(draw, jax.random.key(0)).shape if prior.has_samples else (2, n)
-    if drawn != (2, n): raise ValueError(f"sample of {name} must have shape (n_samples, n) = (2, {n}), got {drawn}")
+    if drawn != (2, n):
+        raise ValueError(f"sample of {name} must have shape (n_samples, n) = (2, {n}), got {drawn}")

@@ -29,9 +29,8 @@ def unit_wires(
     "The wires on which a hidden unit's weights sit. `ValueError`: there is no such layer or unit."
     _check_unit(network.layer_sizes, layer, unit)
     weight, bias = wire_layout(network.layer_sizes)
-    incoming = weight[layer][unit]
     outgoing = weight[layer + 1][:, unit]
-    return np.r_[incoming, bias[layer][unit], outgoing]
+    return np.r_[weight[layer][unit], bias[layer][unit], outgoing]
 
 # %% ../../nbs/problem/symmetry.ipynb #73a9ac5a
 def _check_unit(sizes, layer, unit):
@@ -56,14 +55,13 @@ def flip_unit(
     layer: int,       # hidden layer, counted from 0
     unit: int,        # unit in this layer, counted from 0
 ) -> Array:           # (..., n_weights) the same networks, written differently
-    "Change the sign of all of a hidden unit's weights, which leaves every logit as it was. `ValueError`: the activation is not odd."
+    "Change all signs of a hidden unit, which keeps every logit. `ValueError`: the activation is not odd."
     if not _is_odd(network.activation):
         name = getattr(network.activation, "__name__", network.activation)
         raise ValueError(f"activation must be odd for a flip to be a symmetry, got {name}")
     weights = jnp.asarray(weights)
     check_width(weights, network.n_weights)
-    wires = unit_wires(network, layer, unit)
-    return weights.at[..., wires].multiply(-1)
+    return weights.at[..., unit_wires(network, layer, unit)].multiply(-1)
 
 # %% ../../nbs/problem/symmetry.ipynb #bbd01fb1
 def swap_units(
@@ -73,7 +71,7 @@ def swap_units(
     i: int,           # unit in this layer, counted from 0
     j: int,           # the other unit
 ) -> Array:           # (..., n_weights) the same networks, written differently
-    "Exchange two hidden units of a layer with all their weights, which leaves every logit as it was. `ValueError`: no such unit."
+    "Exchange two hidden units of a layer, which keeps every logit. `ValueError`: no such unit."
     weights = jnp.asarray(weights)
     check_width(weights, network.n_weights)
     first = unit_wires(network, layer, i)
@@ -148,7 +146,7 @@ def _n_moves(network):
 def _moves(network):
     "All products of flips and swaps, as signed permutations (moves, n_weights) of 1, 2, ..., n_weights."
     n, n_moves, is_odd = network.n_weights, _n_moves(network), _is_odd(network.activation)
-    check_memory(40 * n_moves * n, f"the {n_moves} copies of a network", "Symmetry.canonical")    # and what is made of them
+    check_memory(40 * n_moves * n, f"the {n_moves} copies of a network", "Symmetry.canonical")    # and images
     moves = np.arange(1, n + 1)[None]
     for layer, _ in _hidden_layers(network):
         blocks = _blocks(network, layer)
@@ -164,7 +162,8 @@ def _images(moves, weights):
 
 def _copies(network, weights):
     n = network.n_weights
-    if np.shape(weights) != (n,): raise ValueError(f"weights must be one network of shape ({n},), got shape {np.shape(weights)}")
+    if np.shape(weights) != (n,):
+        raise ValueError(f"weights must be one network of shape ({n},), got shape {np.shape(weights)}")
     check_weights(weights, n)
     return np.unique(_images(_moves(network), np.asarray(weights)), axis=0)
 
@@ -238,28 +237,28 @@ class Symmetry:
         "Elements of the group: the product over hidden layers of h!, and of 2ʰ where the activation is odd."
         return _n_moves(self.network)
     def moves(self) -> np.ndarray:
-        "All products of flips and swaps, as signed permutations (n_moves, n_weights) of 1, 2, ..., n_weights. `ValueError`: too many."
+        "Products of moves: permutations of 1 … n with signs, (n_moves, n_weights). `ValueError`: too many."
         return _moves(self.network)
     def orbits(self) -> tuple[np.ndarray, np.ndarray]:
-        "Indices of all moves of one network of each orbit (n_moves, orbits), and each network's orbit (2ⁿ,). `ValueError`: too many."
+        "Each orbit as moves of one network (n_moves, orbits); orbit of each network. `ValueError`: too many."
         return _orbits(self.network)
     def canonical(
         self,
         weights: Array,    # (..., n_weights) entries in {-1, +1}
     ) -> Array:            # (..., n_weights) equal for networks that flips and swaps turn into one another
-        "Standard form: hidden biases +1 if the activation is odd, hidden units in sorted order. `ValueError`: no weights."
+        "Hidden biases +1 if the activation is odd, hidden units in sorted order. `ValueError`: no weights."
         return _canonical(self.network, weights)
     def images(
         self,
         weights: Array,    # (..., n_weights) real numbers
     ) -> Array:            # (..., n_moves, n_weights)
-        "What each of the moves makes of them; a network that a move leaves as it is appears again. `ValueError`: too many moves."
+        "What each move makes of them, even if it is what it was. `ValueError`: too many moves."
         return _images(_moves(self.network), weights)
     def copies(
         self,
         weights: Array,    # (n_weights,) one network, entries in {-1, +1}
     ) -> np.ndarray:       # (C, n_weights) the network and all its copies, each once
-        "All networks that flips and swaps of hidden units make of one. `ValueError`: too many, or no single network."
+        "All networks that the moves make of one. `ValueError`: too many, or no single network."
         return _copies(self.network, weights)
     def average(
         self,
@@ -278,14 +277,14 @@ class Symmetry:
         key: Array,        # `jax.random.key`
         weights: Array,    # (S, n_weights) networks, entries in {-1, +1}
     ) -> Array:            # (S, n_weights) a random copy of each
-        "Flip each hidden unit by a fair coin, and put the units of each layer in a random order. `ValueError`: no weights."
+        "Flip each hidden unit by a fair coin, and shuffle each layer's units. `ValueError`: no weights."
         check_weights(weights, self.network.n_weights)
         return _shuffle(self.network, key, as_float(weights, "weights"))
 
 # %% ../../nbs/problem/symmetry.ipynb #eb0099df
 @jax.jit
 def _projections(network, x, directions):
-    "What is seen of the outputs of all networks at x (N, n_inputs), projected on directions (N, n_outputs, 2), in batches: (2ⁿ, 2)."
+    "Outputs of all networks at x (N, n_inputs), projected on directions (N, n_outputs, 2): (2ⁿ, 2)."
     def projected(weights):
         outputs = network.likelihood.seen(network.logits(weights, x))
         return jnp.tensordot(outputs, directions, 2)
@@ -293,7 +292,7 @@ def _projections(network, x, directions):
 
 # %% ../../nbs/problem/symmetry.ipynb #80d6d7a5
 def _group(values, tolerance):
-    "Numbers 0, 1, ... for the rows of values (M, 2): the same where both entries differ by less than the tolerance."
+    "Numbers 0, 1, ... for rows of values (M, 2), the same where both entries differ less than tolerated."
     labels = np.zeros(len(values), int)
     for column in values.T:
         order = np.lexsort((column, labels))
@@ -307,7 +306,7 @@ def function_labels(
     network: BiNN,     # with at most 31 weights
     x: Array,          # (N, n_inputs) points where functions are compared
 ) -> np.ndarray:       # (2**n_weights,) numbers of functions, 0, 1, ..., in basis order
-    "Number each network by its function at `x`: equal numbers, equal predictions. `ValueError`: bad points, or too many networks."
+    "Number each network by its function at `x`. `ValueError`: bad points, or too many networks."
     n, n_outputs = network.n_weights, network.layer_sizes[-1]
     check_features(x)
     check_memory(2**n * 64, f"the functions of 2**{n} networks", "Symmetry.canonical on sampled weights")
@@ -323,10 +322,10 @@ def function_probs(
     q: Array,              # (..., 2**n) probabilities of networks, in basis order
     labels: np.ndarray,    # (2**n,) numbers of functions, as from `function_labels`
 ) -> np.ndarray:           # (..., n_functions)
-    "Probability of each function: the sum over its networks. `ValueError`: q is no distribution over the labels' networks."
+    "Probability of each function: the sum over its networks. `ValueError`: q is no distribution over them."
     if np.shape(q)[-1:] != np.shape(labels):
-        raise ValueError(f"q must have one entry along the last axis for each of the {np.size(labels)} labels, "
-                         f"got shape {np.shape(q)}")
+        raise ValueError(f"q must have one entry along the last axis for each of the {np.size(labels)} "
+                         f"labels, got shape {np.shape(q)}")
     check_distribution("q", q)
     rows = np.asarray(q).reshape(-1, len(labels))
     sums = np.stack([np.bincount(labels, row) for row in rows])
@@ -345,7 +344,7 @@ def _overlaps(every, copies):
 
 # %% ../../nbs/problem/symmetry.ipynb #59f88e41
 def _around_copies(moves, q, every, best):
-    "Covariances (n, n): of the means of the networks nearest to each copy of `best`, and of all networks with the moves undone."
+    "Covariances (n, n) of the means around each copy of `best`, and of all networks with the moves undone."
     copies = _images(moves, best)
     largest, ties = _overlaps(every, copies)
     shared = q / ties
@@ -376,8 +375,10 @@ class SymmetrySummary(NamedTuple):
 # %% ../../nbs/problem/symmetry.ipynb #1445c066
 def _check_table(q, n):
     if jnp.shape(q) != (2**n,):
-        raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(q)}; with samples, use Symmetry.canonical")
-    check_memory(2**n * (18 * n + 64), f"the summary of 2**{n} networks", "Symmetry.canonical on sampled weights")
+        raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(q)}; "
+                         "with samples, use Symmetry.canonical")
+    check_memory(2**n * (18 * n + 64), f"the summary of 2**{n} networks",
+                 "Symmetry.canonical on sampled weights")
 
 # %% ../../nbs/problem/symmetry.ipynb #e5761f91
 def symmetry_summary(
@@ -385,7 +386,7 @@ def symmetry_summary(
     q: Array,         # (2**n_weights,) probabilities, in basis order
     x: Array,         # (N, n_inputs) points where functions are compared
 ) -> SymmetrySummary:
-    "Copies, functions, and the correlations that flips and swaps of hidden units cause. `ValueError`: bad arguments, or too many networks."
+    "Copies, functions, and correlations that moves cause. `ValueError`: bad arguments, or too many networks."
     n, symmetry = network.n_weights, Symmetry(network)
     _check_table(q, n)
     over_functions = function_probs(q, function_labels(network, x))

@@ -125,8 +125,9 @@ def _labelled(path, table, place, header, missing):
     if missing == "drop" or not gaps.any(): return table[~gaps]
     line = gaps.idxmax()
     at, cell = where(path, line, place, header), table[place][line]
-    raise ValueError(f"{at}: expected a label, got {cell!r}; "
-                     'fill it in, delete the row, give missing="drop", or rename the class if it is called so')
+    raise ValueError(
+        f"{at}: expected a label, got {cell!r}; "
+        'fill it in, delete the row, give missing="drop", or rename the class if it is called so')
 
 # %% ../../nbs/problem/tables.ipynb #48e06e21
 def _check_classes(path, name, y):
@@ -149,9 +150,10 @@ def _check_first_line(path, y, header):
     first, classes = y.iloc[0], list(map(class_name, y))
     alone = classes.count(classes[0]) == 1
     if header is None and alone:
-        raise ValueError(f"{path}, line {y.index[0]}: the label {first!r} stands in this line alone; if the line "
-                         "holds the names of the columns, give header=True, else delete it: a class needs "
-                         "at least 2 points")
+        raise ValueError(
+            f"{path}, line {y.index[0]}: the label {first!r} stands in this line alone; if the line "
+            "holds the names of the columns, give header=True, else delete it: a class needs "
+            "at least 2 points")
     if header is None: return
     label = header[y.name]
     numbers = list(filter(is_number, header))
@@ -256,7 +258,7 @@ def _gapless(features, missing):
 class Table(NamedTuple):
     "What a file of points holds. Rows go by their line in the file."
     features: "pd.DataFrame"       # columns of floats, or of texts
-    y: "pd.Series | None"          # names of classes, or numbers to predict; none where no label was asked for
+    y: "pd.Series | None"          # names of classes, or numbers to predict; None where no label was asked
     label: str | None              # name of the column of labels
     notices: tuple[str, ...]       # what was guessed, left out and filled in
 
@@ -319,7 +321,8 @@ def _features(path, cells, by_place, header, missing):
     said = [*_missing_texts(cells.rename(columns=by_place)), *more]
     if features.empty:
         advice = ', or give missing="mean"' if missing == "drop" else ""
-        raise ValueError(f"{path}: no row or no column is left without its missing values; fill them in{advice}")
+        raise ValueError(
+            f"{path}: no row or no column is left without its missing values; fill them in{advice}")
     return features, said
 
 # %% ../../nbs/problem/tables.ipynb #39b20d55
@@ -333,7 +336,9 @@ def read_table(
     missing: str = "refuse",           # values: refuse, drop their rows, fill in the mean, keep
     target: str = "class",             # what the label is: a class, or a number
 ) -> Table:
-    "Points and labels. `FileNotFoundError`: no file. `ValueError`: what is wrong, at which line. `TypeError`: label."
+    """Points and labels.
+
+    `FileNotFoundError`: no file. `ValueError`: what is wrong, at which line. `TypeError`: label."""
     _check_choices(label, missing, target)
     cells, notices = read_cells(path, sep, decimal)
     first, cells = split_header(path, cells, header)

@@ -216,8 +216,9 @@ def _of_drawn(found):
     least = min(loss, key=lambda label: loss[label])
     told = [f"{label} {elbo[label]:.2f}" for label in highest]
     return (f"In short: median ELBO, highest first: {', '.join(told)} nats; least median test log loss: "
-            f"{least} {loss[least]:.3f}. More than {WIDEST} weights: {_N_DRAWN} networks were drawn for each start, "
-            "and the exact posterior, the gap to the evidence and the best of 100 are not known.")
+            f"{least} {loss[least]:.3f}. More than {WIDEST} weights: {_N_DRAWN} networks were drawn "
+            "for each start, and the exact posterior, the gap to the evidence and the best of 100 "
+            "are not known.")
 
 # %% ../../nbs/studies/compare.ipynb #f1646855
 def conclusion(
@@ -230,7 +231,8 @@ def conclusion(
     gap = {label: np.median(m.gap) for label, m in found.items()}
     loss = {label: np.median(m.test_log_loss) for label, m in found.items()}
     least = min(loss, key=lambda label: loss[label])
-    nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in sorted(gap, key=lambda label: gap[label])]
+    order = sorted(gap, key=lambda label: gap[label])
+    nearest = [f"{label} {_rounded(gap[label], '.2f')}" for label in order]
     told = [_stuck(label, m.gap) for label, m in found.items()]
     stuck = list(filter(None, told)) or ["none"]
     return (f"In short: median gap to the evidence, nearest first: {', '.join(nearest)} nats; "
@@ -272,7 +274,8 @@ def _loss_curves(ax, results, labels, objective, evidence):
     is_elbo = objective == KL()
     floor = evidence if is_elbo else None
     curves = {label: results[label].history["loss"] for label in labels}
-    learning_curves(curves, evidence=floor, ax=ax, ylabel="negative ELBO (nats)" if is_elbo else "loss (nats)")
+    learning_curves(curves, evidence=floor, ax=ax,
+                    ylabel="negative ELBO (nats)" if is_elbo else "loss (nats)")
     every = np.concatenate(list(curves.values()))
     ax.set_ylim(*_frame(every, floor))
     ax.set_title(f"{' and '.join(labels)}, median and quartiles")
@@ -367,7 +370,7 @@ def compare(
     settings: dict,          # stored with the angles
     console: Any,            # of rich, for the bars and the table; a quiet one shows neither
 ) -> dict | None:            # label to `Measures`; None if it was interrupted
-    "Train the objectives and the mean-field twin, measure them beside the exact posterior if it is known, and write all files."
+    "Train the objectives and the mean-field twin, measure them (beside a known posterior), write files."
     prior, key = BernoulliPrior(), jax.random.key(seed)
     target, exact, assess = _room(binn, data, prior, key)
     def train(distribution, objective, label):

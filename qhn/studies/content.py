@@ -18,7 +18,7 @@ from ..disk import fingerprint
 
 # %% ../../nbs/studies/content.ipynb #73c56772
 def _is_installed(module):
-    "Whether a module belongs to Python, to qhn or to an installed package, which nobody edits between two runs."
+    "Whether a module belongs to Python, to qhn or to an installed package, not edited between two runs."
     package = module.partition(".")[0]
     if package in {"qhn", "builtins"} or package in sys.stdlib_module_names: return True
     try: file = Path(sys.modules[module].__file__)
@@ -113,8 +113,9 @@ def _of_copy(value, known):
     "The parts from which pickling would make the value again."
     try: made = value.__reduce_ex__(4)
     except Exception:
-        raise TypeError(f"protocol holds {value!r:.80}, and there is no telling whether a later run holds the same: "
-                        "hand it over as numbers, texts, arrays or a function that makes it") from None
+        raise TypeError(
+            f"protocol holds {value!r:.80}, and there is no telling whether a later run holds the same: "
+            "hand it over as numbers, texts, arrays or a function that makes it") from None
     if isinstance(made, str): return {"name": made}
     def listed(part): return list(part) if isinstance(part, Iterator) else part
     return _content(list(map(listed, made)), known)
@@ -123,5 +124,7 @@ def _of_copy(value, known):
 def content(
     value: Any,
 ) -> Any:    # numbers, texts, lists and dictionaries
-    "What a value consists of, the same in every process. `TypeError`: a value that cannot be known, as an open file."
+    """What a value consists of, the same in every process.
+
+    `TypeError`: a value that cannot be known, as an open file."""
     return _content(value, [])

@@ -59,7 +59,9 @@ class Method:
         "Names of the circuits, of `CIRCUITS`, that a run may use."
         return protocol.circuits
     def find(self, trial, binn, tables, keys, n_steps):
-        "`Outcome` on tables (R, 2ⁿ) of log-likelihoods in nats, from starts with keys (R,). `NotImplementedError`: here."
+        """`Outcome` on tables (R, 2ⁿ) of log-likelihoods in nats, from starts with keys (R,).
+
+        `NotImplementedError`: here."""
         raise NotImplementedError(f"{self.label} must define find(trial, binn, tables, keys, n_steps)")
 
 # %% ../../nbs/studies/methods.ipynb #a6b1a456
@@ -219,7 +221,9 @@ class Trained(Method):
         words = {"word_weights": trial.word_weights} if self.objective is MMD else {}
         return self.objective(**words, **_scheduled(self.objective, self.schedule, n_steps))
     def find(self, trial, binn, tables, keys, n_steps):
-        "`Outcome` on tables (R, 2ⁿ) of log-likelihoods in nats, from starts with keys (R,). `ValueError`: n_steps."
+        """`Outcome` on tables (R, 2ⁿ) of log-likelihoods in nats, from starts with keys (R,).
+
+        `ValueError`: n_steps."""
         n_steps = _check_steps(self.n_steps or n_steps)
         machine = self.machine(trial, binn)
         objective = self.objective_in(trial, n_steps)

@@ -55,7 +55,7 @@ def _drawn(task, number, tuning):
 
 # %% ../../nbs/studies/protocol.ipynb #f14d5ce7
 def _path(likeness):
-    "Indices along a path that begins with the two most alike and grows at both ends by what is most like an end."
+    "Indices along a path that begins with the two most alike and grows at both ends by the most alike."
     np.fill_diagonal(likeness, -1)
     path = list(np.unravel_index(likeness.argmax(), likeness.shape))
     while left := [k for k in range(len(likeness)) if k not in path]:
@@ -83,7 +83,9 @@ def split(
     number: int,             # of the split, from 0
     tuning: bool = False,    # a tuning split, whose test points validate hyperparameters
 ) -> Dataset:
-    "Training and test points of a split. `ValueError`: a number outside 0 to 999, or a data set that cannot be split."
+    """Training and test points of a split.
+
+    `ValueError`: a number outside 0 to 999, or a data set that cannot be split."""
     if not 0 <= number < _TUNING_SEEDS:
         raise ValueError(f"number must lie between 0 and {_TUNING_SEEDS - 1}, got {number=}")
     seed = number + _TUNING_SEEDS * tuning
@@ -141,7 +143,9 @@ def trials(
     circuits: tuple = ("staircase 3",),    # of `CIRCUITS`
     starts: tuple = (None,),               # None or standard deviations in radians
 ) -> tuple[Trial, ...]:
-    "Latin hypercube over `RANGES` in logarithms; `WORDS`, circuits and starts in turn. `ValueError`: no trial."
+    """Latin hypercube over `RANGES` in logarithms; `WORDS`, circuits and starts in turn.
+
+    `ValueError`: no trial."""
     check_integer("n_trials", n_trials, 1)
     rows = enumerate(_hypercube(n_trials, seed))
     return tuple(_trial(k, numbers, circuits, starts) for k, numbers in rows)
@@ -177,5 +181,5 @@ def starting_keys(
     return jax.random.split(key, 1 if tuning else protocol.n_inits)
 
 # %% ../../nbs/studies/protocol.ipynb #1b7316d6
-MEASURES = ("log_loss", "success", "accuracy", "calibration_error", "mass", "common_success", "time_to_success",
-            "gap", "target_gap", "total_variation", "train_nll", "loss")
+MEASURES = ("log_loss", "success", "accuracy", "calibration_error", "mass", "common_success",
+            "time_to_success", "gap", "target_gap", "total_variation", "train_nll", "loss")

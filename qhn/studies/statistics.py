@@ -128,7 +128,9 @@ def paired(
     n_resamples: int = 20_000,   # of the bootstrap, and of the signs
     seed: int = 0,
 ) -> Difference:
-    "Mean of the differences, with interval, p-value and size. `ValueError`: fewer than 2 splits, or not finite."
+    """Mean of the differences, with interval, p-value and size.
+
+    `ValueError`: fewer than 2 splits, or not finite."""
     d = np.asarray(differences, float)
     rng = np.random.default_rng(seed)
     if d.ndim != 1 or len(d) < 2:

@@ -233,8 +233,9 @@ def _check_parts(path, stored, wanted):
     if not isinstance(parts, dict): parts = {}
     other = [name for name in wanted if parts.get(name) != wanted[name]]
     if not other: return
-    raise ValueError(f"{path.name} in the study's folder is of another protocol (not the same: {', '.join(other)}); "
-                     "choose another folder, or delete that file")
+    raise ValueError(
+        f"{path.name} in the study's folder is of another protocol (not the same: {', '.join(other)}); "
+        "choose another folder, or delete that file")
 
 # %% ../../nbs/studies/study.ipynb #35904a90
 def _unit_path(folder, task, method):

@@ -70,7 +70,7 @@ def _check_measured(circuit):
 def from_openqasm(
     text: str,    # a program in OpenQASM 2.0 or 3.0
 ) -> tuple[Ansatz, np.ndarray]:    # the circuit, and its angles in radians
-    """The circuit of a program, every angle open, and the values that they have there.
+    """Read an OpenQASM program: its circuit with every angle free, and the values of the angles.
 
     `ValueError`: no such program, a gate that cannot be expressed, an open angle, wires measured
     in another order. `ImportError`: the reader of 3.0 is not installed."""

@@ -55,6 +55,17 @@ def _log_prob(model, outputs, y):
 
 def _columns(y, outputs): return y.reshape(outputs.shape[-2:])    # (N, n_outputs), of one output too
 
+# %% ../../nbs/inference/scale.ipynb #7adee86a
+_WIDTH = 2.5    # of the logits of random networks, before any data
+
+def _deviation(network):
+    "Of the outputs of random networks, at a scale of 1."
+    return (network.layer_sizes[-2] + 1)**0.5
+
+def _log_prior(model):
+    "Of the scale, but for a constant: nats."
+    return -(model.scale * _deviation(model.network) / _WIDTH)**2 / 2
+
 # %% ../../nbs/inference/scale.ipynb #19521bf7
 _FACTORS = np.exp(np.linspace(-0.6, 0.6, 25))    # steps of 5 %
 
@@ -64,7 +75,7 @@ def _better_scale(target, weights):
     outputs, factors = model.network.logits(weights, x), jnp.asarray(_FACTORS, model.scale.dtype)
     def fitness(factor):
         scaled = replace(model, scale=factor * model.scale)
-        return scaled.of_outputs(outputs, y, row_weights).mean()
+        return scaled.of_outputs(outputs, y, row_weights).mean() + _log_prior(scaled)
     return factors[jax.lax.map(fitness, factors).argmax()] * model.scale
 
 # %% ../../nbs/inference/scale.ipynb #12b68d30
@@ -87,7 +98,7 @@ def _better_numbers(target, weights, is_free):
 _JUDGES = 64    # networks drawn to choose a scale
 
 def _start(network, scale):
-    if scale is None: scale = (network.layer_sizes[-2] + 1)**-0.5
+    if scale is None: scale = 1 / _deviation(network)
     noise = jnp.ones(network.layer_sizes[-1]) if isinstance(network.likelihood, Gaussian) else None
     unit = Gaussian() if noise is not None else network.likelihood
     plain = replace(network, logit_scale=1.0, likelihood=unit)

@@ -133,9 +133,9 @@ def _lines(obj):
     if not isinstance(obj, type): return _heading(obj)
     makes = obj.__init__
     is_written = inspect.isfunction(makes) and makes.__code__.co_filename != "<string>"    # by a dataclass
+    if is_written: return _heading(makes)
     bases = [base for base in reversed(obj.__mro__) if base.__module__.startswith("qhn.")]
-    parts = [makes] if is_written else bases
-    return [line for part in parts for line in _heading(part)]
+    return [line for base in bases for line in _heading(base)]
 
 # %% ../nbs/face.ipynb #48ba5751
 _COMMENTED = re.compile(r'((?:[^#"\'\n]|"[^"\n]*"|\'[^\'\n]*\')*)#\s*(.*)')

@@ -17,7 +17,7 @@ def to_openqasm(
     ansatz: Ansatz,   # the circuit
     params: Array,    # its angles in radians, shape `ansatz.param_shape`
 ) -> str:             # a program in OpenQASM 3.0
-    """The circuit at its angles as text.
+    """Write a circuit with its angles as an OpenQASM program.
 
     `ValueError`: angles of another shape or not finite, a gate without a name in Qiskit."""
     from qiskit import QuantumCircuit, qasm3

@@ -133,8 +133,9 @@ def _lines(obj):
     if not isinstance(obj, type): return _heading(obj)
     makes = obj.__init__
     is_written = inspect.isfunction(makes) and makes.__code__.co_filename != "<string>"    # by a dataclass
-    parts = [makes] if is_written else [base for base in reversed(obj.__mro__) if base.__module__.startswith("qhn.")]
-    return [line for part in parts for line in _heading(part)]
+    if is_written: return _heading(makes)
+    bases = [base for base in reversed(obj.__mro__) if base.__module__.startswith("qhn.")]
+    return [line for base in bases for line in _heading(base)]
 
 # %% ../nbs/face.ipynb #48ba5751
 _COMMENTED = re.compile(r'((?:[^#"\'\n]|"[^"\n]*"|\'[^\'\n]*\')*)#\s*(.*)')
@@ -147,7 +148,7 @@ def _comments(obj):
         if not match: continue
         argument = re.match(r"\s+\*{0,2}(\w+)\s*[:=,]", match[1])
         found[argument[1] if argument else "return"] = match[2].removeprefix("-> ")
-    taken = [name for name in inspect.signature(obj).parameters if name[0] != "_"]    # no other attributes of a class
+    taken = [name for name in inspect.signature(obj).parameters if name[0] != "_"]    # no mere attributes
     return {name: found[name] for name in [*taken, "return"] if name in found}
 
 # %% ../nbs/face.ipynb #20e4312d
@@ -168,7 +169,8 @@ def _describe(obj):
 def _described(obj):
     "Complete the docstring of a function or class, and those of its methods, by its comments."
     if obj.__doc__: _describe(obj)
-    bases = [base for base in inspect.getmro(obj) if base.__module__.startswith("qhn.")] if isinstance(obj, type) else []
+    classes = inspect.getmro(obj) if isinstance(obj, type) else ()
+    bases = [base for base in classes if base.__module__.startswith("qhn.")]
     for base in bases:
         for member in vars(base).values():
             function = getattr(member, "__func__", member)    # of a class method
@@ -182,7 +184,8 @@ def _module(name):
     root = Path(find_spec("qhn").origin).parent
     places = (root / f"{name}.py", *root.glob(f"[a-z]*/{name}.py"), root / name / "__init__.py")
     found = next((place for place in places if place.is_file()), None)
-    if found: return ".".join(("qhn", *found.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+    if not found: return None
+    return ".".join(("qhn", *found.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
 
 # %% ../nbs/face.ipynb #a20e366c
 def _home(name):

@@ -96,7 +96,8 @@ def _reading_of(given):
     names = "label", "sep", "decimal", "header", "missing"
     said = {name: vars(given)[name] for name in names if vars(given)[name] is not None}
     if not said or given.dataset.lower().endswith(".csv"): return said
-    raise ValueError(f"{', '.join(f'--{name}' for name in said)} is for a file.csv, got dataset={given.dataset!r}")
+    raise ValueError(f"{', '.join(f'--{name}' for name in said)} is for a file.csv, "
+                     f"got dataset={given.dataset!r}")
 
 def _asked(given):
     "Data, network, circuit and objectives of these options."
@@ -162,8 +163,8 @@ def _compare(given):
 # %% ../nbs/cli.ipynb #e35b94d1
 _Dataset = Annotated[str, option("Name from `qhn datasets`, a pair such as digits-38, or your own file.csv.",
                                 autocompletion=complete_dataset)]
-_OwnMissing = Annotated[str | None, option("Missing values of a file.csv: refuse, drop their rows, or fill in the "
-                                           "mean. Default: refuse.", "--missing")]
+_OwnMissing = Annotated[str | None, option("Missing values of a file.csv: refuse, drop their rows, "
+                                           "or fill in the mean. Default: refuse.", "--missing")]
 _Points = Annotated[int | None, option("Training points; the data set's own number if left out.")]
 _Hidden = Annotated[str, option("Units of the hidden layers, such as 2 or 3,2; none if left out.")]
 _Scale = Annotated[float, option("Factor of the network's logits.")]
@@ -171,7 +172,8 @@ _Objectives = Annotated[str, option("Comma-separated: mle, elbo, selbo.", autoco
 _Words = Annotated[str, option("Mean parity sizes of SELBO's kernel mixture.")]
 
 # %% ../nbs/cli.ipynb #9e63d850
-_Ansatz = Annotated[str, option("brickwork, staircase or hardware-efficient.", autocompletion=complete_ansatz)]
+_Ansatz = Annotated[str, option("brickwork, staircase or hardware-efficient.",
+                                autocompletion=complete_ansatz)]
 _Layers = Annotated[int, option("Layers of the ansatz.")]
 _Seeds = Annotated[int, option("Independent starts, trained side by side.")]
 _Steps = Annotated[int, option("Optimiser steps.")]
@@ -208,7 +210,8 @@ def compare_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    "Train MLE, ELBO and SELBO side by side and compare them with mean field and, up to 22 weights, the exact posterior."
+    """Train MLE, ELBO and SELBO side by side and compare them with mean field and, up to 22 weights,
+    the exact posterior."""
     given = SimpleNamespace(**locals())    # all options, by name
     with table_errors(): _compare(given)
 

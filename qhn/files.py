@@ -124,7 +124,8 @@ _OWN = Prior, Divergence, Likelihood, Distribution, Ansatz, Estimator, Model, op
 
 def _check_own(value):
     if callable(value) or isinstance(value, _OWN): return
-    raise ValueError(f"a {type(value).__name__} is nothing that a file can hold; save the QHNClassifier inside, "
+    raise ValueError(f"a {type(value).__name__} is nothing that a file can hold; "
+                     "save the QHNClassifier inside, "
                      "such as pipe[-1] or search.best_estimator_ (joblib keeps pipelines whole)")
 
 def _users(writer, value):
@@ -194,12 +195,15 @@ def save(
     obj: Any,             # a FitResult, a distribution, a classifier, or a container of such objects
     path: str | Path,     # by convention it ends in .qhn
 ) -> Path:
-    """Write an object to one file, completely or not at all. `ValueError`: an object that cannot be stored, such as a
-    pipeline (save the classifier inside), or a function of your own without a name."""
+    """Write an object to one file, completely or not at all.
+
+    `ValueError`: an object that cannot be stored, such as a pipeline (save the classifier inside),
+    or a function of your own without a name."""
     writer = _Writer()
     content = writer(obj)
     if content == {"own": next(iter(writer.own), None)}:
-        raise ValueError(f"a file keeps of your own {content['own']} the name alone; save what was trained with it")
+        raise ValueError(f"a file keeps of your own {content['own']} the name alone; "
+                         "save what was trained with it")
     versions = {name: version(name) for name in ("qhn", "jax", "numpy", "optax")}
     told = {"object": content, "own": sorted(writer.own)}
     told |= {"versions": versions, "revision": _revision()}
@@ -211,7 +215,9 @@ def load(
     path: str | Path,            # written by `save`
     own: dict | None = None,     # name to your own object: an activation, a prior, a circuit
 ) -> Any:
-    "Read a saved object. `ValueError`: the file is damaged, newer or foreign, or `own` lacks a name. `OSError`: there is no such file."
+    """Read an object that `save` wrote.
+
+    `ValueError`: the file is damaged, newer or foreign, or `own` lacks a name. `OSError`: no such file."""
     told, arrays = read_archive(path, _KIND)
     missing = sorted(set(told["own"]) - set(own or {}))
     if missing:

@@ -148,7 +148,7 @@ def sorted_posterior(
     top: int = 16,                                            # networks shown, most probable first
     ax: Axes | None = None,                                   # axes to draw on; None makes some
 ) -> Axes:
-    "The `top` most probable networks, exact and approximated. `ValueError`: what is no distribution."
+    "Plot the `top` most probable networks, exact and approximated. `ValueError`: what is no distribution."
     if top < 1: raise ValueError(f"top must be at least 1, got {top=}")
     exact = _array("posterior", posterior, ("2**n",))
     rivals = _arrays("approximations", approximations, exact.shape) if approximations else {}

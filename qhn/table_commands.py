@@ -163,7 +163,8 @@ _Ansatz = Annotated[str, option("product, staircase, brickwork or hardware-effic
 # %% ../nbs/table_commands.ipynb #036ebc58
 _Layers = Annotated[int, option("Layers of the ansatz.")]
 _Objective = Annotated[str, option("elbo, selbo or mle.")]
-_Temperature = Annotated[float, option("Weight of the divergence from the prior; 1 is the bound on the evidence.")]
+_Temperature = Annotated[float, option("Weight of the divergence from the prior; "
+                                       "1 is the bound on the evidence.")]
 _Steps = Annotated[int, option("Steps of the optimiser.")]
 _Restarts = Annotated[int, option("Starts, trained side by side; the best one is kept.")]
 _Seed = Annotated[int, option("Makes training repeatable.")]
@@ -298,8 +299,8 @@ def _evaluate(given):
 # %% ../nbs/table_commands.ipynb #7240e878
 _Gaps = Annotated[str, option("Missing values: refuse, drop their rows, or fill in the mean of training.",
                               "--missing")]
-_TrainFile = Annotated[Path | None, option("File of training, for the others that the model is compared with; "
-                                           "found if left out and near.")]
+_TrainFile = Annotated[Path | None, option("File of training, for the others that "
+                                           "the model is compared with; found if left out and near.")]
 _Alone = Annotated[bool, option("Judge the model alone.", "--alone")]
 _Picture = Annotated[Path | None, option("File of a reliability picture, such as reliability.png.")]
 

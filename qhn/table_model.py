@@ -82,7 +82,9 @@ class TableModel:
         missing: str = "refuse",       # missing values: refuse, or fill in the mean of training
         unknown: str = "refuse",       # unknown words: refuse, or zero in all features of the column
     ) -> pd.DataFrame:
-        "The features of the estimator. `ValueError`: a missing column or an invalid cell. `TypeError`: rows is no table."
+        """The features of the estimator.
+
+        `ValueError`: a missing column or an invalid cell. `TypeError`: rows is no table."""
         matrix = self.columns.matrix(rows, missing, unknown)
         frame = rows.features if isinstance(rows, Table) else rows
         return pd.DataFrame(matrix, frame.index, list(self.columns.feature_names))
@@ -101,9 +103,12 @@ def train_table(
     table: Table,      # of `read_table`
     estimator: Any,    # `QHNClassifier` or `QHNRegressor` with its settings; a copy is trained
 ) -> TableModel:
-    "Learn the columns and train. `ValueError`: no usable column, no labels, invalid settings. `TypeError`: another estimator."
+    """Learn the columns of a table and train an estimator on them.
+
+    `ValueError`: no usable column, no labels, invalid settings. `TypeError`: another estimator."""
     if not isinstance(estimator, (QHNClassifier, QHNRegressor)):
-        raise TypeError(f"estimator must be a QHNClassifier or a QHNRegressor, got {type(estimator).__name__}")
+        raise TypeError("estimator must be a QHNClassifier or a QHNRegressor, "
+                        f"got {type(estimator).__name__}")
     if table.y is None: raise ValueError("table must have labels; read it with read_table")
     model = TableModel(learn_columns(table), clone(estimator))
     model.estimator.fit(model.features(table), table.y.to_numpy())
@@ -155,7 +160,8 @@ def labelled_rows(
 def _check_label(model, frame):
     label = model.columns.label
     if label in frame: return
-    raise ValueError(f"the rows have no column {label!r}, which is what is predicted; {nearest(label, list(frame))}")
+    raise ValueError(f"the rows have no column {label!r}, which is what is predicted; "
+                     f"{nearest(label, list(frame))}")
 
 def _labels(model, column):
     texts = column.fillna("").map(lambda cell: class_name(str(cell).strip()))
@@ -175,9 +181,12 @@ def _encoded(model, texts):
 def load_table_model(
     path: str | Path,    # of `qhn train`, or of `save`
 ) -> TableModel:
-    "Read a model. `ValueError`: the file is damaged, newer, or holds something else. `OSError`: there is no such file."
+    """Read a model of a table that `save` wrote.
+
+    `ValueError`: the file is damaged, newer, or holds something else. `OSError`: no such file."""
     if Path(path).is_dir(): raise ValueError(f"{path} is a folder, not the file of a model")
     found = load(path)
     if isinstance(found, TableModel): return found
     kind = type(found).__name__
-    raise ValueError(f"{path} holds a {kind}, not a model of a table, as `qhn train` writes it; open it with qhn.load")
+    raise ValueError(f"{path} holds a {kind}, not a model of a table, "
+                     "as `qhn train` writes it; open it with qhn.load")

@@ -135,14 +135,17 @@ def check_picture(
     ending = Path(path).suffix.removeprefix(".").lower()
     if not model.classes: raise ValueError(_NO_CLASSES)
     if ending and ending not in known:
-        raise ValueError(f"a picture's format {ending!r} is not supported; known are {', '.join(sorted(known))}")
+        raise ValueError(f"a picture's format {ending!r} is not supported; "
+                         f"known are {', '.join(sorted(known))}")
 
 # %% ../nbs/table_report.ipynb #1f70365f
 def save_reliability(
     path: str | Path,       # its ending names the format, such as .png or .svg
     report: TableReport,    # of classes
 ) -> Path:
-    "Draw a reliability diagram. `ValueError`: a report of numbers, or an unknown format. `OSError`: the file cannot be written."
+    """Save the reliability diagram of a report as a picture.
+
+    `ValueError`: a report of numbers, or an unknown format. `OSError`: the file cannot be written."""
     from matplotlib.figure import Figure
     from qhn.plots import reliability as draw, style
     if report.y.dtype.kind == "f": raise ValueError(_NO_CLASSES)

@@ -18,7 +18,9 @@ _FAILED = FloatingPointError, RuntimeError        # another run may not fail
 
 @contextmanager
 def friendly_errors():
-    "Print an error that the user can fix, such as a `ValueError`, in one line, and raise `typer.Exit` with its status."
+    """Print an error that the user can fix, in one line, and raise `typer.Exit` with its status.
+
+    A `ValueError` is such an error."""
     try: yield
     except typer.Exit: raise    # already explained
     except (*_MENDED, *_FAILED) as error:
@@ -101,7 +103,7 @@ def _plain(character):
 def nearest_characters(
     error: UnicodeError,    # what a stream could not write
 ) -> tuple[str, int]:    # the replacement, and the position after it
-    "Replace characters that a terminal cannot show by ASCII. `UnicodeError`: the error is not one of encoding."
+    "Replace characters that a terminal cannot show by ASCII. `UnicodeError`: no error of encoding."
     if not isinstance(error, UnicodeEncodeError): raise error
     unknown = error.object[error.start:error.end]
     return "".join(map(_plain, unknown)), error.end

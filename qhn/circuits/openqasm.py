@@ -17,7 +17,7 @@ def to_openqasm(
     ansatz: Ansatz,   # the circuit
     params: Array,    # its angles in radians, shape `ansatz.param_shape`
 ) -> str:             # a program in OpenQASM 3.0
-    """The circuit at its angles as text.
+    """Write a circuit with its angles as an OpenQASM program.
 
     `ValueError`: angles of another shape or not finite, a gate without a name in Qiskit."""
     from qiskit import QuantumCircuit, qasm3
@@ -70,7 +70,7 @@ def _check_measured(circuit):
 def from_openqasm(
     text: str,    # a program in OpenQASM 2.0 or 3.0
 ) -> tuple[Ansatz, np.ndarray]:    # the circuit, and its angles in radians
-    """The circuit of a program, every angle open, and the values that they have there.
+    """Read an OpenQASM program: its circuit with every angle free, and the values of the angles.
 
     `ValueError`: no such program, a gate that cannot be expressed, an open angle, wires measured
     in another order. `ImportError`: the reader of 3.0 is not installed."""

@@ -108,7 +108,7 @@ def _shaped(distribution, method, answer, shape):
 
 # %% ../../nbs/distributions/base.ipynb #42c8b2c6
 class Samples(Distribution):
-    "It can be sampled inside `jit`."
+    "A distribution that can be sampled inside `jit`."
     tells, such_as = "samples", "BornMachine"
 
     def sample(
@@ -127,7 +127,7 @@ class Samples(Distribution):
 
 # %% ../../nbs/distributions/base.ipynb #02dc5af4
 class LogProb(Distribution):
-    "It knows the logarithm of each probability."
+    "A distribution that knows the logarithm of each probability."
     tells, such_as = "log probabilities", "BornMachine"
 
     def log_prob(
@@ -178,7 +178,7 @@ class LogProb(Distribution):
 
 # %% ../../nbs/distributions/base.ipynb #6b3e3977
 class Table(Distribution):
-    "It can list all 2ⁿ probabilities."
+    "A distribution that can list all 2ⁿ probabilities."
     tells, such_as = "the probabilities of all networks", "BornMachine"
 
     def probs(
@@ -207,7 +207,7 @@ def _pairs(n):
 
 # %% ../../nbs/distributions/base.ipynb #99a96f07
 class Words(Distribution):
-    "It knows the expectation of the product of any set of weights."
+    "A distribution that knows the expectation of the product of any set of weights."
     tells, such_as = "words (expected products of weights)", "BornMachine"
 
     def words(
@@ -295,7 +295,7 @@ class ClosedMMD(Distribution):
 
 # %% ../../nbs/distributions/base.ipynb #54195f4d
 class Shiftable(Distribution):
-    "It says how it depends on each parameter: as a trigonometric polynomial of known frequencies."
+    "A distribution that is a trigonometric polynomial of known frequencies in each parameter."
     tells, such_as = "the frequencies of its parameters", "BornMachine"
 
     @property
@@ -305,7 +305,7 @@ class Shiftable(Distribution):
 
 # %% ../../nbs/distributions/base.ipynb #c7639384
 class Remote(Distribution):
-    "Its samples come from outside JAX, from many settings in one job."
+    "A distribution whose samples come from outside JAX, from many settings in one job."
     tells, such_as = "samples from outside", "HardwareSampler"
 
     def sample_batch(

@@ -32,7 +32,7 @@ def live_gates(
 def bond_dims(
     ansatz: Ansatz,    # any ansatz
 ) -> tuple:            # n_qubits - 1 integers, the bond dimension at each cut
-    "Product of the ranks of the live two-qubit gates across each cut; no more than this is the state's Schmidt rank there."
+    "Product of the ranks of the live two-qubit gates across each cut, a bound on the Schmidt rank there."
     dims = [1] * (ansatz.n_qubits - 1)
     for op in live_gates(ansatz):
         for cut in range(min(op.wires), max(op.wires)): dims[cut] *= GATES[op.gate].rank
@@ -111,7 +111,9 @@ def _steps(ansatz):
 # %% ../../nbs/engine/cores.ipynb #db66de78
 @lru_cache
 def _site_programs(ansatz):
-    "Per wire its factors in order: (step, side: 0 left or 1 right, size of the bond before it, gate, is first wire); and the sizes of its bonds."
+    """Per wire its factors in order, and the sizes of its bonds.
+
+    A factor: (step, side: 0 left or 1 right, size of the bond before it, gate, is first wire)."""
     wires = range(ansatz.n_qubits)
     programs, sizes = [[] for _ in wires], [[1, 1] for _ in wires]
     for step, (_, operations) in enumerate(_steps(ansatz)):
@@ -201,7 +203,7 @@ def cores(
     ansatz: Ansatz,    # pairs on neighbouring wires only
     params: Array,     # angles in radians, shape `ansatz.param_shape`
 ) -> Array:            # (n_qubits, χ, χ, 2) complex: site, left bond, right bond, bit
-    "Cores of the exact matrix product state; the outer bonds of the two ends are index 0. `ValueError`: cores that do not fit in memory."
+    "Cores of the exact matrix product state; its two ends have index 0. `ValueError`: they do not fit."
     plan = site_plan(ansatz)
     mats, chi = rotation_matrices(ansatz, params, plan.moments), plan.factors.shape[3]
     dtype = mats.real.dtype if plan.factors.dtype == np.int8 else mats.dtype

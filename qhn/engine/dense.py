@@ -9,9 +9,7 @@ __all__ = ['check_split', 'split_wires', 'memories', 'plain_statevector', 'dense
 # %% ../../nbs/engine/dense.ipynb #d99e79c3
 from functools import lru_cache, partial, reduce
 from typing import NamedTuple
-import jax
-import jax.numpy as jnp
-import numpy as np
+import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from ..problem.bits import weights_from_index
 from ..circuits.gates import GATES, bit_map, is_diagonal, is_sign
@@ -28,7 +26,7 @@ def _groups(mats):
 def _blocks(mats): return [reduce(jnp.kron, group) for group in _groups(mats)]
 
 def _rotate(state, mats):
-    "Apply one matrix after the other to the first wires, a 2×2 matrix to one or a 4×4 matrix to two, and move these wires behind the others."
+    "Apply matrices in turn to the first wires, 2×2 to one, 4×4 to two, and move these wires to the end."
     for block in _blocks(mats): state = einsum("jr,ij->ri", state.reshape(len(block), -1), block)
     return state.reshape(-1)
 
@@ -40,7 +38,7 @@ def _span(columns):
     return sums
 
 def _images(columns, split=0):
-    "Where a linear map sends each basis state: all of them, or those of this device if the first `split` wires number the devices."
+    "Where a linear map sends the basis states, those of this device if `split` wires number the devices."
     left, right = jnp.split(columns[split:], [(len(columns) - split) // 2])
     images = _span(left)[:, None] ^ _span(right)
     if split: images ^= _span(columns[:split])[jax.lax.axis_index("amplitudes")]
@@ -105,7 +103,7 @@ def _local_maps(m, split):
 
 # %% ../../nbs/engine/dense.ipynb #0286ad1d
 def _permute(state, maps, split):
-    "Take every amplitude from where the product of the local `maps`, with exchanges between them, sends its index."
+    "Permute the amplitudes by the product of the local `maps`, with exchanges between them."
     for k, columns in enumerate(maps):
         if k: state = _exchange(state, split)
         state = state.at[_images(columns, split)].get(mode="promise_in_bounds")
@@ -208,13 +206,14 @@ def _pair_plan(steps, n_pairs):
 # %% ../../nbs/engine/dense.ipynb #973f3022
 @lru_cache
 def _plan(ansatz, split):
-    "The steps of a circuit over 2^split devices. `ValueError`: more than 32 qubits, or one qubit a device for gates on pairs."
+    "The steps over 2^split devices. `ValueError`: over 32 qubits, or one a device for gates on pairs."
     n = ansatz.n_qubits
-    if n > 32: raise ValueError(f"Dense numbers amplitudes by 32 bits, got n_qubits={n}; use at most 32 qubits")
+    if n > 32:
+        raise ValueError(f"Dense numbers amplitudes by 32 bits, got n_qubits={n}; use at most 32 qubits")
     steps = _steps(ansatz, split)
     if n - split < 2 and any(step.layer for step in steps):
-        raise ValueError(f"a gate on two wires that is no map of bits needs two qubits on every device, got n_qubits={n} "
-                         f"on {2**split} devices; use a mesh of fewer devices")
+        raise ValueError("a gate on two wires that is no map of bits needs two qubits on every device, "
+                         f"got n_qubits={n} on {2**split} devices; use a mesh of fewer devices")
     signs = np.array([_values(n) @ step.signs for step in steps], np.uint32)
     if not signs.any(): signs = signs[:, :0]
     moments = tuple(step.moment for step in steps)
@@ -228,7 +227,8 @@ def check_split(
     "Number k of first wires that number the devices. `ValueError`: not 2ᵏ devices with 2k ≤ n."
     split = n_devices.bit_length() - 1
     if n_devices == 2**split and 2*split <= n: return split
-    raise ValueError(f"the mesh axis 'amplitudes' must hold a power of two of devices, at most 2**{n // 2} for n_qubits={n}, got {n_devices}; use a mesh of fewer devices")
+    raise ValueError(f"the mesh axis 'amplitudes' must hold a power of two of devices, at most 2**{n // 2} "
+                     f"for n_qubits={n}, got {n_devices}; use a mesh of fewer devices")
 
 # %% ../../nbs/engine/dense.ipynb #03221081
 def split_wires(
@@ -240,13 +240,13 @@ def split_wires(
 def memories(
     n_devices: int,    # that share the work
 ) -> int:
-    "How many memories these devices have: each accelerator its own, the devices of a CPU one for all of a process."
+    "Count the memories of these devices: one each on accelerators, one per process on a CPU."
     if jax.default_backend() != "cpu": return n_devices
     return max(1, n_devices // jax.local_device_count())
 
 # %% ../../nbs/engine/dense.ipynb #24485f48
 def _on_devices(f, split, args, parts):
-    "f(*args) on every device's part; `parts` says per argument, and last for the result, whether it is split or everywhere whole."
+    "f(*args) on every device's part; `parts`: whether each argument, and last the result, is split."
     if not split: return f(*args)
     specs = tuple(jax.sharding.PartitionSpec(*["amplitudes"] * part) for part in parts)
     return jax.shard_map(f, in_specs=specs[:-1], out_specs=specs[-1], axis_names={"amplitudes"})(*args)
@@ -344,7 +344,7 @@ def dense_statevector(
     ansatz: Ansatz,    # any ansatz of at most 32 qubits
     params: Array,     # angles in radians, shape `ansatz.param_shape`
 ) -> Array:            # (2**n,) complex
-    "All amplitudes; the gradient undoes the circuit step by step and stores none of its states. `ValueError`: more than 32 qubits."
+    "All amplitudes, with a gradient that stores no states of the circuit. `ValueError`: over 32 qubits."
     return _reversible(ansatz, *_step_matrices(ansatz, params))
 
 def dense_probs(

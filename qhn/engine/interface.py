@@ -15,9 +15,8 @@ from ..problem.bits import check_integer, check_memory, index_from_weights, is_t
 from ..circuits.gates import GATES
 from ..circuits.ansatz import Ansatz, Rotation, check_key, check_params
 from .cores import bond_dim, bond_dims, live_gates, site_plan
-from .mps import (mps_entropy, mps_expect_product, mps_log_prob, mps_means,
-                            mps_pair_means, mps_probs, mps_sample, mps_statevector, pairing,
-                            safe_log)
+from .mps import (mps_entropy, mps_expect_product, mps_log_prob, mps_means, mps_pair_means,
+                            mps_probs, mps_sample, mps_statevector, pairing, safe_log)
 from .pairs import (check_means, check_sets, check_signs, sweep_mmd2,
                               sweep_pair_product, table_mmd2, table_pair_product)
 from .dense import (dense_probs, dense_statevector, memories, split_wires,
@@ -25,7 +24,7 @@ from .dense import (dense_probs, dense_statevector, memories, split_wires,
 
 # %% ../../nbs/engine/interface.ipynb #bb0cb2b1
 def _check_draws(n_samples, n, dtype, chi=0, keep=False):
-    "Raise unless `n_samples` is an integer ≥ 1 and the draws, with their uniforms and bond vectors, fit in memory."
+    "Raise unless `n_samples` is an integer ≥ 1 and the draws fit in memory, with their work space."
     n_samples = check_integer("n_samples", n_samples, 1)
     kept = 2 * chi * n if keep else 0    # the left vectors, for the score
     n_bytes = n_samples * (2*n + 10*chi + kept) * jnp.result_type(dtype, jnp.float32).itemsize
@@ -52,14 +51,14 @@ class _Amplitudes(ABC):
 
     @partial(jax.jit, static_argnums=0)
     def statevector(self, params):
-        "(2ⁿ,) complex amplitudes, wire 0 most significant, global phase included, as PennyLane's `state`. `ValueError`: amplitudes that do not fit."
+        "The (2ⁿ,) complex amplitudes, phase included, as PennyLane's `state`. `ValueError`: they do not fit."
         params = check_params(self.ansatz, params)
         _check_state(self, params, 2)
         return self._statevector(params)
 
     @partial(jax.jit, static_argnums=0)
     def probs(self, params):
-        "(2ⁿ,) probabilities q(w) = |⟨b(w)|ψ⟩|² of sum one, index as in PennyLane's `probs`. `ValueError`: a table that does not fit."
+        "The (2ⁿ,) probabilities q(w), index as in PennyLane's `probs`. `ValueError`: they do not fit."
         params = check_params(self.ansatz, params)
         _check_state(self, params, 1)
         return self._probs(params)
@@ -75,17 +74,19 @@ def _check_state(engine, params, parts):
 class _Strings(ABC):
     "Answers about single strings."
     def log_prob(self, params, weights):
-        "(...) log q(w) in nats of (..., n) weights in {-1, +1}, -inf without a slope where q(w) = 0. `ValueError`: weights that are not n signs."
+        """log q(w) in nats of (..., n) weights in {-1, +1}; -inf, without a slope, where q(w) = 0.
+
+        `ValueError`: weights that are not n signs."""
         weights = check_signs(weights, self.ansatz.n_qubits)
         return self._log_prob(check_params(self.ansatz, params), weights)
 
     def sample(self, params, key, n_samples):
-        "(n_samples, n) independent exact samples w ~ q. `ValueError`: `n_samples` below 1, samples that do not fit, angles that are not finite."
+        "Draw (n_samples, n) exact samples of q. `ValueError`: `n_samples` too low or high, infinite angles."
         params = _check_sampling(self, params, key, n_samples, keep=False)
         return self._sample(params, key, n_samples)[0]
 
     def sample_and_log_prob(self, params, key, n_samples):
-        "The weights of `sample` with their (n_samples,) log q, differentiable in `params` at the weights drawn. `ValueError`: as `sample`."
+        "Samples, with their (n_samples,) log q, differentiable in `params`. `ValueError`: as `sample`."
         params = _check_sampling(self, params, key, n_samples, keep=True)
         return self._sample(params, key, n_samples)
 
@@ -103,7 +104,7 @@ def _check_sampling(engine, params, key, n_samples, keep):
 class _Averages(ABC):
     "Means of functions of one string."
     def expect_product(self, params, factors):
-        "(...) E_q Π_j f_j(w_j) of (..., n, 2) real factors: f_j at bit 0 (w_j = +1) and at bit 1. `ValueError`: factors of another shape."
+        "(...) E_q Π_j f_j(w_j) of (..., n, 2) real factors, at w_j = +1 and -1. `ValueError`: another shape."
         params = check_params(self.ansatz, params)
         factors = _check_factors(factors, (self.ansatz.n_qubits, 2), ", one number per wire and bit,")
         dtype = jnp.result_type(params, jnp.float32)
@@ -111,7 +112,7 @@ class _Averages(ABC):
         return self._expect_product(params, factors.astype(dtype))
 
     def words(self, params, sets):
-        "(...) E_q Π_{j in S} w_j = ⟨Z_S⟩ of (..., n) sets, entries 0 or 1. `ValueError`: sets of another shape."
+        "(...) E_q Π_{j in S} w_j = ⟨Z_S⟩ of (..., n) sets of 0 and 1. `ValueError`: another shape."
         sets = check_sets(sets, self.ansatz.n_qubits)
         signs = jnp.stack([jnp.ones(sets.shape), 1 - 2. * (sets != 0)], -1)
         return self.expect_product(params, signs)
@@ -134,7 +135,7 @@ class _Moments(ABC):
 
     @partial(jax.jit, static_argnums=0)
     def pair_means(self, params):
-        "(n, n) E_q[w_i w_j] of every pair, 1 on the diagonal. `ValueError`: as `means`, and tables that do not fit."
+        "(n, n) E_q[w_i w_j] of every pair, 1 on the diagonal. `ValueError`: as `means`, and if too large."
         params = check_params(self.ansatz, params)
         _check_pair_means(self, params.dtype)
         lower = self._pair_means(params)
@@ -152,7 +153,9 @@ def _check_pair_means(engine, dtype):
 class _Copies(ABC):
     "Means of functions of two independent strings."
     def expect_pair_product(self, params, factors):
-        "(...) E Π_j f_j(b_j, b'_j) over independent w, w' ~ q, of (..., n, 2, 2) real factors. `ValueError`: factors of another shape, environments that do not fit."
+        """(...) E Π_j f_j(b_j, b'_j) over independent w, w' ~ q, of (..., n, 2, 2) real factors.
+
+        `ValueError`: factors of another shape, environments that do not fit."""
         n, params = self.ansatz.n_qubits, check_params(self.ansatz, params)
         factors = _check_factors(factors, (n, 2, 2), ": wires, bit, other bit;")
         flat = factors.reshape(-1, n, 2, 2)
@@ -160,7 +163,7 @@ class _Copies(ABC):
         return self._expect_pair_product(params, flat).reshape(factors.shape[:-3])
 
     def mmd2(self, params, means, word_probs):
-        "MMD²(q, p) ≥ 0 to the product distribution p with (n,) `means`, mean over kernels with inclusion probabilities `word_probs`. `ValueError`: means of another shape, environments that do not fit."
+        "MMD² to the product of `means`, averaged over `word_probs`. `ValueError`: another shape, too large."
         params, means = check_params(self.ansatz, params), check_means(means, self.ansatz.n_qubits)
         pis = tuple(np.asarray(word_probs, float).ravel().tolist())
         self._check_pairs(len(pis))
@@ -168,11 +171,14 @@ class _Copies(ABC):
 
 # %% ../../nbs/engine/interface.ipynb #874f15e7
 class Engine(_Amplitudes, _Strings, _Averages, _Moments, _Copies):
-    "A circuit and a way to simulate it. `params` are angles in radians, of shape `ansatz.param_shape`; a `ValueError` names whatever has another shape or does not fit in memory."
+    """A circuit and a way to simulate it; `params` are angles in radians, of shape `ansatz.param_shape`.
+
+    A `ValueError` names whatever has another shape or does not fit in memory."""
     def entropy(self, params, key, n_samples):
-        "Entropy of q in nats and its standard error, 0 where it is exact. `ValueError`: as `sample`, and fewer than 2 draws."
+        "Entropy of q in nats and its standard error, 0 if exact. `ValueError`: as `sample`, or one draw."
         params = _check_sampling(self, params, key, n_samples, keep=True)
-        if n_samples < 2: raise ValueError(f"n_samples must be at least 2 for a standard error, got {n_samples=}")
+        if n_samples < 2:
+            raise ValueError(f"n_samples must be at least 2 for a standard error, got {n_samples=}")
         return self._entropy(params, key, n_samples)
 
     @abstractmethod
@@ -190,7 +196,7 @@ def _check_question(question):
 
 @lru_cache
 def _core_cost(ansatz):
-    "Operations of the cores: of each moment of rotations, and twice as many of one of gates on pairs that have angles."
+    "Operations of the cores: a moment of gates on pairs with angles costs as much as two of rotations."
     moments = [1 if isinstance(m, Rotation) else 2 for m in ansatz.moments if GATES[m.gate].has_angle]
     return 50 * ansatz.n_qubits * sum(moments) * bond_dim(ansatz)**2
 
@@ -251,12 +257,13 @@ class _ByCores(Engine):
 # %% ../../nbs/engine/interface.ipynb #a57666d8
 @dataclass(frozen=True)
 class MPS(_ByCores):
-    "The exact matrix product of a circuit of neighbouring pairs. `ValueError`: a pair that joins other wires."
+    "The exact matrix product state of a circuit of neighbouring pairs. `ValueError`: any other pair."
     ansatz: Ansatz    # the circuit
 
     def __post_init__(self):
         if _neighbouring(self.ansatz): return
-        raise ValueError("engine=MPS needs every pair on neighbouring wires, got a long-range pair; use engine=Dense or None")
+        raise ValueError("engine=MPS needs every pair on neighbouring wires, got a long-range pair; "
+                         "use engine=Dense or None")
 
     def cost(self, question):
         "Operations of an answer to one of `QUESTIONS`. `ValueError`: another question."
@@ -267,7 +274,7 @@ class MPS(_ByCores):
         return min(_sweep_cost(self.ansatz, _N_KERNELS), _table_cost(self.ansatz, _N_KERNELS))
 
     def bytes(self, question):
-        "Memory of an answer and its gradient: of all probabilities five tables, as XLA's own account has it. `ValueError`: another question."
+        "Memory of an answer and its gradient; five tables for all of q. `ValueError`: another question."
         _check_question(question)
         n, size = self.ansatz.n_qubits, jnp.result_type(float).itemsize
         if question == "probs": return 5 * 2**n * size
@@ -330,18 +337,18 @@ class _ByTable(Engine):
 # %% ../../nbs/engine/interface.ipynb #88a88f9d
 @dataclass(frozen=True)
 class Dense(_ByTable):
-    "The whole state of any circuit of at most 32 qubits, over the devices of a mesh with an axis \"amplitudes\" if one is set."
+    "The whole state of any circuit of at most 32 qubits, over a mesh with an axis \"amplitudes\" if set."
     ansatz: Ansatz    # the circuit
 
     def cost(self, question):
-        "Operations of an answer to one of `QUESTIONS`: every one needs the whole state. `ValueError`: another question."
+        "Operations of an answer to one of `QUESTIONS`, by the whole state. `ValueError`: another question."
         _check_question(question)
         n = self.ansatz.n_qubits
         state = len(self.ansatz.moments) * (32*n + 20) * 2**n
         return state + _table_pairs_cost(n, _N_KERNELS) if question == "pairs" else state
 
     def bytes(self, question):
-        "Memory of an answer and its gradient: states and derivatives, as XLA's own account has it. `ValueError`: another question."
+        "Memory of an answer and its gradient: states, derivatives. `ValueError`: another question."
         _check_question(question)
         return 10 * 2**self.ansatz.n_qubits * jnp.result_type(float).itemsize
 
@@ -351,14 +358,15 @@ _DECIDES = {"log_prob": "strings"}    # strings come by the hundred: what they s
 @lru_cache
 def _checked_engine(override):
     if isinstance(override, type) and issubclass(override, Engine): return override
-    raise ValueError(f"engine must be None, MPS or Dense, got engine={override!r}; one of your own derives from Engine")
+    raise ValueError(f"engine must be None, MPS or Dense, got engine={override!r}; "
+                     "one of your own derives from Engine")
 
 def choose(
     ansatz: Ansatz,                # any ansatz
     question: str,                 # one of `QUESTIONS`
     override: type | None = None,  # `MPS`, `Dense` or an `Engine` of your own; None chooses by cost
 ) -> Engine:
-    "The engine with the lower cost for a question. `ValueError`: another question or engine, or `MPS` on long-range pairs."
+    "Choose the cheaper engine for a question. `ValueError`: no such question or engine, `MPS` on far pairs."
     _check_question(question)
     if override is not None: return _checked_engine(override)(ansatz)
     if not _neighbouring(ansatz): return Dense(ansatz)
@@ -373,7 +381,8 @@ def _check_table(p):
     if is_traced(p): return
     p = np.asarray(p)    # inside jit, even a known array is computed with only later
     if (p >= 0).all() and 0 < p.sum() < np.inf: return
-    raise ValueError(f"p must be non-negative with a positive, finite sum, got entries from {p.min()} to {p.max()}")
+    raise ValueError("p must be non-negative with a positive, finite sum, "
+                     f"got entries from {p.min()} to {p.max()}")
 
 _sample_from_table = jax.jit(table_sample, static_argnums=2)
 
@@ -383,7 +392,7 @@ def sample_from_probs(
     key: Array,         # `jax.random.key`
     n_samples: int,     # number of draws
 ) -> Array:             # (n_samples, n) entries in {-1, +1}
-    "Independent draws from a table over bit strings, one bit at a time. `ValueError`: a table that is no distribution."
+    "Draw bit strings from a table of their probabilities. `ValueError`: a table that is no distribution."
     p = jnp.asarray(p)
     _check_table(p)
     check_key(key)

@@ -11,8 +11,7 @@ __all__ = ['mps_statevector', 'mps_probs', 'pairing', 'pair_cores', 'Chain', 'ch
 from functools import lru_cache, partial, reduce
 from typing import NamedTuple
 import math
-import jax
-import jax.numpy as jnp
+import jax, jax.numpy as jnp
 from jax import Array
 from ..circuits.ansatz import Ansatz
 from .cores import bond_dim, bond_dims, cores, einsum, matmul
@@ -162,7 +161,7 @@ def _left_end(cores, n_strings):
 
 # %% ../../nbs/engine/mps.ipynb #37b8115a
 def _follow(cores, bits):
-    "The last left vectors, (2χ, S); per step those after it, each of length one, and the lengths they had, (steps, S)."
+    "The last left vectors, (2χ, S); per step the later ones, normalised, and their lengths, (steps, S)."
     steps, chi, _, d = cores.shape
     maps = _real(cores.transpose(0, 3, 2, 1)).reshape(steps, d*2*chi, 2*chi)
     def step(left, this):
@@ -185,14 +184,14 @@ def _by_outcome(bits, rows):
     return jnp.concatenate(parts)
 
 def _right_end(lefts, chi):
-    "r behind the last site, 1 / ψ = conj(ψ) / |ψ|² for the amplitudes ψ of the strings; impossible ones have no part."
+    "r behind the last site, 1 / ψ = conj(ψ) / |ψ|² for amplitudes ψ of strings; 0 for impossible ones."
     re, im = lefts[-1, 0], lefts[-1, chi]
     q = jnp.where((re != 0) | (im != 0), re**2 + im**2, jnp.inf)
     return jnp.zeros_like(lefts[-1]).at[0].set(re / q).at[chi].set(-im / q)
 
 # %% ../../nbs/engine/mps.ipynb #867c478c
 def _core_gradient(saved, bar):
-    "Derivative of bar @ log q with respect to the cores, from left vectors and the lengths they were divided by; None for the bits."
+    "Derivative of bar @ log q in the cores, from left vectors and former lengths; None for the bits."
     (cores, bits, lefts, norms), (steps, chi, _, d) = saved, saved[0].shape
     maps = _real(cores.transpose(0, 3, 1, 2)).reshape(steps, d*2*chi, 2*chi)
     before = jnp.concatenate([_left_end(cores, bits.shape[-1])[None], lefts[:-1]])
@@ -268,7 +267,7 @@ def draw(
     cores: Array,       # (steps, χ, χ, outcomes) complex
     uniforms: Array,    # (steps, sites, S) in (0, 1)
 ) -> tuple:             # each with leading axis `steps`
-    "Per step the bits, the conditional probability of the outcome and of every outcome, the left vectors, and what they were divided by."
+    "Per step: bits, probabilities of the outcome and of all outcomes, left vectors, former lengths."
     steps, chi, _, d = cores.shape
     forward = cores.transpose(0, 3, 2, 1)                                        # v -> v C^b
     with_env = einsum("jbc,jsba->jsca", _right_environments(cores), forward)     # v -> v C^b R
@@ -305,7 +304,7 @@ def uniform(
     shape: tuple,    # of the result
     dtype: type,     # of floats
 ) -> Array:
-    "Numbers in the middle of their 2²³ cells (2⁵² in double precision): at the edge, 0 would draw an improbable bit too often."
+    "Uniform numbers strictly between 0 and 1: a 0 would draw an improbable bit too often."
     return jax.random.uniform(key, shape, dtype) + jnp.finfo(dtype).eps / 2
 
 def _uniforms(links, key, n_samples):
@@ -363,7 +362,8 @@ def mps_means(
     else:
         mirrored = all_cores[::-1].swapaxes(1, 2)
         lefts, rights = _right_environments(mirrored)[::-1], _right_environments(all_cores)
-        p = einsum("jac,jadb,jde,jceb->jb", lefts, all_cores, rights, all_cores.conj(), optimize="optimal").real
+        sites = lefts, all_cores, rights, all_cores.conj()
+        p = einsum("jac,jadb,jde,jceb->jb", *sites, optimize="optimal").real
     return (p[:, 0] - p[:, 1]) / p.sum(1)
 
 # %% ../../nbs/engine/mps.ipynb #58aa6ba4

@@ -21,7 +21,7 @@ from .mps import pair_cores, pairing
 def real_matrices(
     core: Array,    # (χ, χ', strings) complex
 ) -> Array:         # (strings, χ², χ'²) real
-    "Matrices D of a core and its conjugate, acting on Hermitian matrices stored as real part plus imaginary part."
+    "Matrices D of a core and its conjugate, on Hermitian matrices stored as real plus imaginary part."
     re, im = jnp.moveaxis(core.real, 2, 0), jnp.moveaxis(core.imag, 2, 0)
     def a_c(x): return x[:, :, None, :, None]            # x[a, c], at the axes a, a', c, c'
     def b_d(x): return x[:, None, :, None, :]            # x[a', c']
@@ -89,7 +89,7 @@ def table_pair_product(
     "The same from a table of all probabilities."
     def one(mats):
         state = q
-        for mat in mats: state = einsum("ij,jr->ri", mat, state.reshape(2, -1))    # the wire goes behind the others
+        for mat in mats: state = einsum("ij,jr->ri", mat, state.reshape(2, -1))    # the wire goes last
         return q @ state.reshape(-1)
     return jax.vmap(one)(factors.astype(q.dtype))
 

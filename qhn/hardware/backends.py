@@ -23,7 +23,9 @@ from .jobs import JobError
 def qiskit_circuit(
     ansatz: Ansatz,
 ) -> Any:    # qiskit.QuantumCircuit; its angles θ[k] are open, k as in `params`
-    "The ansatz as a Qiskit circuit with every wire measured; gates that no bit can notice are left out. `ValueError`: a gate without a name in Qiskit."
+    """The ansatz as a Qiskit circuit, every wire measured; gates that no bit can notice are left out.
+
+    `ValueError`: a gate without a name in Qiskit."""
     from qiskit.circuit import ParameterVector, QuantumCircuit
     angles = ParameterVector("θ", ansatz.n_params)
     circuit = QuantumCircuit(ansatz.n_qubits)
@@ -245,7 +247,8 @@ _SAVE = ('QiskitRuntimeService.save_account(token="...", set_as_default=True), '
 def _refusal(error):
     "What keeps IBM's client from an account, as an exception in our words."
     if _is_network(error):
-        return ConnectionError("IBM Quantum cannot be reached: no network, or a firewall; the account was not looked at. "
+        return ConnectionError("IBM Quantum cannot be reached: no network, or a firewall; "
+                               "the account was not looked at. "
                                'Try again later, or run on a noise model, such as backend="fake:torino"')
     if type(error).__name__ == "AccountNotFoundError":
         return ValueError(f"no IBM Quantum account on this machine; save one with {_SAVE}")
@@ -260,7 +263,8 @@ def _account(instance=None):
         token = AccountManager.get().token or ""
         if token.strip(): return QiskitRuntimeService(instance=instance)
     except Exception as error: raise _refusal(error) from error
-    raise ValueError(f"the IBM Quantum account on this machine has an empty token; save it again with {_SAVE}")
+    raise ValueError("the IBM Quantum account on this machine has an empty token; "
+                     f"save it again with {_SAVE}")
 
 # %% ../../nbs/hardware/backends.ipynb #de6999e5
 def _ibm(name, n_qubits, instance=None): return _of_account(_account(instance), name, n_qubits)
@@ -275,7 +279,8 @@ def _of_account(service, name, n_qubits):
     except QiskitBackendNotFoundError as error:
         known = ", ".join(backend.name for backend in ask_ibm(service.backends)) or "none"
         wanted = f"with {n_qubits} qubits or more that is online" if idle else "that the account may use"
-        raise ValueError(f"backend must be a device {wanted}, got {name!r}; the account may use: {known}") from error
+        raise ValueError(f"backend must be a device {wanted}, got {name!r}; "
+                         f"the account may use: {known}") from error
 
 # %% ../../nbs/hardware/backends.ipynb #7a7d6ebf
 def _fake(name):
@@ -293,8 +298,8 @@ def _pennylane(name, n_qubits):
     import pennylane as qml
     try: return qml.device(name, wires=n_qubits)
     except Exception as error:    # of the device's own kind
-        raise ValueError("backend 'pennylane:<device>' must name an installed device that needs no more than its "
-                         f"wires, got 'pennylane:{name}': {error}. "
+        raise ValueError("backend 'pennylane:<device>' must name an installed device "
+                         f"that needs no more than its wires, got 'pennylane:{name}': {error}. "
                          "Otherwise give the device itself, qml.device(..., wires=n)") from error
 
 # %% ../../nbs/hardware/backends.ipynb #0913bf18
@@ -304,8 +309,8 @@ def _named(backend, n_qubits, instance):
     if kind == "fake": return _fake(name)
     if kind == "pennylane": return _pennylane(name, n_qubits)
     if not name: return _ibm(backend, n_qubits, instance)
-    raise ValueError("backend must be 'aer', 'fake:<name>', 'pennylane:<device>', 'least_busy', a device's name "
-                     f"or a device, got {backend!r}")
+    raise ValueError("backend must be 'aer', 'fake:<name>', 'pennylane:<device>', 'least_busy', "
+                     f"a device's name or a device, got {backend!r}")
 
 # %% ../../nbs/hardware/backends.ipynb #705988be
 def is_pennylane(
@@ -339,7 +344,8 @@ def _check_width(device, n_qubits):
     "Refuses what is no device, and a device with too few qubits."
     if is_pennylane(device): return _check_wires(device, n_qubits)
     if not hasattr(device, "target"):
-        raise TypeError(f"backend must be a name, a Qiskit backend or a PennyLane device, got {type(device).__name__}")
+        raise TypeError("backend must be a name, a Qiskit backend or a PennyLane device, "
+                        f"got {type(device).__name__}")
     if device.num_qubits is None or device.num_qubits >= n_qubits: return
     if _has_any_width(device): return
     raise ValueError(f"the network has {n_qubits} weights and needs as many qubits, but {device.name} has "
@@ -353,8 +359,8 @@ def open_backend(
 ) -> Any:                           # a Qiskit backend or a PennyLane device
     """The device behind a name.
 
-    `ValueError`: a name without a device, a device with too few qubits, no account. `TypeError`: neither a name nor a
-    device. `ConnectionError` and `JobError`: IBM cannot be reached, or refuses."""
+    `ValueError`: a name without a device, a device with too few qubits, no account. `TypeError`:
+    neither a name nor a device. `ConnectionError` and `JobError`: IBM cannot be reached, or refuses."""
     if backend == "aer": return aer_simulator(n_qubits)
     device = _named(backend, n_qubits, instance) if isinstance(backend, str) else backend
     _check_width(device, n_qubits)

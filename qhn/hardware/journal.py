@@ -131,7 +131,8 @@ class _Log:
     def append(self, record):
         "The line is on disk. `RuntimeError`: the log is closed."
         if self.lock.closed:
-            raise RuntimeError(f"the journal in {str(self.path.parent)!r} is closed: open it again with Journal(folder)")
+            raise RuntimeError(f"the journal in {str(self.path.parent)!r} is closed: "
+                               "open it again with Journal(folder)")
         line = json.dumps(record).encode() + b"\n"
         _write_at(self.path, self.size, line)
         self.size += len(line)
@@ -143,7 +144,8 @@ def _plain_settings(settings):
         raise TypeError(f"settings must be a dictionary, name to value, got {type(settings).__name__}")
     try: return json.loads(json.dumps(settings))
     except (TypeError, ValueError) as error:
-        raise TypeError(f"settings must be plain data that JSON can hold, got {settings!r:.80} ({error}): describe the rest by texts") from None
+        raise TypeError("settings must be plain data that JSON can hold, "
+                        f"got {settings!r:.80} ({error}): describe the rest by texts") from None
 
 # %% ../../nbs/hardware/journal.ipynb #2635dafb
 def _check_settings(folder, stored, given):

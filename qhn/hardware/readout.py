@@ -24,8 +24,8 @@ def _matrix(e0, e1):
 # %% ../../nbs/hardware/readout.ipynb #bafa6766
 def _check_rates(wrong, n):
     if wrong.shape != (n, 2):
-        raise ValueError(f"wrong must have shape ({n}, 2), how often each wire is read wrongly in |0⟩ and in |1⟩, "
-                         f"got shape {wrong.shape}")
+        raise ValueError(f"wrong must have shape ({n}, 2), how often each wire is read wrongly "
+                         f"in |0⟩ and in |1⟩, got shape {wrong.shape}")
     negative = (wrong < 0).any(1)
     useless = negative | ~(wrong.sum(1) < 1)
     if not useless.any(): return
@@ -57,7 +57,8 @@ def invert_readout(
     "Undo readout errors, wire by wire. `ValueError`: too many wires, or rates that cannot be undone."
     n, matrices = _checked_readout(weights, wrong)
     if n > 20:
-        raise ValueError(f"invert_readout works on all 2**n networks, n at most 20, got {n} weights; use invert_readout_m3")
+        raise ValueError(f"invert_readout works on all 2**n networks, n at most 20, got {n} weights; "
+                         "use invert_readout_m3")
     index = np.asarray(index_from_weights(jnp.asarray(weights)))
     counts = np.bincount(index, minlength=2**n)
     shares = counts.reshape((2,) * n) / len(weights)
@@ -74,8 +75,8 @@ def _as_qiskit_writes(bits):
 def _mthree():
     try: import mthree
     except ImportError:
-        raise ImportError('invert_readout_m3 needs mthree: pip install "qhn[mitigation]", which compiles it for some '
-                          "minutes on Python 3.13 and later") from None
+        raise ImportError('invert_readout_m3 needs mthree: pip install "qhn[mitigation]", which compiles it '
+                          "for some minutes on Python 3.13 and later") from None
     return mthree
 
 # %% ../../nbs/hardware/readout.ipynb #a03fd59b
@@ -110,7 +111,7 @@ def _measured(values):
 
 # %% ../../nbs/hardware/readout.ipynb #3316c709
 def _shares(weights, wrong):
-    "Networks (m, n), and shares (1 + 50, m): those of the shots, and of as many drawn from them with replacement."
+    "Networks (m, n), and shares (1 + 50, m): of the shots, and of 50 bootstrap draws from them."
     n_shots = len(weights)
     uniform = np.full(n_shots, 1 / n_shots)
     drawn = np.random.default_rng(0).multinomial(n_shots, uniform, 50)
@@ -123,7 +124,7 @@ def _shares(weights, wrong):
 
 # %% ../../nbs/hardware/readout.ipynb #a2558460
 def _answers(binn, data, networks):
-    "Log-likelihoods (m,) of networks on the training data, and their probabilities (m, N, n_classes) on the test data."
+    "Log-likelihoods (m,) of networks in training, and their probabilities (m, N, n_classes) in the test."
     x, y = map(jnp.asarray, data.train)
     networks = jnp.asarray(networks)
     log_likelihoods = binn.log_likelihood(networks, x, y)
@@ -154,8 +155,10 @@ def score(
 ) -> Score:
     """Score networks as a device returned them, with bootstrap standard errors for their finite number.
 
-    The error of the calibration's own shots is not in them. `ValueError`: fewer than 20 networks, or rates that cannot be undone."""
-    if len(weights) < 20: raise ValueError(f"weights must hold at least 20 networks for their errors, got {len(weights)}")
+    The error of the calibration's own shots is not in them. `ValueError`: fewer than
+    20 networks, or rates that cannot be undone."""
+    if len(weights) < 20:
+        raise ValueError(f"weights must hold at least 20 networks for their errors, got {len(weights)}")
     check_weights(weights, binn.n_weights)
     networks, shares = _shares(np.asarray(weights), wrong)
     nll, votes = _means(binn, data, networks, shares)

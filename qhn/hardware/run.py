@@ -43,7 +43,8 @@ class Task(NamedTuple):
 class Plan:
     """What a run does: plain values, stored in its folder.
 
-    `ValueError`: numbers of layers, steps or shots that are too small, or a learning rate that is not positive."""
+    `ValueError`: numbers of layers, steps or shots that are too small, or a learning rate that
+    is not positive."""
     backend: str = "fake:fez"           # a name, as in `open_backend`
     dataset: str = "moons"              # a name, as in `load_dataset`
     n_train: int | None = 60            # training points; None: as many as the data set has
@@ -65,7 +66,8 @@ class Plan:
         for name, value in asdict(self).items():
             if name in least: check_integer(name, value, least[name])
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be positive and finite, got learning_rate={self.learning_rate}")
+            raise ValueError("learning_rate must be positive and finite, "
+                             f"got learning_rate={self.learning_rate}")
 
     def problem(self) -> Task:
         "What is trained, on which data. `ValueError`: too many weights for an inverted readout."
@@ -80,7 +82,8 @@ class Plan:
 # %% ../../nbs/hardware/run.ipynb #8f2e08bc
 def _check_inverted(n_weights):
     if n_weights <= 20: return
-    raise ValueError(f"readout works on all 2**n networks, n at most 20, got {n_weights} weights; leave it out")
+    raise ValueError("readout works on all 2**n networks, n at most 20, "
+                     f"got {n_weights} weights; leave it out")
 
 # %% ../../nbs/hardware/run.ipynb #97c5dad4
 def _write(path, values):
@@ -97,7 +100,8 @@ def stored_plan(
     "What the run in a folder does. `ValueError`: there is none."
     values = _read(Path(folder) / "plan.json", None)
     if values is None:
-        raise ValueError(f"folder {str(folder)!r} holds no run; give the folder that `qhn hardware run` was started with")
+        raise ValueError(f"folder {str(folder)!r} holds no run; "
+                         "give the folder that `qhn hardware run` was started with")
     lists = [name for name, value in values.items() if isinstance(value, list)]
     tuples = {name: tuple(values[name]) for name in lists}    # JSON knows no tuples
     return Plan(**values | tuples)
@@ -178,7 +182,8 @@ def _say_costs(run):
     step = device.service.estimate({"circuit": "ansatz", "params": [None] * 2, "shots": plan.shots})
     n_final = 2 if plan.steps else 1
     total = n_final * _final_seconds(run) + plan.steps * step
-    print(f"{device.backend}: the whole run needs about {total:.0f} QPU seconds; {device.budget.report(device.journal)}")
+    print(f"{device.backend}: the whole run needs about {total:.0f} QPU seconds; "
+          f"{device.budget.report(device.journal)}")
 
 # %% ../../nbs/hardware/run.ipynb #61af3aa2
 def _final(run, stage, params):
@@ -224,7 +229,7 @@ def _check_gained(result, done):
 
 # %% ../../nbs/hardware/run.ipynb #809de8f0
 def _fine_tune(run, params):
-    "Results of training on the device, after each number of steps at which a budget ended it, and at the end."
+    "Results of training on the device, at each number of steps where a budget ended it and at the end."
     if not run.plan.steps: return
     stops, done = _read(run.folder / "stops.json", []), 0
     start = {"params": params, "key": jax.random.key(run.plan.seed + 1)}
@@ -262,8 +267,9 @@ def hardware_run(
 ) -> Report:
     """Train in simulation, sample on the device; fine-tune there and sample again, if the plan has steps.
 
-    `ValueError`: another plan or other data than those of the run in the folder. `JobError`: a job that failed for good.
-    Else as `HardwareSampler`. A budget that is spent is no error: the report says so."""
+    `ValueError`: another plan or other data than those of the run in the folder. `JobError`: a job
+    that failed for good. Else as `HardwareSampler`. A budget that is spent is no error: the report
+    says so."""
     folder = Path(folder)
     if max_qpu_seconds is None: max_qpu_seconds = _read(folder / "budget.json", None)
     if progress: waiting = {"report": tqdm.write, **waiting}

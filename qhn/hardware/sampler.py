@@ -85,23 +85,23 @@ def _ibm_sampler(device, options):
     except ImportError: from qiskit_ibm_runtime import SamplerV2
     try: return SamplerV2(mode=device, options=options)
     except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError("options must be options of IBM's SamplerV2, such as {'dynamical_decoupling': {'enable': True}, "
-                         f"'twirling': {{'enable_gates': True}}}}, got {options!r}: {reason}") from error
+        reason = f"got {options!r}: " + " ".join(str(error).split())
+        raise ValueError("options must be options of IBM's SamplerV2, such as {'dynamical_decoupling': "
+                         "{'enable': True}, 'twirling': {'enable_gates': True}}, " + reason) from error
 
 # %% ../../nbs/hardware/sampler.ipynb #51d662c3
 def _check_client():
     "Refuses the release of IBM's client that turns the bits of a shot around."
     installed = version("qiskit-ibm-runtime")
     if not installed.startswith("0.47."): return
-    raise RuntimeError(f"qiskit-ibm-runtime {installed} returns the bits of each shot in reverse, so that every weight "
-                       "would come from the wrong wire; nothing was submitted. Install another release: "
-                       'pip install "qiskit-ibm-runtime>=0.45,!=0.47.*"')
+    raise RuntimeError(f"qiskit-ibm-runtime {installed} returns the bits of each shot in reverse, so that "
+                       "every weight would come from the wrong wire; nothing was submitted. "
+                       'Install another release: pip install "qiskit-ibm-runtime>=0.45,!=0.47.*"')
 
 def _check_private(options):
     if not options.get("environment", {}).get("private"): return
-    raise ValueError("options must leave results where they can be read again after a crash, got environment.private=True; "
-                     "leave it out")
+    raise ValueError("options must leave results where they can be read again after a crash, "
+                     "got environment.private=True; leave it out")
 
 # %% ../../nbs/hardware/sampler.ipynb #0f23a97c
 def _read_bits(result):
@@ -111,15 +111,15 @@ def _read_bits(result):
     return np.concatenate(flat).astype(np.uint8)
 
 # %% ../../nbs/hardware/sampler.ipynb #b96fb666
-_STATES = {"INITIALIZING": "queued", "QUEUED": "queued", "RUNNING": "running", "DONE": "done", "ERROR": "failed",
-           "CANCELLED": "cancelled"}
+_STATES = {"INITIALIZING": "queued", "QUEUED": "queued", "RUNNING": "running", "DONE": "done",
+           "ERROR": "failed", "CANCELLED": "cancelled"}
 
 def _state(job):
     "How a job stands, in our words."
     told = ask_ibm(job.status)
     if told in _STATES: return _STATES[told]
-    raise JobError(f"IBM Quantum tells of a job as {told!r}, a state that this version does not know; the job is in the "
-                   "journal, look at it there before you go on")
+    raise JobError(f"IBM Quantum tells of a job as {told!r}, a state that this version does not know; "
+                   "the job is in the journal, look at it there before you go on")
 
 # %% ../../nbs/hardware/sampler.ipynb #9b699747
 def _counted(job, state):
@@ -175,7 +175,7 @@ class RuntimeService:
         asked = dict(limit=None, job_tags=[tag], descending=False, instance=self.instance)
         return [job.job_id() for job in ask_ibm(self.device.service.jobs, **asked)]
     def status(self, job_id: str) -> Status:
-        "How a job stands, and what it has used once it has ended. `JobError`: a state without a meaning here."
+        "How a job stands, and what it has used once it has ended. `JobError`: an unknown state."
         return _status(self.device, ask_ibm(self.device.service.job, job_id))
     def result(self, job_id: str) -> np.ndarray:
         "Bits (B, shots, n) of a job that is done."
@@ -226,8 +226,8 @@ def _free(payload): return 0.
 
 def _pennylane_service(ansatz, device, layout, options):
     if layout is None and options is None: return LocalService(partial(_run_pennylane, device, ansatz), _free)
-    raise ValueError("layout and options are for Qiskit's backends; give a PennyLane device object that is set up as you "
-                     "need it")
+    raise ValueError("layout and options are for Qiskit's backends; give a PennyLane device object "
+                     "that is set up as you need it")
 
 def _aer_service(ansatz, device, layout, seed):
     target = None if device.options.noise_model is None else device.target
@@ -259,8 +259,8 @@ def _checked_batch(ansatz, params):
         shape = ", ".join(map(str, ansatz.param_shape))
         raise ValueError(f"params must have shape (B, {shape}), one set of angles for each circuit, "
                          f"got shape {params.shape}")
-    if not np.isfinite(params).all(): raise ValueError("params must be finite angles in radians, got NaN or infinity")
-    return params
+    if np.isfinite(params).all(): return params
+    raise ValueError("params must be finite angles in radians, got NaN or infinity")
 
 def _checked_bits(bits, n_circuits, shots, n):
     "The shots that were asked for."
@@ -278,7 +278,7 @@ def _key_seed(key): return int(jax.random.bits(key)) >> 1
 
 # %% ../../nbs/hardware/sampler.ipynb #7cc321a2
 class JobSampler(Samples, Shiftable, Remote):
-    "Samples of a measured circuit, as jobs of a service: an implicit distribution, which `fit` trains on the host."
+    "The distribution of a measured circuit, sampled by jobs of a service; `fit` trains it on the host."
     def __init__(
         self,
         ansatz: Ansatz,       # one qubit per weight
@@ -312,7 +312,7 @@ class JobSampler(Samples, Shiftable, Remote):
     def sample_batch(self, params: ArrayLike, n_samples: int | None = None) -> np.ndarray:
         """Weights (B, n_samples, n) at many sets of angles (B, *param_shape), in one job.
 
-        `ValueError`: no such angles. `StopTraining`: the budget is spent. `JobError`: a job that failed for good."""
+        `ValueError`: no such angles. `StopTraining`: the budget is spent. `JobError`: a failed job."""
         params = _checked_batch(self.ansatz, params)
         return super().sample_batch(params, self.shots if n_samples is None else n_samples)
     def _sample_batch(self, params, n_samples): return self._weights("ansatz", params, n_samples)
@@ -338,7 +338,7 @@ class JobSampler(Samples, Shiftable, Remote):
 
 # %% ../../nbs/hardware/sampler.ipynb #f767e71e
 def _as_before(folder, ansatz, backend, layout):
-    "The device, the layout and the instance that a run in this folder has chosen; all may have been left open."
+    "The device, layout and instance that a run in this folder chose; all may have been left open."
     if not (Path(folder) / "journal.jsonl").exists(): return backend, layout, None
     settings = read_journal(folder)[1]
     if settings["ansatz"] != repr(ansatz): return backend, layout, None    # the journal will refuse
@@ -360,10 +360,10 @@ def _name(backend, device):
 
 # %% ../../nbs/hardware/sampler.ipynb #09aced38
 class HardwareSampler(JobSampler):
-    """Samples of a measured circuit on a device or a noise model: an implicit distribution, which `fit` trains on the host.
+    """The distribution of a circuit measured on a device or a noise model; `fit` trains it on the host.
 
-    `ValueError`, `TypeError`: a backend, layout, options, shots or budget that cannot be, before any job. `RuntimeError`:
-    a folder in use. `ConnectionError`, `JobError`: IBM cannot be reached, or refuses."""
+    `ValueError`, `TypeError`: a backend, layout, options, shots or budget that cannot be, before any
+    job. `RuntimeError`: a folder in use. `ConnectionError`, `JobError`: IBM cannot be reached, or refuses."""
     def __init__(
         self,
         ansatz: Ansatz,                           # one qubit per weight

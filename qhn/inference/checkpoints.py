@@ -171,7 +171,7 @@ def _check_call(folder, stored, call):
 # %% ../../nbs/inference/checkpoints.ipynb #c5b7501a
 @dataclass(frozen=True)
 class Checkpoint:
-    "Where `fit` keeps what it has, and how often. `TypeError`, `ValueError`: bad values."
+    "A folder in which `fit` saves its state, and how often. `TypeError`, `ValueError`: bad values."
     folder: str | Path      # of this training alone; made if it does not exist
     every: float = 30.      # seconds from one file to the next; 0: after every chunk of steps
     keep: int = 3           # newest files that are kept, ≥ 1

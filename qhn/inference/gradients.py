@@ -20,7 +20,7 @@ from .estimator import (Estimate, Estimator, check_differentiable, lacks_log_pro
 # %% ../../nbs/inference/gradients.ipynb #bade35e9
 @dataclass(frozen=True)
 class Exact(Estimator, offered=True):
-    "Autodiff through all 2ⁿ probabilities."
+    "Exact gradients, by automatic differentiation through all 2ⁿ probabilities."
     asks, exact = ("of_table",), True
 
     def _lacks_capability(self, distribution, objective):

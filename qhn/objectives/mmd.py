@@ -301,7 +301,7 @@ def mmd2_of(
     key: Array | None = None,      # `jax.random.key`, where sets must be drawn
     n_sets: int = 1000,            # sets drawn from the kernel's spectrum
 ) -> tuple[Array, Array]:          # MMD²(q, p), and its standard error: 0 where it is exact
-    """MMD² of any distribution by the best that it can tell.
+    """MMD² between a distribution and a prior, exact if possible and otherwise estimated.
 
     `TypeError`: no prior, or one that tells neither; `ValueError`: no key where sets are drawn."""
     if not isinstance(prior, Prior):

@@ -95,7 +95,7 @@ def accuracy(
     predictive: Array,     # (..., N, n_classes) probabilities
     y: Array | Dataset,    # (N,) integer labels 0..n_classes-1, or a data set whose test labels they are
 ) -> np.ndarray:           # (...) between 0 and 1
-    "Share of points whose most probable class, the first of equals, is true. `ValueError`: as `log_loss`."
+    "Share of points whose most probable class is true; the first of equals. `ValueError`: as `log_loss`."
     y = _checked_labels(predictive, y)
     return (_normalised(predictive).argmax(-1) == y).mean(-1)
 
@@ -168,7 +168,7 @@ def expected_calibration_error(
     adaptive: bool = False,     # bins of equal length, or of equal numbers of points
     label: int | None = None,   # claims about this class; None: about the most probable class of each point
 ) -> np.ndarray:                # (...) between 0 and 1
-    "Mean distance of claim from frequency, above 0 by chance. `ValueError`, `TypeError`: as `reliability`."
+    "Mean gap between stated and observed frequency, above 0 by chance. `ValueError`: as `reliability`."
     y, p = _checked_labels(predictive, y), _normalised(predictive)
     errors = [reliability(table, y, n_bins, adaptive, label).error for table in p.reshape(-1, *p.shape[-2:])]
     return np.reshape(errors, p.shape[:-2])[()]    # [()]: one error is a number

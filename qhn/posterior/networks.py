@@ -368,7 +368,9 @@ _KIND = Kind("qhn networks", 1, "PackedNetworks.save", "load_networks")
 def load_networks(
     path: str | Path,    # written by `PackedNetworks.save`
 ) -> PackedNetworks:
-    "What was saved; without JAX. `ValueError`: another file, a damaged or a newer one. `OSError`: no file."
+    """Read networks that `PackedNetworks.save` wrote; needs no JAX.
+
+    `ValueError`: another file, a damaged or a newer one. `OSError`: no file."""
     told, arrays = read_archive(path, _KIND)
     try:
         noise, sizes = told["noise"], told["layer_sizes"]

@@ -361,7 +361,7 @@ def predictive_uncertainty(
     q: Array,     # (..., 2**n_weights) probabilities of the networks, in basis order
     x: Array,     # (N, n_inputs)
 ) -> Uncertainty:
-    """Entropy of the mixture of all networks, and what it is made of.
+    """Total, aleatoric and epistemic uncertainty of the predictions, over all networks.
 
     `ValueError`, `TypeError`: bad q or x, or no classes."""
     rows, x, axes = _checked_table(binn, q, x)

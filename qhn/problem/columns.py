@@ -162,7 +162,7 @@ class Columns:
 def learn_columns(
     table: "Table | pd.DataFrame",    # the rows that are trained on, without the label
 ) -> Columns:
-    "Which columns are used, and how. `ValueError`: none of them is. `TypeError`: no table."
+    "Decide which columns are features, and how. `ValueError`: none of them is. `TypeError`: no table."
     frame = _frame(table)
     used, left_out = [], []
     for name in frame:

@@ -367,6 +367,6 @@ def load_dataset(
     n_train: int | None = None,       # training points; None: the set's own default
     **options,                        # passed to the set's own function, such as noise=0.2 or size=8
 ) -> Dataset:
-    "A data set by name. `ValueError`: an unknown name, or what the set's own function refuses."
+    "Load a data set by its name. `ValueError`: an unknown name, or what the set's own function refuses."
     if n_train is not None: options["n_train"] = n_train
     return _find(str(name))(seed=seed, **options)

@@ -28,7 +28,7 @@ def _no_classes(likelihood):
 
 # %% ../../nbs/problem/likelihood.ipynb #68874da6
 class Likelihood(ABC):
-    """What outputs of a network say of data.
+    """How probable data are given the outputs of a network.
 
     One of your own is a frozen dataclass with `log_prob`, and what else differs."""
     has_classes = False    # whether y are labels, and predictions class probabilities

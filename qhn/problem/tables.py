@@ -336,7 +336,7 @@ def read_table(
     missing: str = "refuse",           # values: refuse, drop their rows, fill in the mean, keep
     target: str = "class",             # what the label is: a class, or a number
 ) -> Table:
-    """Points and labels.
+    """Read the points and labels of a CSV file.
 
     `FileNotFoundError`: no file. `ValueError`: what is wrong, at which line. `TypeError`: label."""
     _check_choices(label, missing, target)

@@ -140,7 +140,7 @@ class _Hypernetwork(BaseEstimator):
         objective: str | Divergence = "elbo",    # or "selbo", "mle", or a Divergence
         hidden: int | tuple = (32,),             # units of each hidden layer; () for none
         activation: str = "tanh",                # of the hidden units: "tanh", "sign", "relu", "sin", ...
-        ansatz: str | Callable | Ansatz = "product",    # "staircase", "brickwork", a circuit, or a function that makes one
+        ansatz: str | Callable | Ansatz = "product",    # "staircase", a circuit, or a function that makes one
         n_layers: int = 1,                       # layers of a circuit given by name
         symmetrise: bool = False,                # average over the network's symmetries; for few hidden units
         logit_scale: str | float = "evidence",   # of the outputs: a number, or chosen by the bound
@@ -177,7 +177,8 @@ def _distribution(settings, network):
 def _check_copies(network):
     n_copies = Symmetry(network).n_moves
     if n_copies <= _COPIES: return
-    raise ValueError(f"symmetrise=True averages over {n_copies} copies of each network, and may over {_COPIES}; "
+    raise ValueError(f"symmetrise=True averages over {n_copies} copies of each network, "
+                     f"and may over {_COPIES}; "
                      "use fewer hidden units, such as hidden=4, or symmetrise=False")
 
 def _seed(random_state): return check_random_state(random_state).randint(2**31 - 1)
@@ -223,7 +224,7 @@ def _train(settings, rows, likelihood, n_outputs):
 _FAR, _ABSURD = 10, 1e4    # standard deviations: of a column's median, of a single value
 
 def _points(settings, X):
-    "Features in the units of training. Raises `NotFittedError` and `ValueError` as scikit-learn's classifiers do."
+    "Features in the units of training. `NotFittedError`, `ValueError`: as scikit-learn's classifiers."
     check_is_fitted(settings)
     X = validate_data(settings, X, reset=False, dtype=np.float64)
     x = settings.units_(X)
@@ -237,7 +238,8 @@ def _warn_far(settings, distances):
     far = np.flatnonzero((middle > _FAR) | (farthest > _ABSURD))
     if not len(far): return
     names = vars(settings).get("feature_names_in_", range(len(middle)))
-    told = ", ".join(f"{names[k]!r} by {max(middle[k], farthest[k] * (farthest[k] > _ABSURD)):.2g}" for k in far)
+    distance = np.maximum(middle, farthest * (farthest > _ABSURD))
+    told = ", ".join(f"{names[k]!r} by {distance[k]:.2g}" for k in far)
     warnings.warn(f"columns of X lie far from the training data, in standard deviations: {told}; "
                   "are their units the same?", stacklevel=4)
 
@@ -248,7 +250,7 @@ class _Fitted(_Hypernetwork):
         n_samples: int = 1,         # ≥ 1
         random_state: Any = None,
     ) -> np.ndarray:                # (n_samples, n_weights) entries in {-1, +1}
-        "Draw weights from the trained distribution. `NotFittedError`: before `fit`. `ValueError`: n_samples is below 1."
+        "Draw weights after training. `NotFittedError`: before `fit`. `ValueError`: n_samples is below 1."
         check_is_fitted(self)
         check_integer("n_samples", n_samples, 1)
         key = jax.random.key(_seed(random_state))
@@ -273,9 +275,9 @@ def _check_two_classes(y, weights):
 
 # %% ../nbs/classifier.ipynb #fbcd7c4b
 class QHNClassifier(ClassifierMixin, _Fitted):
-    "Bayesian binary network with scikit-learn's interface. A circuit emits its weights. `result_` keeps the training data."
+    "Classifier of tables: a Bayesian binary network. `result_` keeps the training data."
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QHNClassifier":
-        "Train on features X (N, d) and labels y (N,). `ValueError`: invalid data or settings, or a single class."
+        "Train on features X (N, d) and labels y (N,). `ValueError`: invalid data or settings, or one class."
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -285,7 +287,9 @@ class QHNClassifier(ClassifierMixin, _Fitted):
         return _learn(self, rows, Categorical(), 1 if n_classes == 2 else n_classes)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        "Probabilities (N, n_classes) in the order of `classes_`. `NotFittedError`: before `fit`. `ValueError`: invalid X."
+        """Probabilities (N, n_classes) in the order of `classes_`.
+
+        `NotFittedError`: before `fit`. `ValueError`: invalid X."""
         x = _points(self, X)
         return self.networks_.predict(x)
 
@@ -295,7 +299,7 @@ class QHNClassifier(ClassifierMixin, _Fitted):
         return self.classes_[probs.argmax(1)]
 
     def uncertainty(self, X: Any) -> PackedUncertainty:
-        "Probabilities, and the total, aleatoric and epistemic uncertainty of each row, in nats. Errors as `predict_proba`."
+        "Total, aleatoric and epistemic uncertainty of each row, in nats. Errors as `predict_proba`."
         x = _points(self, X)
         return self.networks_.uncertainty(x)
 
@@ -319,7 +323,9 @@ class QHNRegressor(RegressorMixin, _Fitted):
         X: Any,                     # (N, d)
         return_std: bool = False,
     ) -> Any:                       # (N,) means; with return_std the pair of means and deviations
-        "Mean of y at each row, and on request its standard deviation. `NotFittedError`: before `fit`. `ValueError`: invalid X."
+        """Mean of y at each row, and on request its standard deviation.
+
+        `NotFittedError`: before `fit`. `ValueError`: invalid X."""
         x = _points(self, X)
         predicted, units = self.networks_.predict(x), self.target_units_
         mean = units.inverse(predicted.mean)[:, 0]

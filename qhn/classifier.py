@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from collections.abc import Callable
 from functools import lru_cache
+from numbers import Real
 from typing import Any, NamedTuple
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
@@ -184,13 +185,17 @@ def _check_copies(network):
 def _seed(random_state): return check_random_state(random_state).randint(2**31 - 1)
 
 # %% ../nbs/classifier.ipynb #11db0efb
+def _is_positive(value): return isinstance(value, Real) and 0 < value < np.inf
+
 def _check_numbers(settings):
     check_integer("n_steps", settings.n_steps, 1)
     check_integer("n_restarts", settings.n_restarts, 1)
     check_integer("n_samples", settings.n_samples, 1)
-    if not 0 < settings.learning_rate < np.inf:
+    if not _is_positive(settings.learning_rate):
         raise ValueError(f"learning_rate must be positive and finite, got {settings.learning_rate!r}")
-    if settings.logit_scale == "evidence" or not isinstance(settings.logit_scale, str): return
+    if settings.temperature is not None and not _is_positive(settings.temperature):
+        raise ValueError(f"temperature must be None or a positive number, got {settings.temperature!r}")
+    if _is_positive(settings.logit_scale) or str(settings.logit_scale) == "evidence": return
     raise ValueError(f'logit_scale must be "evidence" or a positive number, got {settings.logit_scale!r}')
 
 # %% ../nbs/classifier.ipynb #dfd60847
@@ -221,7 +226,7 @@ def _train(settings, rows, likelihood, n_outputs):
     return result, result.networks(settings.n_samples, key_draw, settings.n_samples)
 
 # %% ../nbs/classifier.ipynb #27a864c4
-_FAR, _ABSURD = 10, 1e4    # standard deviations: of a column's median, of a single value
+_FAR, _ABSURD = 5, 1e4    # standard deviations: of a column's median, of a single value
 
 def _points(settings, X):
     "Features in the units of training. `NotFittedError`, `ValueError`: as scikit-learn's classifiers."

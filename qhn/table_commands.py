@@ -57,6 +57,7 @@ def _as_options(text):
     text = text.replace('target="number"', "--regress")
     text = text.replace("header=True", "--header").replace("header=False", "--no-header")
     text = re.sub(r'\b(label|missing|unknown)="(\w+)"', r"--\1 \2", text)
+    text = re.sub(r"\b(sep|decimal)=('[^']*')", r"--\1 \2", text)
     return re.sub(r"\b(label|sep|decimal)=(?=[,; ])", r"--\1", text)
 
 # %% ../nbs/table_commands.ipynb #28142c66
@@ -118,7 +119,14 @@ def _trained(given):
     with _heard(heard):
         table = read_table(given.file, given.label, **_reading(given), missing=given.missing, target=target)
         model = train_table(table, estimator)
-    return model, len(table.y), [*table.notices, *model.columns.notices, *heard]
+    return model, len(table.y), [*table.notices, *model.columns.notices, *heard, *_maybe_numbers(model)]
+
+def _maybe_numbers(model):
+    "A remark on many classes that are numbers."
+    from qhn.problem.cells import is_number
+    n = len(model.classes)
+    if n > 20 and all(map(is_number, model.classes)):
+        yield f"the label has {n} classes, all of them numbers; to predict a number, give --regress"
 
 # %% ../nbs/table_commands.ipynb #60e5c166
 def _network_line(told):
@@ -146,7 +154,7 @@ def _train(given):
     from qhn.table_model import describe, source_of
     _check_new(given)
     model, n_rows, said = _trained(given)
-    save(replace(model, source=source_of(given.file, given.missing)), given.out)
+    save(replace(model, source=source_of(given.file, given.missing, _reading(given))), given.out)
     told = {"file": str(given.file), "rows": n_rows, **describe(model), "model": str(given.out)}
     say_notices(said, given)
     if given.as_json: print_json(told, said)
@@ -258,14 +266,23 @@ _HINT = "give --train FILE, the file of training, to see what others make of the
 _SEEN = "these are the rows of training; on new rows a model is worse"
 
 def _training(given, model):
-    "The file of training, what is done with its missing values, and a remark."
-    if given.alone: return None, None, []
-    if given.train: return given.train, given.missing, []
+    "The file of training, how it is read, what is done with its missing values, and remarks."
     from qhn.table_model import find_source
+    if given.alone: return None, {}, None, []
+    if given.train: return given.train, _reading(given), given.missing, [*_strange(given, model)]
     source = model.source
     found = source and find_source(source, given.file.parent, given.model.parent, Path())
-    if not found: return None, None, [_HINT]
-    return found, source.missing, [f"the others are trained on {found}, as the model was"]
+    if not found: return None, {}, None, [_HINT]
+    remark = f"the others are trained on {found}, as the model was"
+    return found, source.reading or {}, source.missing, [remark]
+
+def _strange(given, model):
+    "What is odd about a file of training that was named."
+    from qhn.table_model import source_of
+    train, test = source_of(given.train).sha256, source_of(given.file).sha256
+    if train == test: yield "the others are trained on the rows that they are judged on"
+    if model.source and train != model.source.sha256:
+        yield f"{given.train} is not the file that the model was trained on"
 
 # %% ../nbs/table_commands.ipynb #45a6929e
 def _judged(given):
@@ -275,10 +292,10 @@ def _judged(given):
     from qhn.table_report import check_picture, evaluate_table
     model = load_table_model(given.model)
     if given.picture: check_picture(given.picture, model)
-    path, train_missing, heard = _training(given, model)
+    path, reading, train_missing, heard = _training(given, model)
     with _heard(heard):
         rows = read_rows(given.file, **_reading(given))
-        train = read_rows(path, **_reading(given)) if path else None
+        train = read_rows(path, **reading) if path else None
         report = evaluate_table(model, rows, train, given.missing, given.unknown, train_missing)
     if model.source and source_of(given.file).sha256 == model.source.sha256: heard.append(_SEEN)
     return report, [*rows.notices, *heard]

@@ -45,14 +45,16 @@ class Source(NamedTuple):
     name: str       # of the file, without its folder
     sha256: str     # of its bytes
     missing: str    # how missing values were treated
+    reading: dict | None = None    # arguments of `read_table`: sep, decimal, header
 
 def source_of(
     path: str | Path,
     missing: str = "refuse",
+    reading: dict | None = None,
 ) -> Source:
     "The name and digest of a file. `OSError`: there is no such file."
     with Path(path).open("rb") as file: digest = file_digest(file, "sha256")
-    return Source(Path(path).name, digest.hexdigest(), missing)
+    return Source(Path(path).name, digest.hexdigest(), missing, reading)
 
 def find_source(
     source: Source,

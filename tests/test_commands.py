@@ -193,6 +193,34 @@ def test_the_file_of_training_is_found(flock, tmp_path):
     assert "logistic" in command("evaluate", moved, far)[1]
 
 
+def test_the_file_of_training_is_read_as_it_was(flock, tmp_path):
+    "Another separator, no names in the first line: the test file's options are not its."
+    train = write(birds(60, 3).drop(columns="bird"), tmp_path / "train.csv", header=False, sep="|")
+    status, _, error = command("train", train, "--label", "3", "--no-header", "--sep", "|", "--missing", "drop", *QUICK, "--out", tmp_path / "m.qhn")
+    assert status == 0, error
+    names = [column.name for column in load(tmp_path / "m.qhn").columns.used]
+    test = birds(60, 1).drop(columns="bird").dropna()
+    test.columns = [*names[:3], "3"] if len(names) == 3 else test.columns
+    label = load(tmp_path / "m.qhn").columns.label
+    test = test.rename(columns={test.columns[3]: label})
+    status, text, error = command("evaluate", tmp_path / "m.qhn", write(test, tmp_path / "test.csv", sep=";"), "--sep", ";")
+    assert status == 0 and "logistic" in text, error
+
+
+def test_an_odd_file_of_training_is_told(flock, tmp_path):
+    test = write(birds(60, 1), tmp_path / "test.csv")
+    error = command("evaluate", flock[1], test, "--train", test, "--missing", "drop")[2]
+    assert "trained on the rows that they are judged on" in error and f"{test} is not the file that the model was trained on" in error
+    assert "trained on" not in command("evaluate", flock[1], test, "--train", flock[0] / "train.csv", "--missing", "drop")[2]
+
+
+def test_many_numbers_as_classes_are_told(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=120).round(3), "mass": np.tile(np.arange(40), 3)})
+    assert "the label has 40 classes, all of them numbers; to predict a number, give --regress" in command(
+        "train", write(table, tmp_path / "t.csv"), "--label", "mass", *QUICK, "--out", tmp_path / "m.qhn")[2]
+
+
 def test_evaluation_alone(flock):
     status, text, error = command("evaluate", flock[1], flock[0] / "test.csv", "--alone", "--quiet")
     assert status == 0 and "this model" in text and "logistic" not in text and error == ""

@@ -157,9 +157,9 @@ def fit_scaled(
             last = fit(distribution, model, data, prior, n_steps=size, **start, **watching, **settings)
             results.append(last)
             bar.update(size)
-            if done + size == n_steps or last.interrupted or "stopped" in last.info: break
             judges = last.sample(jax.random.fold_in(key_judge, done), _JUDGES)
             model, start = _improved(Target(model, data), judges, scale is None), {"state": last.state}
+            if last.interrupted or "stopped" in last.info: break
     return _joined(results, model, data)
 
 # %% ../../nbs/inference/scale.ipynb #0e5a5b75

@@ -56,7 +56,7 @@ class Plan:
     readout: bool = False               # invert readout errors of these, by two more circuits
     layout: tuple[int, ...] | None = None    # qubit of each wire; None lets the compiler choose
     options: dict | None = None         # of IBM's SamplerV2
-    steps: int = 0                      # of SPSA on the device, which pays where its errors are systematic
+    steps: int = 0                      # of SPSA on the device, which can pay where its errors are systematic
     shots: int = 1000                   # of each circuit while fine-tuning
     learning_rate: float = 0.02         # of Adam while fine-tuning, radians a step, at first
     seed: int = 0                       # of the data, the training and a simulator's shots

@@ -161,6 +161,7 @@ def _apart_in_words(distance):
     worst = math.sqrt(min(distance.value / 2, -math.expm1(-distance.value))) if distance.value > 0 else 0.
     if worst > 0.5: return f"q is {distance} nats from the posterior, which is another distribution.", False
     said = f"q is {distance} nats from the posterior, so no probability is off by more than about {worst:.2f}"
+    said += ", if that distance is right"
     return f"{said}: use it{'.' if worst <= 0.1 else ' if that will do.'}", worst <= 0.1
 
 # %% ../../nbs/posterior/diagnose.ipynb #4aaf0bb7

@@ -153,8 +153,8 @@ def _train(given):
     elif not given.quiet: print("\n".join(_summary(told)))
 
 # %% ../nbs/table_commands.ipynb #bcc8c143
-Label = Annotated[str | None, option("Column to predict: name, place counted from 0, or the word first or last. "
-                                      "Found if left out and clear.")]
+Label = Annotated[str | None, option("Column to predict: name, place counted from 0, or the word first or "
+                                     "last. Found if left out and clear.")]
 _Missing = Annotated[str, option("Missing values: refuse, drop (their rows) or mean (fill in).")]
 _Regress = Annotated[bool, option("The label is a number, not a class.", "--regress")]
 _Hidden = Annotated[str, option('Units of the hidden layers, such as 32 or 32,16; "" for none.')]

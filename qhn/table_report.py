@@ -158,7 +158,8 @@ def save_reliability(
     from qhn.plots import reliability as draw, style
     if report.y.dtype.kind == "f": raise ValueError(_NO_CLASSES)
     n_bins = bins_for(len(report.y))
-    diagrams = {name: np.stack(reliability(probs, report.y, n_bins)) for name, probs in report.predicted.items()}
+    diagrams = {name: np.stack(reliability(probs, report.y, n_bins))
+                for name, probs in report.predicted.items()}
     path = Path(path)
     with style(), whole_file(path) as part:
         figure = Figure(figsize=(6, 5), layout="constrained")

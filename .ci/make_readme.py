@@ -43,10 +43,13 @@ def settings(root=ROOT):  # a mapping of texts
     return parser["DEFAULT"]
 
 
-def install(root=ROOT) -> str:
-    "What `pip install` takes: the repository, until settings.ini says `released = True`."
+def install(root=ROOT, extra="") -> str:
+    "What `pip install` takes: the repository, until settings.ini says `released = True`. With an extra, such as `arviz`, in quotes."
     cfg = settings(root)
-    return cfg["lib_name"] if cfg.getboolean("released", False) else f"git+{cfg['git_url']}"
+    name, source = cfg["lib_name"], f"git+{cfg['git_url']}"
+    released = cfg.getboolean("released", False)
+    if extra: return f'"{name}[{extra}]"' if released else f'"{name}[{extra}] @ {source}"'
+    return name if released else source
 
 
 def references(path=ROOT / "nbs" / "references.bib") -> dict:  # key -> {field: text}

@@ -103,9 +103,11 @@ def rewritten(nb, refs, name="the notebook") -> dict:
 
 
 def installed(text) -> str:
-    "Text whose line that installs the package, alone on its line, is that of settings.ini."
-    line = rf"^pip install (?:git\+\S+/)?{settings()['lib_name']}$"
-    return re.sub(line, lambda _: f"pip install {install()}", text, flags=re.M)
+    "Text that installs the package as settings.ini says: alone on its line, or anywhere with an extra in quotes."
+    name = settings()["lib_name"]
+    text = re.sub(rf"^pip install (?:git\+\S+/)?{name}$", lambda _: f"pip install {install()}", text, flags=re.M)
+    extra = rf'pip install "{name}\[(\w+)\](?: @ git\+[^"\s]+)?"'
+    return re.sub(extra, lambda match: f"pip install {install(extra=match[1])}", text)
 
 
 def dumped(nb) -> str: return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n"

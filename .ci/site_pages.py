@@ -48,13 +48,13 @@ def bare(text) -> str:
 
 
 def links(path) -> str:
-    "The line below a page's title. Colab starts from a bare machine: the line says what to run there first."
+    "The line below a page's title. Colab starts from a bare machine: the line says what to run there first, with all that notebooks import."
     cfg = get_config()
     file = quote(path.resolve().relative_to(cfg.config_path).as_posix())
     repository = cfg.git_url.removeprefix("https://github.com/")
     colab = f"https://colab.research.google.com/github/{repository}/blob/{cfg.branch}/{file}"
     raw = f"https://raw.githubusercontent.com/{repository}/{cfg.branch}/{file}"
-    first = f"`%pip install {install(cfg.config_path)}`"
+    first = f"`%pip install {install(cfg.config_path, 'dev')}`"
     return f"::: {{.run}}\n[Run in Colab]({colab}), first {first} · [Notebook]({raw}) · version {cfg.version}\n:::"
 
 

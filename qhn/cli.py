@@ -163,8 +163,8 @@ def _compare(given):
 # %% ../nbs/cli.ipynb #e35b94d1
 _Dataset = Annotated[str, option("Name from `qhn datasets`, a pair such as digits-38, or your own file.csv.",
                                 autocompletion=complete_dataset)]
-_OwnMissing = Annotated[str | None, option("Missing values of a file.csv: refuse, drop their rows, "
-                                           "or fill in the mean. Default: refuse.", "--missing")]
+_OwnMissing = Annotated[str | None, option("Missing values of a file.csv: refuse, drop (their rows) "
+                                           "or mean (fill in). Default: refuse.", "--missing")]
 _Points = Annotated[int | None, option("Training points; the data set's own number if left out.")]
 _Hidden = Annotated[str, option("Units of the hidden layers, such as 2 or 3,2; none if left out.")]
 _Scale = Annotated[float, option("Factor of the network's logits.")]

@@ -161,9 +161,9 @@ def _train(given):
     elif not given.quiet: print("\n".join(_summary(told)))
 
 # %% ../nbs/table_commands.ipynb #bcc8c143
-Label = Annotated[str | None, option("Name or place (from 0) of the column that is predicted, first or last. "
-                                      "Found if left out and clear.")]
-_Missing = Annotated[str, option("Missing values: refuse, drop their rows, or fill in the mean.")]
+Label = Annotated[str | None, option("Column to predict: name, place counted from 0, or the word first or "
+                                     "last. Found if left out and clear.")]
+_Missing = Annotated[str, option("Missing values: refuse, drop (their rows) or mean (fill in).")]
 _Regress = Annotated[bool, option("The label is a number, not a class.", "--regress")]
 _Hidden = Annotated[str, option('Units of the hidden layers, such as 32 or 32,16; "" for none.')]
 _Ansatz = Annotated[str, option("product, staircase, brickwork or hardware-efficient.")]
@@ -239,9 +239,9 @@ def _records(told, out):
     return {"rows": len(told), "predictions": told.reset_index().to_dict("records")}
 
 # %% ../nbs/table_commands.ipynb #58f63678
-_Fill = Annotated[str, option("Missing values: refuse, or fill in the mean of training.", "--missing")]
-_Unknown = Annotated[str, option("Words that training did not hold: refuse, or zero, which is none of the "
-                                 "known ones.")]
+_Fill = Annotated[str, option("Missing values: refuse or mean (fill in the mean of training).", "--missing")]
+_Unknown = Annotated[str, option("Words that training did not hold: refuse or zero (set all features of the "
+                                 "column to 0).")]
 _PredictionsOut = Annotated[Path | None, option("CSV file of the predictions; standard output if left out.")]
 
 # %% ../nbs/table_commands.ipynb #2dfd55a6
@@ -257,7 +257,7 @@ def predict_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    "Predict the rows of a CSV file: class, probabilities and how much of the doubt is the networks'."
+    "Predict the rows of a CSV file: class, probabilities, and the share of doubt that is disagreement."
     given = SimpleNamespace(**locals())
     with table_errors(): _predict(given)
 
@@ -314,11 +314,11 @@ def _evaluate(given):
     if given.picture and not given.as_json and not given.quiet: print(f"picture written to {given.picture}")
 
 # %% ../nbs/table_commands.ipynb #7240e878
-_Gaps = Annotated[str, option("Missing values: refuse, drop their rows, or fill in the mean of training.",
-                              "--missing")]
-_TrainFile = Annotated[Path | None, option("File of training, for the others that "
-                                           "the model is compared with; found if left out and near.")]
-_Alone = Annotated[bool, option("Judge the model alone.", "--alone")]
+_Gaps = Annotated[str, option("Missing values: refuse, drop (their rows) or mean (fill in the mean "
+                              "of training).", "--missing")]
+_TrainFile = Annotated[Path | None, option("CSV file of training, for the other methods. "
+                                           "Looked for beside model and file, and here, if left out.")]
+_Alone = Annotated[bool, option("Scores of the model alone.", "--alone")]
 _Picture = Annotated[Path | None, option("File of a reliability picture, such as reliability.png.")]
 
 # %% ../nbs/table_commands.ipynb #93a8090d
@@ -336,7 +336,7 @@ def evaluate_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    "How good is a model on a CSV file with labels, beside what else could be used?"
+    "Scores of a model on a CSV file with labels, beside those of other methods."
     given = SimpleNamespace(**locals())
     with table_errors(): _evaluate(given)
 

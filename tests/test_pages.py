@@ -166,7 +166,7 @@ def test_head_of_a_page(staged, path):
     assert front["description-meta"] and not re.search(r"[`*$]|\]\(", front["description-meta"])
     cfg = site.make_readme.settings()
     file = f"qhn-developers/qhn/blob/{cfg['branch']}/nbs/{path.relative_to(NBS).as_posix()}"
-    assert f"(https://colab.research.google.com/github/{file})" in line.source and f"`%pip install {site.make_readme.install()}`" in line.source
+    assert f"(https://colab.research.google.com/github/{file})" in line.source and f"`%pip install {site.make_readme.install(extra='dev')}`" in line.source
     assert f"(https://raw.githubusercontent.com/{file.replace('/blob/', '/')})" in line.source and f"version {cfg['version']}" in line.source
 
 

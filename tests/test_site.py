@@ -427,6 +427,14 @@ def test_readable_install_line():
     assert made.splitlines()[1:-1] == [f"pip install {make_readme.install()}"] * 2 + lines[2:]
 
 
+def test_readable_install_line_with_an_extra():
+    "Anywhere in a text, of this package alone, and the same when written again."
+    (made,) = sources(readable.rewritten(made_up('An extra: `pip install "qhn[arviz]"`, not `pip install "arviz-stats[xarray]"` or `pip install ".[dev]"`.'), REFS))
+    line = f"pip install {make_readme.install(extra='arviz')}"
+    assert made == f'An extra: `{line}`, not `pip install "arviz-stats[xarray]"` or `pip install ".[dev]"`.'
+    assert readable.installed(made) == made
+
+
 def test_readable_notebook_refuses_a_label_given_twice():
     twice = made_up(*[("#| label: fig-a\n#| fig-cap: One\nplot()", True)] * 2)
     with pytest.raises(ValueError, match="it gives a label to two figures: fig-a"): readable.rewritten(twice, REFS, "it")
@@ -448,3 +456,4 @@ def test_home_page_installs_what_the_settings_say():
 def test_install_line(tmp_path, said, wanted):
     (tmp_path / "settings.ini").write_text(f"[DEFAULT]\nlib_name = toy\ngit_url = https://example.org/p\n{said}")
     assert make_readme.install(tmp_path) == wanted
+    assert make_readme.install(tmp_path, "more") == ('"toy[more]"' if wanted == "toy" else f'"toy[more] @ {wanted}"')

@@ -8,6 +8,7 @@ __all__ = ['PALETTE', 'MARKERS', 'LINESTYLES', 'DIVERGING', 'style', 'learning_c
            'gradient_comparison', 'kernel_spectrum']
 
 # %% ../nbs/plots.ipynb #92c0984a
+import numbers, operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 import matplotlib.pyplot as plt, numpy as np
@@ -56,14 +57,29 @@ def _line(k, n_points):
     return _marker(k) | dict(linestyle=LINESTYLES[k % 7], markersize=4, markevery=(0, max(1, n_points // 8)))
 
 # %% ../nbs/plots.ipynb #44831a21
+def _real(name, values):
+    "Numbers as floats."
+    try: array = np.asarray(values)
+    except (TypeError, ValueError): array = np.empty(0, "U")
+    is_object = array.dtype == object and all(isinstance(value, numbers.Real) for value in array.flat)
+    if (is_object or array.dtype.kind in "biuf") and not np.ma.is_masked(values): return array.astype(float)
+    raise ValueError(f"{name} must hold real numbers, got {type(values).__name__} {values!r:.60}")
+
 def _array(name, values, shape):
     "The values as an array of this shape; a text in `shape` stands for any size of at least 1."
-    array = np.asarray(values, dtype=float)
+    array = _real(name, values)
     def fits(size, wanted): return size > 0 if isinstance(wanted, str) else size == wanted
     if array.ndim == len(shape) and all(map(fits, array.shape, shape)): return array
     raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {array.shape}")
 
 # %% ../nbs/plots.ipynb #eb4194ed
+def _count(name, value, least):
+    "An integer with a lower bound."
+    try: count = operator.index(value)
+    except TypeError: raise TypeError(f"{name} must be an integer, got {name}={value!r}") from None
+    if count >= least and not isinstance(value, bool): return count
+    raise ValueError(f"{name} must be at least {least}, got {name}={value!r}")
+
 def _arrays(name, group, shape):
     "The arrays of a dictionary, each of the given shape."
     if not isinstance(group, Mapping) or not group:
@@ -149,9 +165,9 @@ def sorted_posterior(
     ax: Axes | None = None,                                   # axes to draw on; None makes some
 ) -> Axes:
     "Plot the `top` most probable networks, exact and approximated. `ValueError`: what is no distribution."
-    if top < 1: raise ValueError(f"top must be at least 1, got {top=}")
+    top = _count("top", top, 1)
     exact = _array("posterior", posterior, ("2**n",))
-    rivals = _arrays("approximations", approximations, exact.shape) if approximations else {}
+    rivals = {} if approximations is None else _arrays("approximations", approximations, exact.shape)
     _check_distribution("posterior", exact)
     for label, values in rivals.items(): _check_distribution(f"approximations[{label!r}]", values)
     ax, order = _axes(ax), np.argsort(-exact, kind="stable")[:top]
@@ -165,7 +181,7 @@ def plane_grid(
 ) -> np.ndarray:           # (n_grid**2, 2)
     "Points of a grid over the data, row by row from the lower left. `ValueError`: no plane, or no grid."
     x = _array("x", x, ("N", 2))
-    if n_grid < 2: raise ValueError(f"n_grid must be at least 2, got {n_grid=}")
+    n_grid = _count("n_grid", n_grid, 2)
     margin = 0.1 * (np.ptp(x, axis=0) + 1e-9)   # a single point still gets a square of its own
     axes = np.linspace(x.min(axis=0) - margin, x.max(axis=0) + margin, n_grid)
     return np.stack(np.meshgrid(*axes.T), axis=-1).reshape(-1, 2)
@@ -294,7 +310,7 @@ def _image_grid(name, images, titles, n_columns, ax, label, **look):
     images = _array(name, images, ("N", "rows", "columns"))
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"titles must name the {len(images)} images, got {len(titles)}")
-    if n_columns < 1: raise ValueError(f"n_columns must be at least 1, got {n_columns=}")
+    n_columns = _count("n_columns", n_columns, 1)
     sheet, corners = _mosaic(images, min(n_columns, len(images)))
     ax = _axes(ax, height=0.3 + 6 * sheet.shape[0] / sheet.shape[1])
     shown = ax.imshow(sheet, interpolation="nearest", **look)
@@ -369,7 +385,7 @@ def gradient_comparison(
     top: int = 12,                         # components shown, largest exact value first
 ) -> Axes:
     "Bias of each estimator with its standard error. `ValueError`: other shapes, a single repeat, nothing."
-    if top < 1: raise ValueError(f"top must be at least 1, got {top=}")
+    top = _count("top", top, 1)
     exact = _array("exact", exact, ("P",))
     estimates = _arrays("estimates", estimates, ("n_repeats", len(exact)))
     order = np.argsort(-np.abs(exact), kind="stable")[:top]

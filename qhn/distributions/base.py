@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ..circuits.ansatz import check_key, check_params
+from ..circuits.ansatz import check_params
 from ..engine.pairs import check_means, check_sets, check_signs
-from ..problem.bits import check_integer, check_memory
+from ..problem.checks import as_numbers, check_integer, check_key, check_number, is_traced
+from ..problem.bits import check_memory
 
 # %% ../../nbs/distributions/base.ipynb #de6c2da4
 @lru_cache
@@ -74,6 +75,7 @@ class Distribution(_Capable):
         noise: float | None = None,    # None: the distribution's own way; else the spread of the start
     ) -> Array:                        # shape `param_shape`
         "Starting parameters. `ValueError`: no key."
+        if noise is not None: noise = check_number("noise", noise, "at least 0 radians and finite", 0)
         return self._init(check_key(key), noise)
 
     def _init(self, key, noise):
@@ -119,7 +121,8 @@ class Samples(Distribution):
     ) -> Array:             # (n_samples, n) entries in {-1, +1}, dtype of `params`
         "Independent weights. `ValueError`: parameters of another shape, no key, no sample."
         self.require(Samples)
-        drawn = self._sample(*_check_draw(self, params, key, n_samples))
+        params, key, n_samples = _check_draw(self, params, key, n_samples)
+        drawn = self._sample(params, key, n_samples)
         return _shaped(self, "_sample", drawn, (n_samples, self.n_qubits))
 
     @abstractmethod
@@ -220,6 +223,8 @@ class Words(Distribution):
     ) -> tuple[Array, Array]:    # (...) E_q Π_{j in S} w_j, and its standard error: 0 where it is exact
         "Expected products of weights, differentiable in `params`. `ValueError`: sets of another width."
         self.require(Words)
+        if key is not None: check_key(key)
+        if n_strings is not None: n_strings = check_integer("n_strings", n_strings, 1)
         rows, shape = _rows(sets, self.n_qubits)
         values, errors = self._words(check_params(self, params), rows, key, n_strings)
         return values.reshape(shape), errors.reshape(shape)
@@ -254,7 +259,7 @@ class Words(Distribution):
 def _rows(sets, n):
     "Sets as rows of booleans, and the shape of the leading axes; `ValueError` unless rows have n entries."
     sets = check_sets(sets, n)
-    return jnp.asarray(sets != 0).reshape(-1, n), sets.shape[:-1]
+    return (sets != 0).reshape(-1, n), sets.shape[:-1]
 
 # %% ../../nbs/distributions/base.ipynb #1be123b5
 class Independent(Distribution):
@@ -275,6 +280,13 @@ class Independent(Distribution):
     def _coins(self, params): "(n, 2) probabilities."
 
 # %% ../../nbs/distributions/base.ipynb #5ef58e8c
+def _checked_word_probs(word_probs):
+    "A tuple of inclusion probabilities, or an array of them that is traced."
+    if is_traced(word_probs): return word_probs
+    values = np.asarray(as_numbers("word_probs", word_probs), float)
+    if values.ndim == 1 and values.size and ((values > 0) & (values < 0.5)).all(): return tuple(values.tolist())
+    raise ValueError(f"word_probs must lie strictly between 0 and 1/2, one for each kernel, got {word_probs!r}")
+
 class ClosedMMD(Distribution):
     "It knows its exact MMD² to independent weights at any width."
     tells, such_as = "an exact MMD", "BornMachine"
@@ -287,8 +299,8 @@ class ClosedMMD(Distribution):
     ) -> Array:                  # ≥ 0
         "MMD² to independent weights, differentiable in `params`. `ValueError`: means of another width."
         self.require(ClosedMMD)
-        check_means(means, self.n_qubits)
-        return self._mmd2(check_params(self, params), means, word_probs)
+        means = check_means(means, self.n_qubits)
+        return self._mmd2(check_params(self, params), means, _checked_word_probs(word_probs))
 
     @abstractmethod
     def _mmd2(self, params, means, word_probs): "The distance."
@@ -315,6 +327,7 @@ class Remote(Distribution):
     ) -> np.ndarray:         # (B, n_samples, n) entries in {-1, +1}
         "Weights at many settings. `ValueError`: settings of another shape, no sample."
         self.require(Remote)
+        params = np.asarray(as_numbers("params", params))
         shape = (*np.shape(params)[:1], *self.param_shape)
         if np.shape(params) != shape:
             raise ValueError(

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
-from ..problem.bits import check_integer, check_memory, index_from_weights, is_traced
+from ..problem.checks import check_integer, check_key, is_traced
+from ..problem.bits import check_memory, index_from_weights
 from ..circuits.gates import GATES
-from ..circuits.ansatz import Ansatz, Rotation, check_key, check_params
+from ..circuits.ansatz import Ansatz, Rotation, check_params
 from .cores import bond_dim, bond_dims, live_gates, site_plan
 from .mps import (mps_entropy, mps_expect_product, mps_log_prob, mps_means, mps_pair_means,
                             mps_probs, mps_sample, mps_statevector, pairing, safe_log)

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ..problem.bits import check_weights, outer_product, walsh_hadamard
+from ..problem.checks import as_array, check_weights, is_traced
+from ..problem.bits import outer_product, walsh_hadamard
 from ..circuits.ansatz import Ansatz
 from .cores import einsum, matmul
 from .mps import pair_cores, pairing
@@ -158,18 +159,18 @@ def table_mmd2(
 # %% ../../nbs/engine/pairs.ipynb #48ee80d3
 def check_means(means, n):
     "Means as an array. `ValueError`: not one for each weight."
-    means = jnp.asarray(means)
-    if means.shape == (n,): return means
-    raise ValueError(f"means must have shape ({n},), one per weight, got shape {means.shape}")
+    means = as_array("means", means)
+    if means.shape != (n,):
+        raise ValueError(f"means must have shape ({n},), one per weight, got shape {means.shape}")
+    if is_traced(means) or (np.abs(means) < 1 + 1e-4).all(): return means
+    raise ValueError(f"means must lie between -1 and 1, got {means[np.abs(means).argmax()]}")
 
 def check_signs(weights, n):
     "Weights as an array. `ValueError`: not n signs in the last axis."
-    if isinstance(weights, (list, tuple)): weights = np.asarray(weights)
-    check_weights(weights, n)
-    return jnp.asarray(weights)
+    return check_weights(weights, n)
 
 def check_sets(sets, n):
     "Sets as an array. `ValueError`: not one entry for each weight."
-    sets = sets if isinstance(sets, Array) else np.asarray(sets)
+    sets = as_array("sets", sets)
     if sets.shape[-1:] == (n,): return sets
     raise ValueError(f"sets must have shape (..., {n}), one entry per weight, got shape {sets.shape}")

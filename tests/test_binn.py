@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from qhn.problem.bits import (all_weights, batch_size, check_memory, check_weights,
-                              index_from_weights, weights_from_index)
+from qhn.problem.bits import (all_weights, batch_size, check_memory, index_from_weights,
+                              weights_from_index)
+from qhn.problem.checks import check_weights
 from qhn.problem import bits
 from qhn.problem import costs
 from qhn.problem.network import BiNN

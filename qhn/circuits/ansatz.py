@@ -13,7 +13,8 @@ from operator import index
 from typing import Any, NamedTuple
 import math, jax, jax.numpy as jnp, numpy as np
 from jax import Array
-from ..problem.checks import as_array, check_flag, check_integer, check_key, check_number
+from ..problem.checks import (as_array, as_numbers, check_flag, check_integer, check_key,
+                                check_number)
 from .gates import GATES, acting, is_diagonal, visible
 from .translate import Read, queue, read_pennylane
 
@@ -133,7 +134,7 @@ def _check_shape(machine, params):
 
 def check_params(machine, params):
     "`params` as floats; a `ValueError` unless they are real, finite and of the shape that is needed."
-    params = as_array("params", params)
+    params = as_array("params", params, "angles")
     _check_shape(machine, params)
     return params
 
@@ -243,7 +244,8 @@ class Ansatz(_Views):
         params: Array,    # angles in radians, shape `param_shape`
     ) -> None:            # queues PennyLane operations
         "Queue the circuit in a PennyLane QNode. `ValueError`: `params` do not fit, a gate unknown there."
-        _check_shape(self, params)    # and nothing else: they may be PennyLane's own, or another library's
+        _check_shape(self, params)    # they may be PennyLane's own, or another library's
+        if isinstance(params, (Array, np.ndarray)): params = as_numbers("params", params, "any")
         queue(self.operations, params)
 
     @classmethod

@@ -23,7 +23,7 @@ def to_openqasm(
     `ValueError`: angles of another shape or not finite, a gate without a name in Qiskit."""
     from qiskit import QuantumCircuit, qasm3
     if not isinstance(ansatz, Ansatz): raise TypeError(f"ansatz must be an Ansatz, got {ansatz!r}")
-    angles = np.asarray(as_numbers("params", params), float)
+    angles = np.asarray(as_numbers("params", params, "angles"), float)
     check_params(ansatz, angles)
     circuit = QuantumCircuit(ansatz.n_qubits)
     append(circuit, ansatz.operations, angles.tolist())

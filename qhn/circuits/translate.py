@@ -135,7 +135,7 @@ def _tape(circuit, args, kwargs):
     if isinstance(circuit, qml.tape.QuantumScript): return circuit
     if isinstance(circuit, qml.operation.Operator): return qml.tape.QuantumScript([circuit])
     if isinstance(circuit, qml.QNode): circuit = circuit.func
-    if callable(circuit) and not isinstance(circuit, type): return _built(circuit, args, kwargs)
+    if callable(circuit): return _built(circuit, args, kwargs)
     raise TypeError(
         "circuit must be a quantum function, a QNode, a tape or an operation of PennyLane, such as a "
         f"template, got {type(circuit).__name__}")
@@ -150,7 +150,9 @@ def _pennylane_gates(tape):
     return gates
 
 # %% ../../nbs/circuits/translate.ipynb #eb7ef639
-def _are_labels(n_wires): return isinstance(n_wires, Iterable) and np.ndim(n_wires) == 1
+def _are_labels(n_wires):
+    is_number = isinstance(n_wires, np.ndarray) and not n_wires.ndim
+    return isinstance(n_wires, Iterable) and not is_number
 
 def _labels(found, n_wires):
     "The labels of all wires in order; what stands for an idle wire does not matter."
@@ -164,8 +166,8 @@ def _labels(found, n_wires):
 def _numbers(found, n_wires):
     "Number of each label, and how many there are."
     labels = _labels(found, n_wires)
-    room = len(labels)
-    if set(found) <= set(labels): return dict(zip(labels, range(room))), room
+    room = len(labels) if _are_labels(n_wires) else n_wires or len(labels)
+    if set(found) <= set(labels) and len(labels) == room: return dict(zip(labels, range(room))), room
     raise ValueError("n_wires must be as many as the wires of the circuit or more, or list all of them, "
                      f"got {n_wires=} for wires {list(found)}")
 

@@ -108,7 +108,7 @@ def _wires_of(qnode, wires):
     if wires is None:
         raise ValueError(
             "wires must be given where the QNode's device has none; say how many, or their labels in order")
-    many = isinstance(wires, Iterable) and np.ndim(wires)
+    many = isinstance(wires, Iterable) and not (isinstance(wires, np.ndarray) and not wires.ndim)
     labels = tuple(wires) if many else tuple(range(check_integer("wires", wires, 1)))
     if labels and len(set(labels)) == len(labels): return labels
     raise ValueError(f"wires must be different labels, one for each weight, got {wires!r}")

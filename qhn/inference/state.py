@@ -62,7 +62,7 @@ def _drawn_starts(distribution, noise, keys):
 
 def _checked_params(params, shape):
     "Angles of every seed, finite floats."
-    params = as_array("params", params)
+    params = as_array("params", params, "angles")
     if jnp.shape(params) not in (shape, shape[1:]):
         raise ValueError(f"params must have shape {shape[1:]} or, with the seeds first, {shape}, "
                          f"got shape {jnp.shape(params)}")

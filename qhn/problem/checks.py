@@ -76,7 +76,7 @@ def _told(array):
 def _float_type(dtype, name):
     "The type of floats that numbers of this type become."
     if not _is_kind_of_number(dtype):
-        raise ValueError(f"{name} must hold real numbers, got dtype {dtype}")
+        raise ValueError(f"{name} must hold numbers, got dtype {dtype}; give real numbers, not complex ones")
     if dtype == np.longdouble: dtype = np.float64    # which JAX does not know
     floats = jnp.result_type(jax.dtypes.canonicalize_dtype(dtype), float)
     return jnp.promote_types(floats, np.float32)
@@ -119,6 +119,10 @@ def check_finite(
     place = tuple(np.argwhere(~finite)[0])
     raise ValueError(f"{name} must be finite, got {named_entry(name, np.asarray(values), place)}; {way_out}")
 
+def _check_angles(name, values):
+    if not (lost := values.size - np.isfinite(values).sum()): return
+    raise ValueError(f"{name} must be finite angles in radians, got {lost} that are NaN or infinite")
+
 def _check_logs(name, values):
     "Logarithms may be minus infinity, of a probability of zero."
     wrong = np.isnan(values) | (values == np.inf)
@@ -153,6 +157,7 @@ def _check_any(name, values): return None
 KINDS: dict[str, Callable] = {
     "any": _check_any,              # real numbers, infinite or not a number too
     "finite": check_finite,
+    "angles": _check_angles,        # finite, in radians
     "logs": _check_logs,            # finite, or minus infinity
     "signs": _check_signs,          # -1 and +1
     "probs": check_distribution,    # at least 0, and of sum one along the last axis
@@ -240,10 +245,10 @@ def _is_real(value):
     if dtype is not None: return dtype != bool and _is_kind_of_number(dtype)
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
-def _is_lost(number):
-    "Whether a finite number becomes infinite or zero in JAX's default float."
+def _is_lost(number, must_divide):
+    "Whether a finite number becomes infinite in JAX's default float, or one that divides becomes zero."
     limits = jnp.finfo(jnp.result_type(float))
-    return math.isfinite(number) and number != 0 and not limits.tiny <= abs(number) <= limits.max
+    return math.isfinite(number) and abs(number) > limits.max or must_divide and number < limits.tiny
 
 def check_number(
     name: str,                  # of the argument, for the message
@@ -262,7 +267,7 @@ def check_number(
     except OverflowError: raise ValueError(message) from None
     inside = least <= number <= most and above < number
     if not inside or math.isinf(number) and not infinite: raise ValueError(message)
-    if _is_lost(number): raise ValueError(f"{message}, which {jnp.result_type(float)} cannot hold")
+    if _is_lost(number, above == 0): raise ValueError(f"{message}, which {jnp.result_type(float)} cannot hold")
     return number
 
 # %% ../../nbs/problem/checks.ipynb #458aee20

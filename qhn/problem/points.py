@@ -27,10 +27,6 @@ def _check_rows(x, y, shape, what):
     advice = "; one-hot labels become y.argmax(1)" if what == "one label" and got[:1] == shape and len(got) == 2 else ""
     raise ValueError(f"y must hold {what} for each of the {n_rows} rows of x, got shape {got}{advice}")
 
-# %% ../../nbs/problem/points.ipynb #fafc7c6d
-#| exporti
-
-
 # %% ../../nbs/problem/points.ipynb #f68a9656
 def check_features(
     x: Array,    # (N, d) features

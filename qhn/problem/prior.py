@@ -88,18 +88,18 @@ def _check_prob_plus(p):
     if not inside.all(): raise ValueError(f"prob_plus must lie strictly between 0 and 1, got prob_plus={p}")
 
 # %% ../../nbs/problem/prior.ipynb #dfd10ee2
-def _in_floats(given, values):
+def _in_floats(given, values, dtype):
     "Numbers as a float, or an array of at least single precision."
     if not isinstance(given, (Array, np.ndarray, np.generic)) and not values.ndim: return float(values)
-    double = values.dtype == np.longdouble or values.dtype.kind in "iub"    # whose logarithms are not whole
-    return values.astype(np.float64 if double else jnp.promote_types(values.dtype, np.float32))
+    double = dtype == np.longdouble or not jnp.issubdtype(dtype, np.floating)
+    return values.astype(np.float64 if double else jnp.promote_types(dtype, np.float32))
 
 def _checked_log_odds(log_odds):
     if is_traced(log_odds): return log_odds
     values = np.asarray(as_numbers("log_odds", log_odds))
     as_array("log_odds", values)    # which refuses what single precision cannot hold
     _check_one_or_row("log_odds", values)
-    return _in_floats(log_odds, values)
+    return _in_floats(log_odds, values, values.dtype)
 
 # %% ../../nbs/problem/prior.ipynb #d547dc5b
 def _log_odds(p):
@@ -109,7 +109,7 @@ def _log_odds(p):
     _check_prob_plus(values)
     exact = values.astype(float)
     odds = np.log(exact) - np.log1p(-exact)
-    return _in_floats(p, np.asarray(odds, values.dtype))
+    return _in_floats(p, odds, values.dtype)
 
 # %% ../../nbs/problem/prior.ipynb #124f13d8
 def _sigmoid(log_odds):
@@ -144,8 +144,9 @@ def _spread(value, n):
     "(n,) numbers of at least single precision."
     n, value = check_integer("n", n, 1), jnp.asarray(value)
     if value.ndim and value.shape != (n,):
-        raise ValueError(f"prob_plus must be one number or have shape ({n},), one per weight, "
-                         f"as must log_odds, got shape {value.shape}")
+        raise ValueError(
+            f"prob_plus must be one number or have shape ({n},), one per weight, got shape {value.shape}; "
+            "so must log_odds")
     return jnp.broadcast_to(value.astype(jnp.promote_types(value.dtype, jnp.float32)), (n,))
 
 # %% ../../nbs/problem/prior.ipynb #69326170

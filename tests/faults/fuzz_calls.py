@@ -257,5 +257,9 @@ for kind, y in ((qhn.QHNClassifier, labels(Y, mixed=True, allowed=("object array
     # scikit-learn converts X and y by its own rules, which its check_estimator asks for, and in its own words
     add(f"{kind.__name__}.fit", learned(kind), named={"X": ".", "y": "."}, X=array(X, allowed=SKLEARNS), y=y)
 
+def shots_of(**given):
+    with qhn.HardwareSampler(**given) as sampler: return sampler.shots
+
+
 AER = qml.device("default.qubit", wires=2, seed=0)
-add("HardwareSampler", lambda **given: qhn.HardwareSampler(**given).shots, named={"ansatz": "ansatz"}, ansatz=thing(qhn.product(2)), backend=thing(AER, mixed=True), shots=size(4), seed=size(0, 0))
+add("HardwareSampler", shots_of, ansatz=thing(qhn.product(2)), backend=thing(AER, mixed=True), shots=size(4), seed=size(0, 0))

@@ -8,7 +8,6 @@ __all__ = ['PALETTE', 'MARKERS', 'LINESTYLES', 'DIVERGING', 'style', 'learning_c
            'gradient_comparison', 'kernel_spectrum']
 
 # %% ../nbs/plots.ipynb #92c0984a
-import numbers, operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 import matplotlib.pyplot as plt, numpy as np
@@ -57,29 +56,17 @@ def _line(k, n_points):
     return _marker(k) | dict(linestyle=LINESTYLES[k % 7], markersize=4, markevery=(0, max(1, n_points // 8)))
 
 # %% ../nbs/plots.ipynb #44831a21
-def _real(name, values):
-    "Numbers as floats."
-    try: array = np.asarray(values)
-    except (TypeError, ValueError): array = np.empty(0, "U")
-    is_object = array.dtype == object and all(isinstance(value, numbers.Real) for value in array.flat)
-    if (is_object or array.dtype.kind in "biuf") and not np.ma.is_masked(values): return array.astype(float)
-    raise ValueError(f"{name} must hold real numbers, got {type(values).__name__} {values!r:.60}")
-
 def _array(name, values, shape):
     "The values as an array of this shape; a text in `shape` stands for any size of at least 1."
-    array = _real(name, values)
+    try: array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError): array = None
+    if array is None or np.iscomplexobj(values) or np.ma.is_masked(values):
+        raise ValueError(f"{name} must hold real numbers, got {type(values).__name__} {values!r:.60}")
     def fits(size, wanted): return size > 0 if isinstance(wanted, str) else size == wanted
     if array.ndim == len(shape) and all(map(fits, array.shape, shape)): return array
     raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {array.shape}")
 
 # %% ../nbs/plots.ipynb #eb4194ed
-def _count(name, value, least):
-    "An integer with a lower bound."
-    try: count = operator.index(value)
-    except TypeError: raise TypeError(f"{name} must be an integer, got {name}={value!r}") from None
-    if count >= least and not isinstance(value, bool): return count
-    raise ValueError(f"{name} must be at least {least}, got {name}={value!r}")
-
 def _arrays(name, group, shape):
     "The arrays of a dictionary, each of the given shape."
     if not isinstance(group, Mapping) or not group:
@@ -89,8 +76,7 @@ def _arrays(name, group, shape):
 
 def _in_unit(what, values):
     "The values, if they are finite and lie between 0 and 1; what rounding has put beyond is put back."
-    inside = (values > -1e-4) & (values < 1 + 1e-4)
-    if inside.all(): return np.clip(values, 0, 1)
+    if ((values > -1e-4) & (values < 1 + 1e-4)).all(): return np.clip(values, 0, 1)
     raise ValueError(f"{what} between 0 and 1, got values from {values.min():g} to {values.max():g}")
 
 # %% ../nbs/plots.ipynb #f75fee96
@@ -165,12 +151,13 @@ def sorted_posterior(
     ax: Axes | None = None,                                   # axes to draw on; None makes some
 ) -> Axes:
     "Plot the `top` most probable networks, exact and approximated. `ValueError`: what is no distribution."
-    top = _count("top", top, 1)
+    n = _array("top", top, ())
+    if n % 1 or n < 1 or top is True: raise ValueError(f"top must be at least 1, got {top=}")
     exact = _array("posterior", posterior, ("2**n",))
     rivals = {} if approximations is None else _arrays("approximations", approximations, exact.shape)
     _check_distribution("posterior", exact)
     for label, values in rivals.items(): _check_distribution(f"approximations[{label!r}]", values)
-    ax, order = _axes(ax), np.argsort(-exact, kind="stable")[:top]
+    ax, order = _axes(ax), np.argsort(-exact, kind="stable")[:int(n)]
     _bars(ax, [("exact", exact), *rivals.items()], order)
     return _counted(ax, xlabel="network, by exact posterior probability", ylabel="probability")
 
@@ -181,7 +168,7 @@ def plane_grid(
 ) -> np.ndarray:           # (n_grid**2, 2)
     "Points of a grid over the data, row by row from the lower left. `ValueError`: no plane, or no grid."
     x = _array("x", x, ("N", 2))
-    n_grid = _count("n_grid", n_grid, 2)
+    if n_grid < 2: raise ValueError(f"n_grid must be at least 2, got {n_grid=}")
     margin = 0.1 * (np.ptp(x, axis=0) + 1e-9)   # a single point still gets a square of its own
     axes = np.linspace(x.min(axis=0) - margin, x.max(axis=0) + margin, n_grid)
     return np.stack(np.meshgrid(*axes.T), axis=-1).reshape(-1, 2)
@@ -248,8 +235,7 @@ def _check_diagram(name, diagram):
     _in_unit(f"{name} must hold claimed probabilities, frequencies and spreads", diagram[:3])
     count = diagram[3]
     if ((count > 0) & (count < np.inf)).all(): return
-    raise ValueError(f"{name} must have at least 1 claim in every bin, got {count.min():g}; "
-                     "leave empty bins out")
+    raise ValueError(f"{name} must have at least 1 claim in every bin, got {count.min():g}; drop empty bins")
 
 def _claims(ax, k, label, diagram):
     "A line of bars and markers, the markers as large as their bins."
@@ -310,7 +296,7 @@ def _image_grid(name, images, titles, n_columns, ax, label, **look):
     images = _array(name, images, ("N", "rows", "columns"))
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"titles must name the {len(images)} images, got {len(titles)}")
-    n_columns = _count("n_columns", n_columns, 1)
+    if n_columns < 1: raise ValueError(f"n_columns must be at least 1, got {n_columns=}")
     sheet, corners = _mosaic(images, min(n_columns, len(images)))
     ax = _axes(ax, height=0.3 + 6 * sheet.shape[0] / sheet.shape[1])
     shown = ax.imshow(sheet, interpolation="nearest", **look)
@@ -371,8 +357,7 @@ def _bias_and_error(exact, estimates):
 
 def _faults(ax, k, label, faults, order, shift):
     "Bias and standard error of the k-th estimator, component by component."
-    b, e, s = map(_rms, faults)
-    bias, error, _ = faults
+    (bias, error, _), (b, e, s) = faults, map(_rms, faults)
     look = _marker(k) | dict(linestyle="", markersize=4, capsize=2)
     look["label"] = f"{label}: bias {b:.2g} ± {e:.2g}, one estimate ± {s:.2g}"
     ax.errorbar(np.arange(len(order)) + shift, bias[order], error[order], **look)
@@ -385,7 +370,7 @@ def gradient_comparison(
     top: int = 12,                         # components shown, largest exact value first
 ) -> Axes:
     "Bias of each estimator with its standard error. `ValueError`: other shapes, a single repeat, nothing."
-    top = _count("top", top, 1)
+    if top < 1: raise ValueError(f"top must be at least 1, got {top=}")
     exact = _array("exact", exact, ("P",))
     estimates = _arrays("estimates", estimates, ("n_repeats", len(exact)))
     order = np.argsort(-np.abs(exact), kind="stable")[:top]
@@ -407,8 +392,7 @@ def kernel_spectrum(
     shares = _arrays("shares", shares, ("n+1",))
     for label, share in shares.items():
         if (share >= 0).all() and share.sum() > 0: continue
-        raise ValueError(f"shares[{label!r}] must be non-negative and not all zero, "
-                         f"got {share.min():g} as the least")
+        raise ValueError(f"shares[{label!r}] must be non-negative and not all zero, got {share.min():g}")
     ax = _axes(ax)
     for k, (label, share) in enumerate(shares.items()):
         bits = np.arange(len(share))

@@ -81,8 +81,8 @@ class Ensemble(RealRows):
     spread = 0.1
 
     def __post_init__(self):
-        n, n_networks = check_integer("n_qubits", self.n_qubits, 1), check_integer("n_networks", self.n_networks, 1)
-        vars(self).update(n_qubits=n, n_networks=n_networks)
+        n_qubits = check_integer("n_qubits", self.n_qubits, 1)
+        vars(self).update(n_qubits=n_qubits, n_networks=check_integer("n_networks", self.n_networks, 1))
     def _means(self, params): return signs_of(params).mean(0)
     def _words(self, params, sets, key, n_strings): return _exactly(_mean_words(signs_of(params), sets))
     def _log_prob(self, params, weights): return jnp.log(_shares(signs_of(params), weights))

@@ -13,8 +13,7 @@ from operator import index
 from typing import Any, NamedTuple
 import math, jax, jax.numpy as jnp, numpy as np
 from jax import Array
-from ..problem.checks import (as_array, as_numbers, check_flag, check_integer, check_key,
-                                check_number)
+from ..problem.checks import as_array, as_numbers, check_flag, check_integer, check_key, check_number
 from .gates import GATES, acting, is_diagonal, visible
 from .translate import Read, queue, read_pennylane
 
@@ -42,7 +41,7 @@ def _as_pairs(pairs):
 def _as_wires(wires):
     "Tuple of different integers; raises a `ValueError` on anything else."
     try: clean = tuple(index(wire) for wire in wires)
-    except (TypeError, ValueError): raise ValueError("wires must be a sequence of integers, such as (0, 1), or None "
+    except TypeError: raise ValueError("wires must be a sequence of integers, such as (0, 1), or None "
                                        f"for all, got {wires!r}") from None
     if len(set(clean)) < len(clean): raise ValueError(f"wires must be different, got {wires!r}")
     return clean
@@ -100,21 +99,15 @@ def _parts(n_qubits, moments):
 
 # %% ../../nbs/circuits/ansatz.ipynb #24ba6c79
 def _joined(parts, sizes):
-    if not isinstance(parts, (dict, list, tuple)):
-        raise TypeError(f"parts must be what view gives, or a list of its arrays, got {type(parts).__name__}")
+    if not isinstance(parts, (dict, list, tuple)): raise TypeError(f"parts must be arrays, got {parts!r}")
     if not isinstance(parts, dict):
         parts = dict(zip(sizes if len(parts) == len(sizes) else range(len(parts)), parts))
-    arrays = {name: jnp.atleast_1d(as_array(f"parts[{name!r}]", part)) for name, part in parts.items()}
-    got = {name: part.shape[-1] for name, part in arrays.items()}
+    parts = {name: jnp.atleast_1d(as_array(f"parts[{name!r}]", part)) for name, part in parts.items()}
+    got = {name: part.shape[-1] for name, part in parts.items()}
     if got != sizes: raise ValueError(f"parts must have the sizes {sizes}, got {got}")
-    return jnp.concatenate([arrays[name] for name in sizes], -1) if sizes else jnp.zeros(0)
+    return jnp.concatenate([parts[name] for name in sizes], -1) if sizes else jnp.zeros(0)
 
 # %% ../../nbs/circuits/ansatz.ipynb #a16d0ff6
-def _as_moments(moments):
-    try: return tuple(moments)
-    except TypeError: raise TypeError("moments must be a sequence of Rotation and Entangler, "
-                                      f"got {moments!r}") from None
-
 def _check_register(n_qubits, moments):
     for m in moments:
         if not isinstance(m, (Rotation, Entangler)):
@@ -128,15 +121,13 @@ def _check_register(n_qubits, moments):
 # %% ../../nbs/circuits/ansatz.ipynb #15a7dd1d
 def _check_shape(machine, params):
     shape = machine.param_shape
-    if np.shape(params) != shape:
-        axes = ", ".join(("circuits", "angles")[-len(shape):])
-        raise ValueError(f"params must have shape {shape} ({axes}), got shape {np.shape(params)}")
+    if np.shape(params) == shape: return params
+    axes = ", ".join(("circuits", "angles")[-len(shape):])
+    raise ValueError(f"params must have shape {shape} ({axes}), got shape {np.shape(params)}")
 
 def check_params(machine, params):
     "`params` as floats; a `ValueError` unless they are real, finite and of the shape that is needed."
-    params = as_array("params", params, "angles")
-    _check_shape(machine, params)
-    return params
+    return _check_shape(machine, as_array("params", params, "angles"))
 
 # %% ../../nbs/circuits/ansatz.ipynb #e1f03aeb
 def _uniform_angles(ansatz, key):
@@ -225,7 +216,8 @@ class Ansatz(_Views):
 
     def __post_init__(self):
         object.__setattr__(self, "n_qubits", check_integer("n_qubits", self.n_qubits, 1))
-        object.__setattr__(self, "moments", _as_moments(self.moments))
+        moments = self.moments if np.iterable(self.moments) else (self.moments,)
+        object.__setattr__(self, "moments", tuple(moments))
         _check_register(self.n_qubits, self.moments)
         object.__setattr__(self, "_hash", hash((self.n_qubits, self.moments)))    # asked for at every call
 
@@ -245,7 +237,7 @@ class Ansatz(_Views):
     ) -> None:            # queues PennyLane operations
         "Queue the circuit in a PennyLane QNode. `ValueError`: `params` do not fit, a gate unknown there."
         _check_shape(self, params)    # they may be PennyLane's own, or another library's
-        if isinstance(params, (Array, np.ndarray)): params = as_numbers("params", params, "any")
+        if isinstance(params, (Array, np.ndarray)): as_numbers("params", params, "any")
         queue(self.operations, params)
 
     @classmethod

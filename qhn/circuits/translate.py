@@ -166,7 +166,8 @@ def _labels(found, n_wires):
 def _numbers(found, n_wires):
     "Number of each label, and how many there are."
     labels = _labels(found, n_wires)
-    room = len(labels) if _are_labels(n_wires) else n_wires or len(labels)
+    is_number = n_wires is not None and not _are_labels(n_wires)
+    room = check_integer("n_wires", n_wires, 1) if is_number else len(labels)
     if set(found) <= set(labels) and len(labels) == room: return dict(zip(labels, range(room))), room
     raise ValueError("n_wires must be as many as the wires of the circuit or more, or list all of them, "
                      f"got {n_wires=} for wires {list(found)}")

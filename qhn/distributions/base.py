@@ -11,14 +11,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-import math
-import jax
-import jax.numpy as jnp
-import numpy as np
+import math, jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from ..circuits.ansatz import check_params
-from ..engine.pairs import check_means, check_sets, check_signs
-from ..problem.checks import as_numbers, check_integer, check_key, check_number, is_traced
+from ..engine.pairs import check_means, check_sets, check_signs, check_word_probs
+from ..problem.checks import as_numbers, check_integer, check_key, check_number
 from ..problem.bits import check_memory
 
 # %% ../../nbs/distributions/base.ipynb #de6c2da4
@@ -121,8 +118,7 @@ class Samples(Distribution):
     ) -> Array:             # (n_samples, n) entries in {-1, +1}, dtype of `params`
         "Independent weights. `ValueError`: parameters of another shape, no key, no sample."
         self.require(Samples)
-        params, key, n_samples = _check_draw(self, params, key, n_samples)
-        drawn = self._sample(params, key, n_samples)
+        drawn = self._sample(*_check_draw(self, params, key, n_samples))
         return _shaped(self, "_sample", drawn, (n_samples, self.n_qubits))
 
     @abstractmethod
@@ -280,13 +276,6 @@ class Independent(Distribution):
     def _coins(self, params): "(n, 2) probabilities."
 
 # %% ../../nbs/distributions/base.ipynb #5ef58e8c
-def _checked_word_probs(word_probs):
-    "A tuple of inclusion probabilities, or an array of them that is traced."
-    if is_traced(word_probs): return word_probs
-    values = np.asarray(as_numbers("word_probs", word_probs), float)
-    if values.ndim == 1 and values.size and ((values > 0) & (values < 0.5)).all(): return tuple(values.tolist())
-    raise ValueError(f"word_probs must lie strictly between 0 and 1/2, one for each kernel, got {word_probs!r}")
-
 class ClosedMMD(Distribution):
     "It knows its exact MMD² to independent weights at any width."
     tells, such_as = "an exact MMD", "BornMachine"
@@ -300,7 +289,7 @@ class ClosedMMD(Distribution):
         "MMD² to independent weights, differentiable in `params`. `ValueError`: means of another width."
         self.require(ClosedMMD)
         means = check_means(means, self.n_qubits)
-        return self._mmd2(check_params(self, params), means, _checked_word_probs(word_probs))
+        return self._mmd2(check_params(self, params), means, check_word_probs(word_probs))
 
     @abstractmethod
     def _mmd2(self, params, means, word_probs): "The distance."

@@ -31,11 +31,6 @@ def _check_draws(n_samples, n, dtype, chi=0, keep=False):
     n_bytes = n_samples * (2*n + 10*chi + kept) * jnp.result_type(dtype, jnp.float32).itemsize
     check_memory(n_bytes, f"n_samples={n_samples} samples of {n} weights", "fewer samples at a time")
 
-def _check_finite(params):
-    if is_traced(params) or np.isfinite(params).all(): return
-    lost = np.size(params) - np.isfinite(params).sum()
-    raise ValueError(f"params must be finite angles in radians, got {lost} that are NaN or infinite")
-
 # %% ../../nbs/engine/interface.ipynb #8ed2b0d7
 def _check_factors(factors, shape, meaning):
     "`factors` as an array; a `ValueError` unless they are real and their last axes have this shape."
@@ -96,7 +91,6 @@ def _check_sampling(engine, params, key, n_samples, keep):
     "Angles as an array; raise unless the draws are possible."
     params = check_params(engine.ansatz, params)
     check_key(key)
-    _check_finite(params)
     engine._check_cores()
     _check_draws(n_samples, engine.ansatz.n_qubits, params.dtype, engine._bond, keep)
     return params

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['real_matrices', 'by_pairs', 'contract_pairs', 'sweep_pair_product', 'table_pair_product', 'sweep_mmd2', 'table_mmd2',
-           'check_means', 'check_signs', 'check_sets']
+           'check_means', 'check_word_probs', 'check_signs', 'check_sets']
 
 # %% ../../nbs/engine/pairs.ipynb #1cab4085
 from functools import partial
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ..problem.checks import as_array, check_weights, is_traced
+from ..problem.checks import as_array, as_numbers, check_weights, is_traced
 from ..problem.bits import outer_product, walsh_hadamard
 from ..circuits.ansatz import Ansatz
 from .cores import einsum, matmul
@@ -164,6 +164,14 @@ def check_means(means, n):
         raise ValueError(f"means must have shape ({n},), one per weight, got shape {means.shape}")
     if is_traced(means) or (np.abs(means) < 1 + 1e-4).all(): return means
     raise ValueError(f"means must lie between -1 and 1, got {means[np.abs(means).argmax()]}")
+
+def check_word_probs(word_probs):
+    "A tuple of inclusion probabilities, or an array of them that is traced. `ValueError`: outside (0, 1/2)."
+    if is_traced(word_probs): return word_probs
+    values = np.atleast_1d(np.asarray(as_numbers("word_probs", word_probs), float))
+    inside = (values > 0) & (values < 0.5)
+    if values.ndim == 1 and values.size and inside.all(): return tuple(values.tolist())
+    raise ValueError(f"word_probs must lie between 0 and 1/2, one for each kernel, got {word_probs!r}")
 
 def check_signs(weights, n):
     "Weights as an array. `ValueError`: not n signs in the last axis."

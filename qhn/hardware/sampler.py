@@ -13,7 +13,6 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
 import jax, jax.numpy as jnp, numpy as np
 from numpy.typing import ArrayLike
 

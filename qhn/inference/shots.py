@@ -118,10 +118,11 @@ class SPSA(Estimator, offered=True):
     def __post_init__(self):
         n_samples, perturbation = _check_shots(self.n_samples), self.perturbation
         n_directions = check_integer("n_directions", self.n_directions, 1)
-        expected = "positive and finite, in radians, or an optax schedule"
-        if not callable(perturbation): perturbation = check_number("perturbation", perturbation, expected, above=0)
-        common = check_flag("common", self.common)
-        vars(self).update(n_samples=n_samples, perturbation=perturbation, n_directions=n_directions, common=common)
+        if not callable(perturbation):
+            expected = "positive and finite, in radians, or an optax schedule"
+            perturbation = check_number("perturbation", perturbation, expected, above=0)
+        vars(self).update(n_samples=n_samples, perturbation=perturbation, n_directions=n_directions,
+                          common=check_flag("common", self.common))
 
     def check(self, problem):
         "Raise a `TypeError` unless all go together."

@@ -65,7 +65,7 @@ def prior_divergence(
     q: Array,        # (2**n,) probabilities
     prior: Prior,    # p(w)
 ) -> Array:          # nats
-    "KL(q ‖ prior), without a table of the prior."
+    "KL(q ‖ prior), without a table of the prior. `TypeError`, `ValueError`: no probabilities, no prior."
     check_is_prior(prior)
     return prior.cross_entropy(q) - entropy(q)
 
@@ -75,7 +75,7 @@ def free_energy(
     log_likelihoods: Array,    # (2**n,) log p(D|w) in nats
     prior: Prior,              # p(w)
 ) -> Array:                    # nats, to be minimised; at least -log p(D)
-    "Negative ELBO: E_q[-log p(D|w)] + KL(q ‖ prior)."
+    "Negative ELBO: E_q[-log p(D|w)] + KL(q ‖ prior). `ValueError`, `TypeError`: shapes, no prior."
     q = as_array("q", q, "probs")
     log_likelihoods = as_array("log_likelihoods", log_likelihoods, "logs")
     if log_likelihoods.shape != q.shape: raise ValueError(
@@ -165,6 +165,18 @@ def mean_credits(
     "What the mean loses without each entry: the mean less the mean of the others."
     return (values - values.mean()) / (len(values) - 1)
 
+# %% ../../nbs/objectives/elbo.ipynb #9d07d90d
+def _checked_samples(weights, costs, log_q, needs):
+    "Samples (S, n) with their costs (S,), and log q (S,) where it is needed."
+    weights = check_weights(weights)
+    if weights.ndim != 2 or not len(weights):
+        raise ValueError(f"weights must have shape (samples, n), got shape {weights.shape}")
+    def row(name, values, kind):
+        array = as_array(name, values, kind)
+        if array.shape == weights.shape[:1]: return array
+        raise ValueError(f"{name} must have shape {weights.shape[:1]}, like weights, got shape {array.shape}")
+    return weights, row("costs", costs, "finite"), row("log_q", log_q, "logs") if needs is LogProb else log_q
+
 # %% ../../nbs/objectives/elbo.ipynb #fbf7876a
 class Divergence(Questions):
     """An objective: the expected cost plus a weight times a divergence.
@@ -203,7 +215,7 @@ class Divergence(Questions):
         prior: Prior,
         step: int = 0,
     ) -> Loss:
-        "The objective and its parts, of all probabilities."
+        "The objective and its parts, of all probabilities. `ValueError`, `TypeError`: shapes, no prior."
         check_is_prior(prior)
         q, costs = as_array("q", q, "probs"), as_array("costs", costs)
         if costs.shape != q.shape:
@@ -219,22 +231,11 @@ class Divergence(Questions):
         prior: Prior,
         step: int = 0,
     ) -> Loss:
-        "An estimate of the objective and its parts, from samples."
+        "An estimate of the objective and its parts, from samples. Errors as `from_probs`: `ValueError`."
         check_is_prior(prior)
         weights, costs, log_q = _checked_samples(weights, costs, log_q, self.needs)
         scale = self.scale(prior, weights.shape[-1], step)
         return _loss(self, costs.mean(), self.of_samples(weights, log_q, prior, step), scale)
-
-def _checked_samples(weights, costs, log_q, needs):
-    "Samples (S, n) with their costs (S,), and log q (S,) where it is needed."
-    weights = check_weights(weights)
-    if weights.ndim != 2 or not len(weights):
-        raise ValueError(f"weights must have shape (samples, n), got shape {weights.shape}")
-    def row(name, values, kind):
-        array = as_array(name, values, kind)
-        if array.shape == weights.shape[:1]: return array
-        raise ValueError(f"{name} must have shape {weights.shape[:1]}, one for each of weights, got {array.shape}")
-    return weights, row("costs", costs, "finite"), row("log_q", log_q, "logs") if needs is LogProb else log_q
 
 def _loss(objective, expected_nll, divergence, scale):
     scaled = scale * divergence

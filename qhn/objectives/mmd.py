@@ -186,7 +186,7 @@ def _kernel_sums(weights, others, word_weights):
     "Σ_v k(w, v) over the rows v of `others`, for each row w of `weights`."
     n, n_pairs = weights.shape[-1], len(weights) * len(others)
     if n_pairs <= _BLOCK: return kernel(weights, others, word_weights).sum(1)
-    weights, others = check_weights(weights, n), check_weights(others, n)    # here, where they can be looked at
+    check_weights(weights, n); check_weights(others, n)    # here, where they can be looked at
     by_table = n <= 24 and 4 * n * 2**n < n_pairs
     sums = _sums_by_table if by_table else _sums_in_blocks
     return sums(weights, others, as_word_weights(word_weights))
@@ -309,7 +309,7 @@ def mmd2_of(
 
     `TypeError`: no prior, or one that tells neither; `ValueError`: no key where sets are drawn."""
     if not isinstance(distribution, Distribution):
-        raise TypeError(f"distribution must be a Distribution such as BornMachine(ansatz), got {distribution!r}")
+        raise TypeError(f"distribution must be a Distribution such as BornMachine, got {distribution!r}")
     check_is_prior(prior)
     n_sets = check_integer("n_sets", n_sets, 2)
     if key is not None: check_key(key)

@@ -13,7 +13,7 @@ from functools import partial
 from jax import Array
 from typing import Any, NamedTuple
 from ..problem.checks import (as_numbers, check_distribution, check_flag, check_integer,
-                                check_weights, is_traced, to_numbers, to_numpy)
+                                check_number, check_weights, is_traced, to_numbers, to_numpy)
 from ..problem.bits import all_weights, check_memory
 from ..problem.costs import CostTable
 from ..problem.datasets import Dataset
@@ -25,7 +25,7 @@ from ..problem.prior import BernoulliPrior
 # %% ../../nbs/posterior/calibration.ipynb #973554d8
 def _labels(y):
     "An array of labels; of a data set the test labels, if each is of a class that was seen in training."
-    if not isinstance(y, Dataset): return y
+    if not isinstance(y, Dataset): return to_numpy(y, "y")
     is_new = ~np.isin(y.y_test, y.y_train)
     if not is_new.any(): return y.y_test
     label = y.y_test[first := is_new.argmax()]
@@ -47,7 +47,6 @@ def _checked_labels(predictive, y):
         raise ValueError("predictive must have shape (..., N, n_classes), "
                          f"at least one point and two classes, got shape {shape}")
     n_points, n_classes = shape[-2:]
-    y = to_numpy(y, "y")
     if np.shape(y) != (n_points,):
         raise ValueError(f"y must hold one label for each of the {n_points} points of predictive, "
                          f"got shape {np.shape(y)}")
@@ -119,9 +118,8 @@ def _bins(confidence, n_bins, adaptive):
 def _check_bins(p, n_bins, label):
     check_integer("n_bins", n_bins, 1)
     if label is None: return
-    n_classes = np.shape(p)[-1]
-    if check_integer("label", label, 0) < n_classes: return
-    raise ValueError(f"label must be None or a class from 0 to {n_classes - 1}, got {label=}")
+    if check_integer("label", label, 0) < np.shape(p)[-1]: return
+    raise ValueError(f"label must be None or a class from 0 to {np.shape(p)[-1] - 1}, got {label=}")
 
 def _checked_claims(predictive, y, n_bins, label):
     "Confidence of each claim, and whether it came true, after the checks."
@@ -379,8 +377,7 @@ def loo(
 
 # %% ../../nbs/posterior/calibration.ipynb #1fe8ec70
 def _check_search(q, costs, tolerance, n_networks):
-    if not tolerance >= 0: raise ValueError(f"tolerance must be at least 0, got {tolerance=}")
-    if n_networks < 1: raise ValueError(f"n_networks must be at least 1, got {n_networks=}")
+    check_number("tolerance", tolerance, "at least 0", 0); check_integer("n_networks", n_networks, 1)
     if q.shape[-1:] != costs.shape:
         raise ValueError(f"q must have one entry along the last axis for each of the {len(costs)} costs, "
                          f"got shape {q.shape}")

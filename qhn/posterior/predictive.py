@@ -106,7 +106,7 @@ class PredictedNumbers(NamedTuple):
 def _finite(numbers):
     "`ValueError` where squares are beyond what a float holds."
     if is_traced(numbers.std) or np.isfinite(numbers.std).all(): return numbers
-    raise ValueError(f"x is so large that the variances of the predictions overflow {numbers.std.dtype}; scale x")
+    raise ValueError(f"x is so large that variances of predictions overflow {numbers.std.dtype}; scale x")
 
 def _numbers(mean, variance, noise_variance, standard_error):
     std = jnp.sqrt(variance + noise_variance)

@@ -267,7 +267,8 @@ def check_number(
     except OverflowError: raise ValueError(message) from None
     inside = least <= number <= most and above < number
     if not inside or math.isinf(number) and not infinite: raise ValueError(message)
-    if _is_lost(number, above == 0): raise ValueError(f"{message}, which {jnp.result_type(float)} cannot hold")
+    if _is_lost(number, above == 0):
+        raise ValueError(f"{message}, which {jnp.result_type(float)} cannot hold")
     return number
 
 # %% ../../nbs/problem/checks.ipynb #458aee20

@@ -83,14 +83,14 @@ def rounding_of(
     network: "BiNN",
     x: Array,           # (N, n_inputs)
 ) -> float:             # nats
-    "How far the rounding of the first layer's sums may move a log-likelihood, as the root of a sum of squares."
+    "How far roundings of the first layer may move a log-likelihood: the root of their sum of squares."
     largest = network.logit_scale * np.abs(np.asarray(x)).sum(1, dtype=float)
     return float(jnp.finfo(x.dtype).eps * np.sqrt((largest**2).sum()))
 
 def _warn_of_rounding(network, x):
     if is_traced(x) or (off := rounding_of(network, x)) < 0.01: return
-    warnings.warn(f"x is so large that sums of {x.dtype} may be off by {off:.2g} nats; standardise the features, "
-                  "or use double precision", stacklevel=4)
+    warnings.warn(f"x is so large that sums of {x.dtype} may be off by {off:.2g} nats; "
+                  "standardise the features, or use double precision", stacklevel=4)
 
 # %% ../../nbs/problem/network.ipynb #39822459
 def _checked_weights(network, weights):

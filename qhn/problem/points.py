@@ -24,7 +24,8 @@ def _check_shape(x):
 def _check_rows(x, y, shape, what):
     got, n_rows = np.shape(y), np.shape(x)[0]
     if got == shape: return
-    advice = "; one-hot labels become y.argmax(1)" if what == "one label" and got[:1] == shape and len(got) == 2 else ""
+    is_one_hot = what == "one label" and len(got) == 2
+    advice = "; one-hot labels become y.argmax(1)" * is_one_hot
     raise ValueError(f"y must hold {what} for each of the {n_rows} rows of x, got shape {got}{advice}")
 
 # %% ../../nbs/problem/points.ipynb #f68a9656

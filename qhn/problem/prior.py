@@ -197,7 +197,7 @@ class BernoulliPrior(_Coins):
         coins = _log_coins(self._odds, weights.shape[-1])
         return jnp.where(weights > 0, coins[:, 0], coins[:, 1]).sum(-1)
     def sample(self, key: Array, n_samples: int, n: int) -> Array:
-        "Independent draws of n weights: (n_samples, n)."
+        "Independent draws of n weights: (n_samples, n). `ValueError`: no key, or numbers below 1."
         odds, n_samples = _spread(self._odds, n), check_integer("n_samples", n_samples, 1)
         key = check_key(key)
         plus = jax.random.logistic(key, (n_samples, n), odds.dtype) < odds
@@ -217,9 +217,10 @@ class BernoulliPrior(_Coins):
         self,
         means: Array,    # (n,) E_q[w_j]
     ) -> Array:          # nats
-        "The same from the means of q alone, at any width."
+        "The same from the means of q alone, at any width. `ValueError`: no row of means."
         means = as_array("means", means)
-        if means.ndim != 1 or not len(means): raise ValueError(f"means must have shape (n,), got shape {means.shape}")
+        if means.ndim != 1 or not means.size:
+            raise ValueError(f"means must have shape (n,), got shape {means.shape}")
         coins = _log_coins(self._odds, len(means))
         sums, differences = coins[:, 0] + coins[:, 1], coins[:, 0] - coins[:, 1]
         return -(sums + means * differences).sum() / 2

@@ -3,9 +3,11 @@
     python tests/faults/fuzz.py [EXAMPLES OF EACH CALLABLE] [--where]
 """
 import collections
+import os
 import random
 import re
 import sys
+import tempfile
 import traceback
 import warnings
 from pathlib import Path
@@ -110,6 +112,7 @@ def every(name):
 
 def main(n_examples, where):
     jax.config.update("jax_enable_x64", False)
+    os.chdir(tempfile.mkdtemp(prefix="qhn-fuzz-"))    # some texts are names of files and folders
     found, places, choose = collections.Counter(), collections.defaultdict(list), random.Random(0).choice
     for name, call in CALLS.items():
         examples = (drawn(name, choose) for _ in range(n_examples)) if n_examples else every(name)

@@ -67,7 +67,8 @@ def shown(axes):
     return [heights, *lines]
 
 
-add("sorted_posterior", qhn.sorted_posterior, shown, {"posterior": "approximations"}, posterior=q, approximations=thing({"q": np.array(Q)}, optional=True, allowed=("an empty list",)), top=size(4))
+add("sorted_posterior", qhn.sorted_posterior, shown, {"posterior": "approximations"}, posterior=q,
+    approximations=thing({"q": np.array(Q)}, optional=True), top=size(4, allowed=("'3'", "b'3'")))    # as Matplotlib, it takes texts for numbers
 add("all_weights", qhn.all_weights, named=SIZES, n=size(3), dtype=thing(np.float32, same=("float32", np.dtype("f4")), mixed=True))
 add("sign", qhn.sign, named={"t": "t"}, t=array(ANGLES))
 
@@ -208,15 +209,16 @@ def result(): return qhn.fit(machine, net, (np.array(X, np.float32), np.array(Y)
 def packed(): return pack_networks(net, np.array(W), k=3)
 
 
+PATH = {"path": "file|folder|[Dd]irectory"}
 add("FitResult.sample", lambda **given: result().sample(**given), key=key(), n_samples=size(4))
 add("FitResult.predict", lambda **given: result().predict(**given), x=x, key=key(optional=True), n_samples=size(4, 2))
 add("FitResult.networks", lambda **given: result().networks(**given).weights, k=size(2), key=key(optional=True), n_samples=size(4))
 add("PackedNetworks.predict", lambda x: packed().predict(x), x=doubles)
 add("PackedNetworks.uncertainty", lambda x: packed().uncertainty(x), x=doubles)
-add("load_networks", lambda path: qhn.load_networks(path), lambda it: it.weights, path=text(str(folder() / "networks"), same=(folder() / "networks",), allowed=("another", "empty")))
+add("load_networks", lambda path: qhn.load_networks(path), lambda it: it.weights, PATH, path=text(str(folder() / "networks"), same=(folder() / "networks",), allowed=("another", "empty")))
 packed().save(folder() / "networks")
-add("save", qhn.save, str, {"obj": "object|holds|stored|keeps"}, obj=thing(machine, mixed=True), path=text(str(folder() / "model.qhn"), same=(folder() / "model.qhn",), allowed=("another", "empty")))
-add("load", qhn.load, repr, path=text(str(folder() / "made.qhn"), same=(folder() / "made.qhn",), allowed=("another", "empty")), own=thing({}, optional=True, allowed=("a dictionary", "an empty list")))
+add("save", qhn.save, str, PATH | {"obj": "object|holds|stored|keeps"}, obj=thing(machine, mixed=True), path=text(str(folder() / "model.qhn"), same=(folder() / "model.qhn",), allowed=("another", "empty")))
+add("load", qhn.load, repr, PATH, path=text(str(folder() / "made.qhn"), same=(folder() / "made.qhn",), allowed=("another", "empty")), own=thing({}, optional=True, allowed=("a dictionary", "an empty list")))
 qhn.save(machine, folder() / "made.qhn")
 
 binary = thing(net)
@@ -231,7 +233,7 @@ add("expected_calibration_error", qhn.expected_calibration_error, predictive=pro
 CSV = folder() / "table.csv"
 CSV.write_text("a,b,class\n" + "".join(f"{i},{i % 3 + 0.5},{'yes' if i % 2 else 'no'}\n" for i in range(12)))
 reading = dict(label=text("class", optional=True, mixed=True), missing=text("refuse"), target=text("class"))
-add("read_table", qhn.read_table, lambda it: it.y, {"path": "file|folder|directory", "label": "column"}, path=text(str(CSV), same=(CSV,), allowed=("another", "empty")), **reading)
+add("read_table", qhn.read_table, lambda it: it.y, PATH | {"label": "column"}, path=text(str(CSV), same=(CSV,), allowed=("another", "empty")), **reading)
 add("learn_columns", qhn.learn_columns, lambda it: it.feature_names, table=thing(pd.DataFrame({"a": [1.0, 2, 3], "b": [0.5, 0, 1]}), allowed=("a class",)))
 add("load_dataset", functools.partial(qhn.load_dataset, noise=0.25), lambda it: it.x_train, {"name": "data set"}, name=text("xor"), seed=size(0, 0), n_train=size(4, 2, optional=True))
 

@@ -29,6 +29,12 @@ def single_precision():
     with jax.enable_x64(False): yield
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    "Some texts are names of files and folders."
+    monkeypatch.chdir(tmp_path)
+
+
 def name_of(call): return call.split(" ")[0].split(".")[0]
 
 

@@ -10,6 +10,7 @@ __all__ = ['KINDS', 'is_traced', 'to_numpy', 'to_numbers', 'check_finite', 'chec
 import math, numbers, operator
 import jax, jax.numpy as jnp, numpy as np
 from collections.abc import Callable
+from functools import lru_cache
 from jax import Array
 
 # %% ../../nbs/problem/checks.ipynb #8592960c
@@ -73,13 +74,17 @@ def _told(array):
     return f"dtype {array.dtype}" if array.ndim else repr(array.item())[:60]
 
 # %% ../../nbs/problem/checks.ipynb #979c0d37
-def _float_type(dtype, name):
-    "The type of floats that numbers of this type become."
-    if not _is_kind_of_number(dtype):
-        raise ValueError(f"{name} must hold numbers, got dtype {dtype}; give real numbers, not complex ones")
+@lru_cache
+def _floats_of(dtype, x64):
+    "The type of floats that numbers of this type become, `None` where they are no numbers."
+    if not _is_kind_of_number(dtype): return None
     if dtype == np.longdouble: dtype = np.float64    # which JAX does not know
     floats = jnp.result_type(jax.dtypes.canonicalize_dtype(dtype), float)
     return jnp.promote_types(floats, np.float32)
+
+def _float_type(dtype, name):
+    if found := _floats_of(dtype, jax.config.jax_enable_x64): return found
+    raise ValueError(f"{name} must hold numbers, got dtype {dtype}; give real numbers, not complex ones")
 
 # %% ../../nbs/problem/checks.ipynb #e1b0fdac
 def _check_overflow(name, values, floats):
@@ -93,7 +98,7 @@ def _check_overflow(name, values, floats):
 def _as_float(name, values):
     "The same numbers as JAX floats of 32 bits or more."
     dtype = _float_type(values.dtype, name)
-    if values.dtype == dtype: return jnp.asarray(values)
+    if values.dtype == dtype: return values if isinstance(values, Array) else jnp.asarray(values)
     with np.errstate(over="ignore"): floats = values.astype(dtype)
     narrower = dtype.itemsize < values.dtype.itemsize
     if narrower and not is_traced(floats): _check_overflow(name, values, floats)

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 # %% ../nbs/terminal.ipynb #ac607d0b
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_SIGNALS = [number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGHUP")]
 _received: list[int] = []    # by the command that runs
 
 def _interrupt(number, frame):

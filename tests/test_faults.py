@@ -2,7 +2,6 @@
 import contextlib
 import os
 import runpy
-import signal
 import subprocess
 import sys
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Make the chapters readable in Jupyter and on GitHub: citations as links, captions below figures, numbers in references to figures.
+"""Make the chapters readable in Jupyter and on GitHub: citations as links, captions below figures, numbers in references to figures. And make
+them run on Colab, which starts from a bare machine: the first cell that holds code installs the package there, and does nothing elsewhere.
 
     python .ci/readable.py           # rewrites the notebooks in nbs/
     python .ci/readable.py --check   # names those that are not as they would be written, and ends with 1 if there are any
@@ -22,6 +23,7 @@ CODE = r"^[ \t]*(?P<fence>```+|~~~+).*?^[ \t]*(?P=fence)|`[^`\n]*`|\$\$.*?\$\$|(
 LINK = r"!?\[[^][]*\]\([^)\s]*\)|<(?:https?:|/?[a-z!])[^>\n]*>"
 LEAVE = re.compile(f"{CODE}|(?P<link>{LINK})", re.M | re.S)
 FIGURE = re.compile(r"\[(figures?)\b([^]\n]*)\]\(#(fig-[\w-]+)\)", re.I)
+COLAB = "#| hide\n# On Colab: install what this notebook imports. Elsewhere: nothing."
 OPTION = re.compile(r"^#\|\s*fig-cap:[ \t]*(.*?)[ \t]*$", re.M)
 
 
@@ -110,6 +112,31 @@ def installed(text) -> str:
     return re.sub(extra, lambda match: f"pip install {install(extra=match[1])}", text)
 
 
+def starting(nb, name) -> dict:
+    "A notebook with the cell for Colab below its title."
+    cells = [cell for cell in nb["cells"] if not source(cell).startswith(COLAB)]
+    title = next(i for i, cell in enumerate(cells) if cell["cell_type"] == "markdown")
+    cell = {"id": "colab", "cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    cells.insert(title + 1, cell | {"source": first(cells, name).splitlines(True)})
+    return nb | {"cells": cells}
+
+
+def first(cells, name) -> str:
+    "What a notebook runs first on Colab. One that reads files of the repository also gets them, and moves to its own folder."
+    cfg, folder = settings(), Path(name).parent
+    lines = [COLAB, 'if "google.colab" in str(get_ipython()):', f"    get_ipython().run_line_magic('pip', 'install -q {install(extra='dev')}')"]
+    if reads(cells, ROOT / folder):
+        lines += [f"    get_ipython().system('git clone -q --depth 1 --branch {cfg['branch']} {cfg['git_url']} /content/{cfg['repo']}')",
+                  f"    get_ipython().run_line_magic('cd', '-q /content/{cfg['repo']}/{folder.as_posix()}')"]
+    return "\n".join(lines)
+
+
+def reads(cells, folder) -> bool:
+    "Whether the code of a notebook names a file that lies in the repository, or a folder of tables."
+    named = {text for cell in cells if cell["cell_type"] == "code" for text in re.findall(r'"([\w./-]+)"', source(cell))}
+    return any((folder / text).is_file() or any((folder / text).glob("*.csv")) for text in named)
+
+
 def dumped(nb) -> str: return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -120,7 +147,8 @@ def stale(root=ROOT):  # of (path, text)
         if any(part[0] in "._" for part in path.relative_to(root / "nbs").parts): continue
         text = path.read_text(encoding="utf-8")
         nb = json.loads(text)
-        made = rewritten(nb, refs, path.relative_to(root).as_posix())
+        name = path.relative_to(root).as_posix()
+        made = starting(rewritten(nb, refs, name), name)
         if made != nb: yield path, dumped(made)
 
 

@@ -440,6 +440,35 @@ def test_readable_notebook_refuses_a_label_given_twice():
     with pytest.raises(ValueError, match="it gives a label to two figures: fig-a"): readable.rewritten(twice, REFS, "it")
 
 
+class Shell:
+    "What stands for a notebook's shell, and writes down what it is asked to do."
+    def __init__(self, name): self.name, self.asked = name, []
+    def __str__(self): return f"<{self.name}.Shell object>"
+    def run_line_magic(self, name, line): self.asked.append(f"%{name} {line}")
+    def system(self, line): self.asked.append(line)
+
+
+@notebooks
+def test_notebook_installs_itself_on_colab(path):
+    "Its first cell that holds code, and that cell alone: what settings.ini says there, and nothing elsewhere."
+    first, *others = [cell.source for cell in code_cells(path) if not re.fullmatch(r"(#.*\s*)*", cell.source)]
+    shells = [Shell("google.colab._shell"), Shell("ipykernel.zmqshell")]
+    for shell in shells: exec(first, {"get_ipython": lambda: shell})
+    there, here = (shell.asked for shell in shells)
+    assert there[0] == f"%pip install -q {make_readme.install(extra='dev')}" and not here
+    assert not any("google.colab" in source for source in others)
+    if needs_a_checkout(path): assert there[1].startswith("git clone ") and there[2].endswith(f"/{path.parent.relative_to(ROOT).as_posix()}")
+    else: assert len(there) == 1
+
+
+def needs_a_checkout(path):
+    "Whether a notebook's code holds the name of a file that lies beside it, or of a folder of tables."
+    texts = {node.value for cell in code_cells(path) if not re.match(r"(?:#.*\n|\s)*[%!]", cell.source)
+             for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    names = [path.parent / text for text in texts if re.fullmatch(r"[\w./-]+", text)]
+    return any(name.is_file() or [*name.glob("*.csv")] for name in names)
+
+
 def test_readme_has_neither_caption_cells_nor_their_anchors(tmp_path):
     (tmp_path / "index.ipynb").write_text(json.dumps(readable.rewritten(CHAPTER, REFS)))
     text = make_readme.files(tmp_path / "index.ipynb")["README.md"].decode()

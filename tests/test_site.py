@@ -351,6 +351,28 @@ def test_chapters_are_readable_everywhere():
     assert not found, "run `python .ci/readable.py`"
 
 
+def test_equations_are_numbered_in_order_and_found():
+    found = list(readable.equations(readable.chapters()))
+    assert not found, "\n".join(found)
+
+
+TAGGED = {"a.ipynb": "$$x \\tag{1}$$ By equation (1), and $$y \\tag{2}$$ equations (1) and (2).", "part/b.ipynb": "[Equation (2)](../a.ipynb#end) and `by (7)`, (3) and $f(4)$."}
+
+
+@pytest.mark.parametrize("name, old, new, wrong", [
+    ("a.ipynb", "", "", []),
+    ("a.ipynb", r"\tag{2}", r"\tag{3}", ["a.ipynb numbers its equations 1, 3;", "equation (2) of a.ipynb", "equation (2) of a.ipynb", "a.ipynb numbers equation (3), to which"]),
+    ("a.ipynb", r"\tag{2}", r"\tag{1}", ["a.ipynb numbers its equations 1, 1;", "equation (2) of a.ipynb", "equation (2) of a.ipynb"]),
+    ("a.ipynb", "By equation (1)", "By (3)", ["a.ipynb refers to equation (3) of a.ipynb"]),
+    ("a.ipynb", "equations (1) and (2)", "and no more", []),    # the other chapter refers to the second
+    ("part/b.ipynb", "[Equation (2)](../a.ipynb#end)", "equation (2)", ["part/b.ipynb refers to equation (2) of part/b.ipynb"]),
+    ("part/b.ipynb", "(2)](../a", "(2)](../c", ["part/b.ipynb refers to equation (2) of c.ipynb"]),
+    ("part/b.ipynb", "`by", r"$$z \tag{1}$$ `by", ["part/b.ipynb numbers equation (1), to which no text refers"])])
+def test_faults_in_numbers_of_equations_are_found(name, old, new, wrong):
+    found = list(readable.equations(TAGGED | {name: TAGGED[name].replace(old, new, 1)}))
+    assert len(found) == len(wrong) and all(part in said for part, said in zip(wrong, found)), found
+
+
 REFS = {"one1": {"author": "Ott, Eva", "year": "1901", "doi": "10.1/a(2)<3>"}, "two2": {"author": "Uhl, Ira and Ott, Eva", "year": "1902", "url": "https://example.org/2"}}
 ONE, TWO = "https://doi.org/10.1/a%282%29%3C3%3E", "https://example.org/2"
 FIGURES = {"fig-a": 1, "fig-b": 2}

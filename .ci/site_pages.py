@@ -78,9 +78,9 @@ def books():
 
 
 def listed(contents, section=""):
-    "Section and name of the sidebar's pages."
+    "Section and name of the sidebar's pages, without its links into pages."
     for entry in contents:
-        if isinstance(entry, dict): yield from listed(entry["contents"], entry["section"])
+        if isinstance(entry, dict): yield from listed(entry.get("contents", ()), entry.get("section"))
         else: yield section, entry
 
 

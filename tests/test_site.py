@@ -87,9 +87,9 @@ def links(path):
 
 
 def chapters(contents):
-    "The notebooks of the sidebar in their order, those of its sections too."
+    "The notebooks of the sidebar in their order, those of its sections too, without its links into pages."
     for entry in contents:
-        if isinstance(entry, dict): yield from chapters(entry["contents"])
+        if isinstance(entry, dict): yield from chapters(entry.get("contents", ()))
         else: yield entry
 
 
@@ -97,6 +97,24 @@ def test_the_home_page_names_every_chapter_in_the_order_of_the_sidebar():
     listed = list(chapters(yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]))
     reading = markdown(NBS / "index.ipynb").partition("## Where to read on")[2].partition("What entanglement gains")[0]
     assert re.findall(r"\]\(([\w/]+\.ipynb)\)", reading) == [chapter for chapter in listed if chapter not in ("index.ipynb", "api.qmd")]
+
+
+def test_sidebar_shows_the_reading_paths():
+    "Each links to its line on the home page, by its whole address: of others Quarto would make steps from page to page."
+    contents = yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]
+    (paths,) = [entry["contents"] for entry in contents if isinstance(entry, dict) and entry["section"] == "Reading paths"]
+    cfg = make_readme.settings()
+    home = f"{cfg['doc_host']}{cfg['doc_baseurl']}/index.html"
+    told = re.findall(r'^- <a id="([\w-]+)"></a>\*([\w ]+)\*: ', below(NBS / "index.ipynb", "reading-paths").replace(" - <a", "\n- <a"), re.M)
+    assert [(path["href"], path["text"]) for path in paths] == [(f"{home}#{anchor}", name) for anchor, name in told] and len(paths) == 5
+
+
+def test_home_page_says_how_to_cite():
+    "A link near the top leads to the entry, which says what CITATION.cff says."
+    text, cited = markdown(NBS / "index.ipynb"), yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    entry = dict(re.findall(r"^  (\w+) = \{+(.*?)\}+,$", text.partition("```bibtex\n")[2].partition("```")[0], re.M))
+    assert "[to cite](#to-cite)" in text.partition("\n## ")[0]
+    assert entry == {"title": cited["title"], "author": cited["authors"][0]["name"], "url": cited["repository-code"]}
 
 
 def test_sidebar_lists_every_notebook_once():

@@ -25,6 +25,7 @@ from ..problem.prior import BernoulliPrior
 from ..problem.symmetry import Symmetry
 from ..objectives.elbo import exact_posterior, posterior_divergence
 from ..problem.bits import total_variation
+from ..archive import parse_json, read_npz
 from ..disk import fingerprint, whole_file
 from .methods import CIRCUITS, N_STOPS, Method
 from ..posterior.calibration import (accuracy, expected_calibration_error, log_loss,
@@ -229,7 +230,7 @@ def _fingerprint(protocol, task, method):
 # %% ../../nbs/studies/study.ipynb #86ca8760
 def _check_parts(path, stored, wanted):
     "Refuses a unit made of other parts."
-    parts = json.loads(stored)
+    parts = parse_json(path, stored)
     if not isinstance(parts, dict): parts = {}
     other = [name for name in wanted if parts.get(name) != wanted[name]]
     if not other: return
@@ -251,9 +252,16 @@ def _stored(folder, task, method, parts):
     "A finished unit, or None."
     path = _unit_path(folder, task, method)
     if not path.is_file(): return None
-    with np.load(path) as file:
-        _check_parts(path, str(file["protocol"]), parts)
-        return {name: file[name] for name in file.files if name != "protocol"}
+    unit = read_npz(path, "protocol", "chosen", "validation", *MEASURES)
+    _check_parts(path, str(unit.pop("protocol")), parts)
+    if _is_unit(unit): return unit
+    raise ValueError(f"{path} holds no unit that was stored here; delete that file to compute it again")
+
+def _is_unit(unit):
+    "Whether the arrays are numbers, and the measures of the same runs."
+    shapes = {unit[name].shape for name in MEASURES}
+    are_numbers = all(array.dtype.kind in "iuf" for array in unit.values())
+    return are_numbers and len(shapes) == 1 and len(*shapes) == 2 and unit["chosen"].shape == ()
 
 def _store(folder, task, method, parts, unit):
     path = _unit_path(folder, task, method)

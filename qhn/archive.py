@@ -105,7 +105,8 @@ def _check_kind(path, kind, heading):
 def _check_number(path, kind, number):
     if number in map(str, range(kind.number + 1)): return
     raise ValueError(
-        f"{path} has format {number[:20]}, and this version of qhn reads up to {kind.number}; install a newer one")
+        f"{path} has format {number[:20]}, and this version of qhn reads up to {kind.number}; "
+        "install a newer one")
 
 # %% ../nbs/archive.ipynb #c7e8946b
 def read_archive(

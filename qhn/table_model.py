@@ -167,7 +167,8 @@ def _check_label(model, frame):
     label = model.columns.label
     if label in frame: return
     like = nearest(label, list(frame))
-    if all(re.fullmatch("x[0-9]+", name) for name in frame): like = "the file has no header: write one in a first line"
+    has_names = not all(re.fullmatch("x[0-9]+", name) for name in frame)
+    if not has_names: like = "the file has no header: write one in a first line"
     raise ValueError(f"the rows have no column {label!r}, which is what is predicted; {like}")
 
 def _labels(model, column):

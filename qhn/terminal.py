@@ -20,8 +20,8 @@ OPTIONS |= {name: name for name in """ansatz backend dataset decimal dynamical_d
     hidden iterations label layers layout learning_rate logit_scale max_qpu_seconds missing mle n_train
     objective objectives options out picture readout restarts seed seeds sep shots steps temperature
     twirling unknown word_weights workers""".split()}
-_ASIDES = (", or a Divergence such as KL()", ", an Ansatz, or a function that makes one from the number of weights",
-           "; use product() for a circuit without entanglers")
+_ASIDES = (", or a Divergence such as KL()", "; use product() for a circuit without entanglers",
+           ", an Ansatz, or a function that makes one from the number of weights")
 
 _NAMED = "|".join(OPTIONS)
 _GIVEN = r"""("(?P<word>\w+)"|(?P<text>'[^']*')|(?P<number>-?\d+(\.\d+)?)(?![\w.])|(?=[,; ]))"""

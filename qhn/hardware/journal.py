@@ -65,8 +65,9 @@ def _parsed(path, number, line):
 def _check_order(path, number, before, attempt):
     "A line says of the same job what can follow on the line before."
     if before is None or attempt[:3] == before[:3] and _RANKS[attempt.state] >= _RANKS[before.state]: return
-    raise ValueError(f"{path}, line {number}: {attempt.tag!r:.80} is {attempt.state} after it was {before.state}, "
-                     "or another job; restore the file from a copy, or start a new run in a new folder")
+    raise ValueError(f"{path}, line {number}: {attempt.tag!r:.80} is {attempt.state} after it was "
+                     f"{before.state}, or another job; restore the file from a copy, or start a new run in a "
+                     "new folder")
 
 # %% ../../nbs/hardware/journal.ipynb #8cd26f01
 def _load(path):

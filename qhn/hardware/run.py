@@ -38,6 +38,37 @@ class Task(NamedTuple):
     ansatz: Ansatz    # one qubit per weight
     objective: Any    # `MMD` or `NoDivergence`
 
+# %% ../../nbs/hardware/run.ipynb #c0e36206
+_KINDS = {"backend": str, "dataset": str, "mle": bool, "readout": bool, "learning_rate": (int, float),
+          "hidden": (list, tuple), "layout": (list, tuple, type(None)), "options": (dict, type(None))}
+_WORDS = {str: "a text", bool: "True or False", dict: "a dictionary", list: "whole numbers", int: "a number"}
+
+def _check_kinds(plan):
+    for name, kinds in _KINDS.items():
+        value = vars(plan)[name]
+        if isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool)): continue
+        first = kinds[0] if isinstance(kinds, tuple) else kinds
+        raise TypeError(f"{name} must be {_WORDS[first]}, got {name}={value!r:.80}")
+    if redacted(plan.options) == plan.options: return
+    secret = next(name for name in _names(plan.options) if SECRET.search(name))
+    raise ValueError(f"options must hold no secret, which would be written to a file, got {secret!r:.80}; "
+                     "IBM's client keeps the token of an account: QiskitRuntimeService.save_account")
+
+def _names(value):
+    if not isinstance(value, dict): return []
+    return [name for key, part in value.items() for name in (str(key), *_names(part))]
+
+# %% ../../nbs/hardware/run.ipynb #a5af6bdf
+_LEAST = {"layers": 1, "simulation_steps": 1, "final_shots": 20, "steps": 0, "shots": 3, "seed": 0}
+
+def _check_numbers(plan):
+    for name, least in _LEAST.items(): check_integer(name, vars(plan)[name], least)
+    if plan.n_train is not None: check_integer("n_train", plan.n_train, 2)
+    for units in plan.hidden: check_integer("hidden", units, 1)
+    for qubit in plan.layout or (): check_integer("layout", qubit, 0)
+    if not 0 < plan.learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be positive and finite, got learning_rate={plan.learning_rate}")
+
 # %% ../../nbs/hardware/run.ipynb #8db475f4
 @dataclass(frozen=True)
 class Plan:
@@ -74,37 +105,6 @@ class Plan:
         if self.readout: _check_inverted(binn.n_weights)
         ansatz = brickwork(binn.n_weights, self.layers, final_rz=False)
         return Task(data, binn, ansatz, NoDivergence() if self.mle else MMD())
-
-# %% ../../nbs/hardware/run.ipynb #c0e36206
-_KINDS = {"backend": str, "dataset": str, "mle": bool, "readout": bool, "learning_rate": (int, float),
-          "hidden": (list, tuple), "layout": (list, tuple, type(None)), "options": (dict, type(None))}
-_WORDS = {str: "a text", bool: "True or False", dict: "a dictionary", list: "whole numbers", int: "a number"}
-
-def _check_kinds(plan):
-    for name, kinds in _KINDS.items():
-        value = vars(plan)[name]
-        if isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool)): continue
-        first = kinds[0] if isinstance(kinds, tuple) else kinds
-        raise TypeError(f"{name} must be {_WORDS[first]}, got {name}={value!r:.80}")
-    if redacted(plan.options) == plan.options: return
-    secret = next(name for name in _names(plan.options) if SECRET.search(name))
-    raise ValueError(f"options must hold no secret, which would be written to a file, got one as {secret!r:.80}; "
-                     "IBM's client keeps the token of an account: QiskitRuntimeService.save_account")
-
-def _names(value):
-    if not isinstance(value, dict): return []
-    return [name for key, part in value.items() for name in (str(key), *_names(part))]
-
-# %% ../../nbs/hardware/run.ipynb #a5af6bdf
-_LEAST = {"layers": 1, "simulation_steps": 1, "final_shots": 20, "steps": 0, "shots": 3, "seed": 0}
-
-def _check_numbers(plan):
-    for name, least in _LEAST.items(): check_integer(name, vars(plan)[name], least)
-    if plan.n_train is not None: check_integer("n_train", plan.n_train, 2)
-    for units in plan.hidden: check_integer("hidden", units, 1)
-    for qubit in plan.layout or (): check_integer("layout", qubit, 0)
-    if not 0 < plan.learning_rate < math.inf:
-        raise ValueError(f"learning_rate must be positive and finite, got learning_rate={plan.learning_rate}")
 
 # %% ../../nbs/hardware/run.ipynb #8f2e08bc
 def _check_inverted(n_weights):
@@ -160,9 +160,10 @@ def stored_plan(
     lists = [name for name, value in values.items() if isinstance(value, list)]
     tuples = {name: tuple(values[name]) for name in lists}    # JSON knows no tuples
     strange = sorted(values.keys() - {field.name for field in fields(Plan)})
-    if strange: raise ValueError(f"{path} is not a plan that this version of qhn knows: it has {strange[0]!r:.80}")
+    if strange: raise ValueError(f"{path} is not a plan of this version of qhn: it has {strange[0]!r:.80}")
     try: return Plan(**values | tuples)
-    except (TypeError, ValueError) as error: raise ValueError(f"{path} is not a plan: {error!s:.200}") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a plan: {error!s:.200}") from None
 
 # %% ../../nbs/hardware/run.ipynb #aaff545b
 def _check_plan(plan, folder):

@@ -229,7 +229,8 @@ def _whole(path, told, arrays):
     call = told.get("call") if isinstance(told, dict) else None
     history = [array for name, array in arrays.items() if not name.startswith("state ")]
     lengths = {array.shape[:1] for array in history}
-    if isinstance(call, dict) and "loss" in arrays and len(lengths) == 1 and () not in lengths: return told, arrays
+    is_even = "loss" in arrays and len(lengths) == 1 and () not in lengths
+    if isinstance(call, dict) and is_even: return told, arrays
     raise ValueError(f"{path} holds no call and history that `fit` wrote")
 
 # %% ../../nbs/inference/checkpoints.ipynb #92b793e2

@@ -183,8 +183,8 @@ class FitResult(Outcome):
 
     def diagnose(self,
         key: Array,                   # `jax.random.key`
-        n_samples: int | None = None,         # networks from each seed, ≥ 2; on a device from the best alone
-        n_temperatures: int | None = None,    # of annealing, as many sweeps of `n_particles` chains; 0: without
+        n_samples: int | None = None,         # networks from each seed, ≥ 2; on a device from the best
+        n_temperatures: int | None = None,    # of annealing, sweeps of `n_particles` chains; 0: without
         n_particles: int | None = None,       # of annealing, ≥ 2
         data: tuple | None = None,    # that `fit` was given, for a result that was loaded; None: it has them
     ) -> Diagnosis:

@@ -291,7 +291,7 @@ def diagnose_exactly(
     params: Array,     # (K, *`distribution.param_shape`)
     losses: Array,     # (K,) at the end of training; the lowest is diagnosed
 ) -> Diagnosis:
-    "How far a trained distribution is from the posterior, by all networks. `ValueError`: more than memory holds."
+    "The distance from the posterior, by all networks. `ValueError`: more than memory holds."
     losses, best = np.asarray(losses, float), int(np.argmin(losses))
     told = _of_all(problem.distribution, problem.target, problem.prior, params)
     log_q, fit, log_prior = (np.asarray(part, float) for part in told)
@@ -301,6 +301,7 @@ def diagnose_exactly(
     mean = q.mean(0)
     apart = _expected(q, log_q - np.log(mean)).mean()    # mutual information of start and network
     everything = Weighed(evidence, 0., len(joint), 0., -math.inf, len(joint))
-    return Diagnosis(len(joint), Measured(float(_expected(q[best], fit)), 0.), Measured(float(elbos[best]), 0.),
-                     None, everything, Measured(float(_expected(np.exp(joint - evidence), fit)), 0.),
-                     Starts(losses, elbos, float(np.exp(max(apart, 0)))))
+    fits = _expected(np.stack([q[best], np.exp(joint - evidence)]), fit)
+    of_q, of_posterior, elbo = (Measured(float(value), 0.) for value in (*fits, elbos[best]))
+    starts = Starts(losses, elbos, float(np.exp(max(apart, 0))))
+    return Diagnosis(len(joint), of_q, elbo, None, everything, of_posterior, starts)

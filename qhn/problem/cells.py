@@ -23,7 +23,8 @@ def _no_text(path, before):
     return ValueError(f"{path}, line {line}: not a text table in UTF-8; save it as CSV in UTF-8")
 
 # %% ../../nbs/problem/cells.ipynb #6a16c1ab
-_PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip, as a workbook", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
+_PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip, as a workbook", b"BZh": "bzip2", b"\xfd7zXZ": "xz",
+           b"(\xb5/\xfd": "zstd"}
 
 def _check_unpacked(path, data):
     kinds = [kind for start, kind in _PACKED.items() if data.startswith(start)]
@@ -234,8 +235,8 @@ def _decimal(path, table):
     others = {k: cells for k, cells in points.items() if k not in commas}
     if others: raise _two_marks(path, alone, others)
     if not are_thousands: return ","
-    raise ValueError(f"{path}: {cells[0]!r:.80} may be a thousand or a decimal number; give decimal=',' if the "
-                     "comma is the decimal mark, else write numbers without it")
+    raise ValueError(f"{path}: {cells[0]!r:.80} may be a thousand or a decimal number; give decimal=',' if "
+                     "the comma is the decimal mark, else write numbers without it")
 
 # %% ../../nbs/problem/cells.ipynb #20ca8e50
 def _has_point(cell): return _POINT.fullmatch(cell) is not None

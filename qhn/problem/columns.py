@@ -45,8 +45,8 @@ def _check_no_amounts(words):
     amounts = list(filter(_AMOUNT.fullmatch, words))
     odd = [word for word in amounts if not is_number(word)]
     if 2 * len(amounts) <= len(words) or not odd: return
-    raise ValueError(f"expected numbers or words, got {odd[0]!r:.80}; write numbers as 1234.5, without units or "
-                     "separators, or delete the column")
+    raise ValueError(f"expected numbers or words, got {odd[0]!r:.80}; write numbers as 1234.5, without units "
+                     "or separators, or delete the column")
 
 # %% ../../nbs/problem/columns.ipynb #a4164023
 def _why_not(words):
@@ -130,8 +130,8 @@ def _frame(rows):
         raise TypeError(f"rows must be a Table or a DataFrame, got {type(rows).__name__}")
     frame = frame.set_axis(list(map(str, frame.columns)), axis=1)
     double = frame.columns[frame.columns.duplicated()]
-    if len(double): raise ValueError(f"rows must have columns of different names, got {double[0]!r:.80} twice")
-    return frame
+    if not len(double): return frame
+    raise ValueError(f"rows must have columns of different names, got {double[0]!r:.80} twice")
 
 # %% ../../nbs/problem/columns.ipynb #4a6e8b1e
 def _said(column):
@@ -208,7 +208,8 @@ def _check_columns(columns, frame):
     first, *rest = lost
     more = f", and {len(rest)} more" if rest else ""
     like = nearest(first, others or list(frame))
-    if _places(frame): like = f"the file has no header: write {listed(known)} in a first line, each over its column"
+    if _places(frame):
+        like = f"the file has no header: write {listed(known)} in a first line, each over its column"
     raise ValueError(f"the rows have no column {first!r:.80}{more}; {like}")
 
 # %% ../../nbs/problem/columns.ipynb #5ac7c9c0

@@ -58,7 +58,9 @@ def _check_rarest(y, class_names):
 # %% ../../nbs/problem/dealing.ipynb #c6fd6efd
 def _training_points(n_points, n_classes, n_train, test_fraction):
     least, most = max(n_classes, 2), n_points - max(n_classes, 1)
-    if most < least: raise ValueError(f"expected at least {n_points + least - most} points to train and to test with, got {n_points}")
+    if most < least:
+        raise ValueError(f"expected at least {n_points + least - most} points to train and to test with, "
+                         f"got {n_points}")
     if n_train is None:
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction=}")

@@ -2,10 +2,10 @@
 
 Each parser gets files that were valid and are mutated: bytes, lines, cells, parts of JSON, headings, arrays, and checksums made right again
 afterwards. A reading must be as good as any; a refusal must be a `ValueError` that qhn itself raises and that names the file."""
-import codecs
 import dataclasses
 import io
 import json
+import re
 import resource
 import signal
 import traceback
@@ -90,7 +90,7 @@ def with_cell(change):
     return changed
 
 
-import re
+
 _CELLS = re.compile(r"([,;\n\t:\[\]{} ])")
 numbered = with_cell(lambda rng, cell, other: rng.choice(NUMBERS))
 blanked = with_cell(lambda rng, cell, other: rng.choice(["", "NA", "?", "-", " ", "nan", "None"]))

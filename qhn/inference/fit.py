@@ -123,14 +123,15 @@ def _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, wa
     "Train what is checked, on one device or on a mesh."
     watch.together = mesh is not None and mesh.is_multi_process
     watch.open(problem, estimator, optimizer, state)
-    state, history, n_left = go_on(watch.keeper, state, n_steps)
-    if watch.together: _check_alike(mesh, problem, estimator, optimizer, state, n_left)
-    with nullcontext() if mesh is None else jax.set_mesh(mesh):
-        if mesh is not None: problem, state = placed(mesh, problem, state)
-        outside = is_outside(problem.distribution, estimator)
-        if n_left and not outside: _check_step(problem, estimator, optimizer, state, mesh)
-        record = _Record(problem, {"estimator": estimator, **info}, state, history)
-        return _train(problem, estimator, optimizer, record, n_left, progress, watch)
+    with watch.held():
+        state, history, n_left = go_on(watch.keeper, state, n_steps)
+        if watch.together: _check_alike(mesh, problem, estimator, optimizer, state, n_left)
+        with nullcontext() if mesh is None else jax.set_mesh(mesh):
+            if mesh is not None: problem, state = placed(mesh, problem, state)
+            outside = is_outside(problem.distribution, estimator)
+            if n_left and not outside: _check_step(problem, estimator, optimizer, state, mesh)
+            record = _Record(problem, {"estimator": estimator, **info}, state, history)
+            return _train(problem, estimator, optimizer, record, n_left, progress, watch)
 
 # %% ../../nbs/inference/fit.ipynb #40a8aa17
 def check_trainable(distribution):
@@ -345,6 +346,8 @@ class _Watch:
         call = call_of(problem, estimator, optimizer, state)
         is_first = not self.together or jax.process_index() == 0
         self.keeper = Keeper(self.checkpoint, call, writes=is_first)
+
+    def held(self): return self.keeper.held() if self.keeper else nullcontext()
 
     @property
     def is_used(self): return bool(self.callbacks or self.keeper)

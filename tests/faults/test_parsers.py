@@ -15,7 +15,6 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -32,8 +31,9 @@ from qhn.inference.checkpoints import Checkpoint, Keeper, go_on
 from qhn.posterior.networks import load_networks, pack_networks
 from qhn.problem.datasets import from_csv
 from qhn.problem.tables import read_rows
+from qhn.studies.protocol import MEASURES
 from qhn.studies.restarts import read_costs
-from qhn.studies.study import _store, _stored
+from qhn.studies.study import _check_unit, _store, _stored
 from qhn.table_model import train_table
 
 OURS = str(Path(qhn.__file__).parent)
@@ -344,18 +344,17 @@ PROTOCOL = {"protocol": "a" * 64, "task": "b" * 64}
 
 
 def unit_of(folder):
-    task, method = SimpleNamespace(name="xor"), SimpleNamespace(label="ELBO")
-    _store(folder, task, method, PROTOCOL, UNIT)
-    return next(folder.glob("*.npz")).read_bytes()
+    _store(path := folder / "xor--ELBO.npz", PROTOCOL, UNIT)
+    return path.read_bytes()
 
 
-from qhn.studies.protocol import MEASURES
 UNIT = {"chosen": 1, "validation": np.ones((2, 3))} | {name: np.full((2, 3), float(k)) for k, name in enumerate(MEASURES)}
 
 
 def reads_unit(path, rng):
-    unit = _stored(path.parent, SimpleNamespace(name="xor"), SimpleNamespace(label="ELBO"), PROTOCOL)
-    assert unit.keys() == UNIT.keys() and all(np.isreal(value).all() and value.dtype.kind in "iuf" for value in unit.values())
+    unit = _stored(path, PROTOCOL)
+    _check_unit(path, unit)
+    assert UNIT.keys() <= unit.keys() and all(np.isreal(value).all() and value.dtype.kind in "iuf" for value in unit.values())
     assert len({unit[name].shape for name in MEASURES}) == 1 and int(unit["chosen"]) >= 0
 
 

@@ -52,6 +52,7 @@ OPTIONS |= {name: name for name in """ansatz backend dataset decimal dynamical_d
 _ASIDES = (", or a Divergence such as KL()", "; use product() for a circuit without entanglers",
            ", an Ansatz, or a function that makes one from the number of weights")
 
+# %% ../nbs/terminal.ipynb #0d72f005
 _NAMED = "|".join(OPTIONS)
 _GIVEN = r"""("(?P<word>\w+)"|(?P<text>'[^']*')|(?P<number>-?\d+(\.\d+)?)(?![\w.])|(?=[,; ]))"""
 
@@ -62,6 +63,7 @@ def _spelled(match):
     option = "--" + OPTIONS[match["name"]].replace("_", "-")
     return f"{option} {value}" if value else option
 
+# %% ../nbs/terminal.ipynb #a15ed491
 def as_options(
     text: str,    # a message
 ) -> str:

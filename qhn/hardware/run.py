@@ -49,6 +49,10 @@ def _check_kinds(plan):
         if isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool)): continue
         first = kinds[0] if isinstance(kinds, tuple) else kinds
         raise TypeError(f"{name} must be {_WORDS[first]}, got {name}={value!r:.80}")
+
+# %% ../../nbs/hardware/run.ipynb #1b66adf5
+def _check_open(plan):
+    "Refuses secrets among the options."
     if redacted(plan.options) == plan.options: return
     secret = next(name for name in _names(plan.options) if SECRET.search(name))
     raise ValueError(f"options must hold no secret, which would be written to a file, got {secret!r:.80}; "
@@ -94,6 +98,7 @@ class Plan:
 
     def __post_init__(self):
         _check_kinds(self)
+        _check_open(self)
         _check_numbers(self)
 
     def problem(self) -> Task:
@@ -113,6 +118,15 @@ def _check_inverted(n_weights):
                      f"got {n_weights} weights; leave it out")
 
 # %% ../../nbs/hardware/run.ipynb #ad84795c
+def _object(text):
+    try: given = parse_json("options", text)
+    except ValueError: given = None
+    if isinstance(given, dict): return given
+    shown = "a text with what may be a secret" if SECRET.search(text) else f"{text[:80]!r}"
+    example = '{"twirling": {"enable_gates": true}}'
+    raise ValueError(f"options must be a JSON object, such as '{example}', got {shown}")
+
+# %% ../../nbs/hardware/run.ipynb #65b4a244
 def sampler_options(
     text: str,                             # a JSON object
     dynamical_decoupling: bool = False,    # pulses on idle qubits
@@ -127,14 +141,6 @@ def sampler_options(
         if not isinstance(own, dict): raise ValueError(f"options: {name} must be an object, got {own!r:.80}")
         given[name] = {switch: True, **own}
     return given or None
-
-def _object(text):
-    try: given = parse_json("options", text)
-    except ValueError: given = None
-    if isinstance(given, dict): return given
-    shown = "a text with what may be a secret" if SECRET.search(text) else f"{text[:80]!r}"
-    example = '{"twirling": {"enable_gates": true}}'
-    raise ValueError(f"options must be a JSON object, such as '{example}', got {shown}")
 
 # %% ../../nbs/hardware/run.ipynb #97c5dad4
 def _write(path, values):

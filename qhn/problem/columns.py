@@ -174,13 +174,6 @@ class Columns:
         with in_file(rows): return _notices_on(self, rows)
 
 # %% ../../nbs/problem/columns.ipynb #97a4a01e
-def learn_columns(
-    table: "Table | pd.DataFrame",    # the rows that are trained on, without the label
-) -> Columns:
-    "Decide which columns are features, and how. `ValueError`: none of them is. `TypeError`: no table."
-    label = table.label if isinstance(table, Table) else None
-    with in_file(table): return Columns(*_learn(_frame(table)), label)
-
 def _learn(frame):
     "The columns that are used, and those that are not."
     used, left_out = [], []
@@ -191,6 +184,15 @@ def _learn(frame):
     if used: return tuple(used), tuple(left_out)
     reasons = [f"{name!r:.80}: {why}" for name, why in left_out[:20]] or ["there is none"]
     raise ValueError("no column can be used: " + "; ".join(reasons))
+
+# %% ../../nbs/problem/columns.ipynb #6db208d1
+def learn_columns(
+    table: "Table | pd.DataFrame",    # the rows that are trained on, without the label
+) -> Columns:
+    "Decide which columns are features, and how. `ValueError`: none of them is. `TypeError`: no table."
+    label = table.label if isinstance(table, Table) else None
+    with in_file(table): used, left_out = _learn(_frame(table))
+    return Columns(used, left_out, label)
 
 # %% ../../nbs/problem/columns.ipynb #7f6ba9c6
 def _check_choices(missing, unknown):

@@ -17,7 +17,7 @@ from pathlib import Path
 import jax.numpy as jnp, numpy as np
 
 from .bits import check_integer, check_memory, to_numbers
-from .columns import Columns, learn_columns
+from .columns import Columns, in_file, learn_columns
 from .dealing import LabelledTable, Scaling, common_scale, separate_scale, split
 from .points import check_data, check_targets
 from .tables import encode_labels, read_table
@@ -340,11 +340,12 @@ def from_csv(
     **options,                         # `sep`, `decimal` and `header` of `read_table`
 ) -> Dataset:
     "Your own table, each feature standardised. `ValueError`, `FileNotFoundError`: what `read_table` refuses."
+    if missing == "keep": raise ValueError("missing must be 'refuse', 'drop' or 'mean', got missing='keep'")
     gaps = "keep" if missing == "mean" else missing
     table = read_table(path, label, missing=gaps, target=target, **options)
     name = os.fsencode(Path(path).name).decode(errors="replace")    # in another encoding than the system's
     how = n_train, test_fraction, seed
-    return _of_table(table, name, how, "mean" if missing == "mean" else "refuse")
+    with in_file(table): return _of_table(table, name, how, "mean" if missing == "mean" else "refuse")
 
 # %% ../../nbs/problem/datasets.ipynb #348820aa
 DATASETS = {

@@ -136,11 +136,11 @@ def _sign(descriptor):
 
 def _holder(lock):
     "Who holds a lock, in words."
-    try: told = json.loads(lock.read_text())
-    except (OSError, ValueError): return "another process"
-    own = (told["pid"], told["host"]) == (os.getpid(), socket.gethostname())
-    who = "an earlier call of this process" if own else f"process {told['pid']} on {told['host']}"
-    return f"{who}, since {told['since']}"
+    try: pid, host, since = map(json.loads(lock.read_text()).get, ("pid", "host", "since"))
+    except (OSError, ValueError, AttributeError): return "another process"
+    own = (pid, host) == (os.getpid(), socket.gethostname())
+    who = "an earlier call of this process" if own else f"process {pid} on {host}"
+    return f"{who}, since {since}"
 
 # %% ../nbs/disk.ipynb #9e24d11c
 @contextmanager

@@ -122,7 +122,7 @@ def _object(text):
     try: given = parse_json("options", text)
     except ValueError: given = None
     if isinstance(given, dict): return given
-    shown = "a text with what may be a secret" if SECRET.search(text) else f"{text[:80]!r}"
+    shown = "a text with what may be a secret" if SECRET.search(text[:1000]) else f"{text[:80]!r}"
     example = '{"twirling": {"enable_gates": true}}'
     raise ValueError(f"options must be a JSON object, such as '{example}', got {shown}")
 

@@ -147,7 +147,7 @@ class _Reader:
         "The described value."
         if isinstance(told, list): return [self(part) for part in told]
         if not isinstance(told, dict): return told
-        kind = next(iter(told))
+        kind = next(iter(told), None)
         if kind not in _MAKES: raise ValueError(f"it holds a {kind!r}, which is not known")
         return _MAKES[kind](self, told, told[kind])
 
@@ -158,7 +158,9 @@ def _dictionary(reader, told, pairs): return {reader(key): reader(part) for key,
 def _stored(reader, told, name): return jnp.asarray(reader.arrays[name])
 def _plain(reader, told, name): return reader.arrays[name][()]    # a scalar becomes a scalar again
 def _key(reader, told, data): return jax.random.wrap_key_data(reader(data), impl=told["impl"])
-def _texts(reader, told, texts): return np.array(texts, told["dtype"]).reshape(told["shape"])
+def _texts(reader, told, texts):
+    if np.dtype(told["dtype"]).itemsize * len(texts) > 2**30: raise ValueError("it holds texts of a gigabyte")
+    return np.array(texts, told["dtype"]).reshape(told["shape"])
 def _type(reader, told, name): return _class(name)
 def _function(reader, told, name): return _FUNCTIONS[name]
 def _own(reader, told, name): return reader.own[name]
@@ -210,6 +212,13 @@ def save(
     return write_archive(path, _KIND, writer.arrays, told)
 
 
+# %% ../nbs/files.ipynb #784c7fa8
+def _check_told(path, told):
+    own = told.get("own") if isinstance(told, dict) else None
+    is_told = isinstance(own, list) and all(isinstance(name, str) for name in own)
+    if is_told and "object" in told: return
+    raise ValueError(f"{path} holds a description that `save` does not write; write the file anew")
+
 # %% ../nbs/files.ipynb #7cff2dbc
 def load(
     path: str | Path,            # written by `save`
@@ -219,6 +228,7 @@ def load(
 
     `ValueError`: the file is damaged, newer or foreign, or `own` lacks a name. `OSError`: no such file."""
     told, arrays = read_archive(path, _KIND)
+    _check_told(path, told)
     if own is not None and not isinstance(own, dict):
         raise TypeError(f"own must be a dictionary, name to your own object, got {own!r}")
     missing = sorted(set(told["own"]) - set(own or {}))
@@ -227,5 +237,5 @@ def load(
         raise ValueError(f"{path} holds your own {', '.join(missing)}, of which a file keeps the name alone; "
                          f"use load(path, own={{{given}}})")
     try: return _Reader(arrays, own or {})(told["object"])
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise ValueError(f"{path} holds what this version of qhn cannot make: {error}") from error
+    except Exception as error:    # of whatever class cannot be made of what the file holds
+        raise ValueError(f"{path} holds what this version of qhn cannot make: {error!s:.300}") from error

@@ -31,8 +31,8 @@ from .estimator import Estimator, Problem, exact_bytes
 from .gradients import ScoreFunction
 from .choice import choose_estimator
 from .mesh import check_alike, checked_mesh, memories_of, placed
-from .state import (Info, TrainState, angles_to_sample, arranged, chunks, init, run_chunk,
-                                 step)
+from .state import (Info, TrainState, angles_to_sample, arranged, check_seeds, chunks, init,
+                                 run_chunk, step)
 from .result import FitResult, TrainingDiverged, diverged, first_bad, last_good
 from .callbacks import Callback, StopTraining, asked
 from .checkpoints import Checkpoint, Keeper, call_of, go_on, split_callbacks
@@ -117,6 +117,7 @@ def fit(
     outside = is_outside(distribution, estimator)
     mesh = checked_mesh(mesh, distribution, estimator, n_seeds, problem.target.data, outside)
     _check_table(problem, estimator, n_seeds, mesh)
+    check_seeds(distribution, optimizer, n_seeds, n_steps)
     if state is None: state = init(distribution, optimizer, checked_key(key), n_seeds, params, noise)
     return _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, watch)
 
@@ -125,14 +126,15 @@ def _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, wa
     "Train what is checked, on one device or on a mesh."
     watch.together = mesh is not None and mesh.is_multi_process
     watch.open(problem, estimator, optimizer, state)
-    state, history, n_left = go_on(watch.keeper, state, n_steps)
-    if watch.together: _check_alike(mesh, problem, estimator, optimizer, state, n_left)
-    with nullcontext() if mesh is None else jax.set_mesh(mesh):
-        if mesh is not None: problem, state = placed(mesh, problem, state)
-        outside = is_outside(problem.distribution, estimator)
-        if n_left and not outside: _check_step(problem, estimator, optimizer, state, mesh)
-        record = _Record(problem, {"estimator": estimator, **info}, state, history)
-        return _train(problem, estimator, optimizer, record, n_left, progress, watch)
+    with watch.held():
+        state, history, n_left = go_on(watch.keeper, state, n_steps)
+        if watch.together: _check_alike(mesh, problem, estimator, optimizer, state, n_left)
+        with nullcontext() if mesh is None else jax.set_mesh(mesh):
+            if mesh is not None: problem, state = placed(mesh, problem, state)
+            outside = is_outside(problem.distribution, estimator)
+            if n_left and not outside: _check_step(problem, estimator, optimizer, state, mesh)
+            record = _Record(problem, {"estimator": estimator, **info}, state, history)
+            return _train(problem, estimator, optimizer, record, n_left, progress, watch)
 
 # %% ../../nbs/inference/fit.ipynb #40a8aa17
 def check_trainable(distribution):
@@ -346,6 +348,8 @@ class _Watch:
         call = call_of(problem, estimator, optimizer, state)
         is_first = not self.together or jax.process_index() == 0
         self.keeper = Keeper(self.checkpoint, call, writes=is_first)
+
+    def held(self): return self.keeper.held() if self.keeper else nullcontext()
 
     @property
     def is_used(self): return bool(self.callbacks or self.keeper)

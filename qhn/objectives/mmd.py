@@ -64,7 +64,7 @@ def kernel(
     for name, rows in {"weights": weights, "others": others}.items():
         if rows.ndim != 2: raise ValueError(f"{name} must have shape (samples, n), got shape {rows.shape}")
     m, k = len(weights), len(others)
-    n_bytes = 4 * m * k * jnp.result_type(float).itemsize    # distances, a term, the sum, the next sum
+    n_bytes = m * k * jnp.result_type(float).itemsize    # distances, terms and sums are formed in it
     check_memory(n_bytes, f"the kernel of {m} with {k} networks", "mmd2_from_samples, which keeps no matrix,")
     decays = tuple(np.log1p(-2 * word_probs(word_weights, n)).tolist())
     return _kernel(weights, others, decays)

@@ -129,6 +129,7 @@ def _built(circuit, args, kwargs):
                         f"as in from_pennylane(circuit, n_wires, angles): {error}") from None
     return qml.tape.make_qscript(circuit)(*args, **kwargs)
 
+# %% ../../nbs/circuits/translate.ipynb #6a1b5477
 def _tape(circuit, args, kwargs):
     "What a circuit of PennyLane's does, as a tape."
     import pennylane as qml

@@ -95,6 +95,7 @@ def _check_built(qnode, shape):
         raise ValueError(f"param_shape must be the shape of the QNode's argument, got {shape}, of which the "
                          f"circuit cannot be built: {type(error).__name__}: {error}") from error
 
+# %% ../../nbs/distributions/qnode.ipynb #482890d7
 def _shape(shape):
     try: return tuple(check_integer("param_shape", size, 0) for size in shape)
     except TypeError: pass

@@ -173,6 +173,7 @@ def check_word_probs(word_probs):
     if values.ndim == 1 and values.size and inside.all(): return tuple(values.tolist())
     raise ValueError(f"word_probs must lie between 0 and 1/2, one for each kernel, got {word_probs!r}")
 
+# %% ../../nbs/engine/pairs.ipynb #0890232d
 def check_signs(weights, n):
     "Weights as an array. `ValueError`: not n signs in the last axis."
     return check_weights(weights, n)

@@ -124,6 +124,7 @@ def check_finite(
     place = tuple(np.argwhere(~finite)[0])
     raise ValueError(f"{name} must be finite, got {named_entry(name, np.asarray(values), place)}; {way_out}")
 
+# %% ../../nbs/problem/checks.ipynb #4f6eaeb9
 def _check_angles(name, values):
     if not (lost := values.size - np.isfinite(values).sum()): return
     raise ValueError(f"{name} must be finite angles in radians, got {lost} that are NaN or infinite")
@@ -168,6 +169,7 @@ KINDS: dict[str, Callable] = {
     "probs": check_distribution,    # at least 0, and of sum one along the last axis
 }
 
+# %% ../../nbs/problem/checks.ipynb #e3ebd41c
 def as_numbers(
     name: str,               # of the argument, for the message
     value: Array,            # any shape: array, list or data frame of real numbers
@@ -180,6 +182,7 @@ def as_numbers(
     KINDS[kind](name, np.asarray(values))
     return values
 
+# %% ../../nbs/problem/checks.ipynb #ce4ef943
 def as_array(
     name: str,               # of the argument, for the message
     value: Array,            # any shape: array, list or data frame of real numbers
@@ -255,6 +258,7 @@ def _is_lost(number, must_divide):
     limits = jnp.finfo(jnp.result_type(float))
     return math.isfinite(number) and abs(number) > limits.max or must_divide and number < limits.tiny
 
+# %% ../../nbs/problem/checks.ipynb #3a24bd17
 def check_number(
     name: str,                  # of the argument, for the message
     value: float,               # what was given

@@ -199,8 +199,7 @@ class BernoulliPrior(_Coins):
     def sample(self, key: Array, n_samples: int, n: int) -> Array:
         "Independent draws of n weights: (n_samples, n). `ValueError`: no key, or numbers below 1."
         odds, n_samples = _spread(self._odds, n), check_integer("n_samples", n_samples, 1)
-        key = check_key(key)
-        plus = jax.random.logistic(key, (n_samples, n), odds.dtype) < odds
+        plus = jax.random.logistic(check_key(key), (n_samples, n), odds.dtype) < odds
         return jnp.where(plus, 1, -1).astype(odds.dtype)
     def table(self, n: int) -> Array:
         """log p(w) of all networks of n weights: (2ⁿ,) nats, basis order.

@@ -492,7 +492,7 @@ def test_halves_are_summed_in_single_precision(half):
     (lambda: CostTable([0, None]), r"costs must hold numbers, got costs\[1\]=None of type NoneType"),
     (lambda: CostTable(["0", "1"]), "costs must hold numbers, got dtype <U1"),
     (lambda: CostTable([0, 1j]), "costs must hold numbers, got dtype complex128"),
-    (lambda: BINN.logits(np.ones(4), jnp.ones((7, 3)) * 1j), "x must hold real numbers, got dtype complex64"),
+    (lambda: BINN.logits(np.ones(4), jnp.ones((7, 3)) * 1j), "x must hold numbers, got dtype complex64"),
     (lambda: all_weights(3, np.uint8), "dtype must be a type of floats or of signed integers, which can hold -1, got dtype="),
     (lambda: weights_from_index([1, 2], 3, bool), "dtype must be a type of floats or of signed integers"),
 ])

@@ -116,9 +116,9 @@ def _bins(confidence, n_bins, adaptive):
 
 # %% ../../nbs/posterior/calibration.ipynb #52413892
 def _check_bins(p, n_bins, label):
-    check_integer("n_bins", n_bins, 1)
-    if label is None: return
-    if check_integer("label", label, 0) < np.shape(p)[-1]: return
+    if check_integer("n_bins", n_bins, 1) and label is None: return
+    is_integer = np.ndim(label) == 0 and np.issubdtype(np.asarray(label).dtype, np.integer)
+    if is_integer and 0 <= label < np.shape(p)[-1]: return
     raise ValueError(f"label must be None or a class from 0 to {np.shape(p)[-1] - 1}, got {label=}")
 
 def _checked_claims(predictive, y, n_bins, label):

@@ -48,7 +48,7 @@ def weights_from_index(
     dtype: type = float,   # of the result; float is JAX's default float
 ) -> Array:                # (..., n) entries in {-1, +1}
     "Weights w_j = 1 - 2 b_j by number, wire 0 first. `ValueError`, `TypeError`: no such number or type."
-    places, dtype = _place_values(check_integer("n", n, 1)), _sign_type(dtype)
+    places, dtype = _place_values(check_integer("n", n, 0)), _sign_type(dtype)
     index = as_numbers("index", index)
     index = index if is_traced(index) else np.asarray(index)
     _check_index(index, n)
@@ -148,8 +148,8 @@ def walsh_hadamard(
 ) -> Array:      # (2**n,) entry S is Σ_w x(w) Π_{j in S} w_j, S in the same bit order as w
     "Unnormalised Walsh–Hadamard transform, O(n 2ⁿ). `ValueError`: another shape."
     x = as_array("x", x)
-    n = n_bits(x, "x")
-    if n < 1: raise ValueError(f"x must have shape (2**n,), n at least 1, got shape {x.shape}")
+    n = x.size.bit_length() - 1
+    if n < 1 or x.shape != (2**n,): raise ValueError(f"x must have shape (2**n,), got shape {x.shape}")
     return _transform(x, n)
 
 @partial(jax.jit, static_argnums=1, inline=True)

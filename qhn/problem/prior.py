@@ -13,8 +13,8 @@ from functools import partial
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
-from .checks import (as_array, as_numbers, check_integer, check_key, check_weights,
-                                is_traced, n_bits)
+from .checks import (as_array, as_numbers, check_distribution, check_integer, check_key,
+                                check_weights, is_traced, n_bits)
 from .bits import all_weights, check_memory, outer_sum
 from .costs import put_together, taken_apart
 
@@ -158,6 +158,13 @@ def _log_coins(odds, n):
     return _both_sides(_spread(odds, n))
 
 # %% ../../nbs/problem/prior.ipynb #b51dee42
+def _as_table(q):
+    "Probabilities (2ⁿ,), and n."
+    q = as_array("q", q)
+    n = n_bits(q, "q")
+    check_distribution("q", q)
+    return q, n
+
 @partial(jax.jit, inline=True)
 def _mean_of_sum(coins, q):
     left, right = outer_sum(coins[:len(coins)//2]), outer_sum(coins[len(coins)//2:])
@@ -211,8 +218,8 @@ class BernoulliPrior(_Coins):
         return outer_sum(_log_coins(self._odds, n))
     def cross_entropy(self, q: Array) -> Array:
         "-Σ q(w) log p(w) of probabilities q (2ⁿ,), without a table: nats."
-        q = as_array("q", q, "probs")
-        return -_mean_of_sum(_log_coins(self._odds, n_bits(q, "q")), q)
+        q, n = _as_table(q)
+        return -_mean_of_sum(_log_coins(self._odds, n), q)
     def cross_entropy_of_means(
         self,
         means: Array,    # (n,) E_q[w_j]

@@ -43,6 +43,15 @@ def checksum_of_arrays(
         parts += [head.encode(), array.tobytes()]
     return checksum(*parts)
 
+# %% ../nbs/archive.ipynb #215a6cdf
+def _in_order(content):
+    "The bytes of a file, with the entries of its heading sorted."
+    end = 8 + int.from_bytes(content[:8], "little")
+    text = json.dumps(json.loads(content[8:end]), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    heading = text.encode()
+    heading += b" " * (-len(heading) % 8)    # the arrays are aligned
+    return len(heading).to_bytes(8, "little") + heading + content[end:]
+
 # %% ../nbs/archive.ipynb #c03fab26
 def write_archive(
     path: str | Path,
@@ -58,7 +67,7 @@ def write_archive(
     sums = {"sha256": checksum_of_arrays(arrays), "sha256 of the description": checksum(text.encode())}
     number = {f"{kind.name} format": str(kind.number)}
     heading = {kind.name: text} | number | sums
-    content = as_bytes(arrays, heading)
+    content = _in_order(as_bytes(arrays, heading))
     with whole_file(path) as part: part.write_bytes(content)
     return path
 

@@ -112,7 +112,7 @@ def put_back(
 def whole_folder(
     path: Path,    # that other programs see, with all its files or as it was
 ):                 # a new folder beside it, for the block to fill
-    "What the block writes is in the folder of this name once it succeeds, or not at all. `OSError`: the disk's."
+    "What the block writes has this name once it succeeds, with all its files, or not. `OSError`: the disk's."
     path = path.resolve()
     part, old = (path.with_name(f".{path.name}-{os.getpid()}.{end}") for end in ("part", "old"))
     part.mkdir()

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 # %% ../nbs/terminal.ipynb #ac607d0b
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_SIGNALS = [number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGHUP")]
 _received: list[int] = []    # by the command that runs
 
 def _interrupt(number, frame):
@@ -79,6 +79,12 @@ def as_options(
 # %% ../nbs/terminal.ipynb #8754e818
 _MENDED = ValueError, TypeError, OSError          # the user can fix these by other options
 _FAILED = FloatingPointError, RuntimeError        # another run may not fail
+_WHOLE = "interrupted; files written so far are whole"
+
+def _explained(error):
+    "What is said of an error, and the status; one that follows an interruption comes of it."
+    if _received or isinstance(error, KeyboardInterrupt): return _WHOLE, _status(130)
+    return error, 1 if isinstance(error, _FAILED) else 2
 
 @contextmanager
 def friendly_errors():
@@ -90,12 +96,10 @@ def friendly_errors():
             yield
             check_interrupted()
         except typer.Exit as done: raise typer.Exit(_status(done.exit_code)) from None    # already explained
-        except (*_MENDED, *_FAILED) as error:
-            print(f"qhn: {as_options(str(error))}", file=sys.stderr)
-            raise typer.Exit(_status(1 if isinstance(error, _FAILED) else 2)) from None
-        except KeyboardInterrupt:
-            print("qhn: interrupted; files written so far are whole", file=sys.stderr)
-            raise typer.Exit(_status(130)) from None
+        except (*_MENDED, *_FAILED, KeyboardInterrupt) as error:
+            text, status = _explained(error)
+            print(f"qhn: {as_options(str(text))}", file=sys.stderr)
+            raise typer.Exit(status) from None
 
 # %% ../nbs/terminal.ipynb #d6a2f247
 def option(

@@ -31,8 +31,8 @@ from .estimator import Estimator, Problem, exact_bytes
 from .gradients import ScoreFunction
 from .choice import choose_estimator
 from .mesh import check_alike, checked_mesh, memories_of, placed
-from .state import (Info, TrainState, angles_to_sample, arranged, chunks, init, run_chunk,
-                                 step)
+from .state import (Info, TrainState, angles_to_sample, arranged, check_seeds, chunks, init,
+                                 run_chunk, step)
 from .result import FitResult, TrainingDiverged, diverged, first_bad, last_good
 from .callbacks import Callback, StopTraining, asked
 from .checkpoints import Checkpoint, Keeper, call_of, go_on, split_callbacks
@@ -115,6 +115,7 @@ def fit(
     outside = is_outside(distribution, estimator)
     mesh = checked_mesh(mesh, distribution, estimator, n_seeds, problem.target.data, outside)
     _check_table(problem, estimator, n_seeds, mesh)
+    check_seeds(distribution, optimizer, n_seeds, n_steps)
     if state is None: state = init(distribution, optimizer, checked_key(key), n_seeds, params, noise)
     return _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, watch)
 

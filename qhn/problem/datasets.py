@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jax.numpy as jnp, numpy as np
 
-from .bits import check_integer, to_numbers
+from .bits import check_integer, check_memory, to_numbers
 from .columns import Columns, in_file, learn_columns
 from .dealing import LabelledTable, Scaling, common_scale, separate_scale, split
 from .points import check_data, check_targets
@@ -125,9 +125,12 @@ def _check_number(name, value, least, most):
     if not least <= value <= most:
         raise ValueError(f"{name} must lie between {least} and {most}, got {name}={value!r}")
 
+_POINT_BYTES = 72    # of two features and a label, while they are drawn and scaled
+
 def _toy(name, draw, n_train, n_test, seed, scale=None):
     check_integer("n_train", n_train, 2)
     check_integer("n_test", n_test, 1)
+    check_memory(_POINT_BYTES * (n_train + n_test), f"{n_train} + {n_test} points", "fewer points")
     check_integer("seed", seed, 0)
     stream = np.random.RandomState(seed)
     x_train, y_train = draw(n_train, stream)

@@ -335,7 +335,7 @@ def compute_units(
     progress: bool = True,
     bar: Any = None,           # progress bar to move, in place of one of its own
 ) -> dict:                     # (task name, method label) to a unit
-    "What `run_study` does, in a folder that this process or its parent holds. Errors are those of `run_study`."
+    "What `run_study` does, in a folder that this process or its parent holds, with the same errors."
     units = {}
     with _bar(protocol, progress) if bar is None else nullcontext(bar) as bar:
         for method, task in product(protocol.methods, protocol.tasks):

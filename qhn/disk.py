@@ -90,8 +90,8 @@ def sweep(
     "Remove what killed processes left unfinished."
     for part in folder.glob(".*-*.part*"):
         name = _PART.fullmatch(part.name)
-        is_one = name and stem in (None, name[1])
-        if is_one and not _is_written(part, int(name[2])): _remove(part)
+        if name is None or stem not in (None, name[1]): continue
+        if not _is_written(part, int(name[2])): _remove(part)
 
 # %% ../nbs/disk.ipynb #d0977f3c
 def _moved_aside(path):

@@ -1,7 +1,7 @@
 "What survives kills, signals and a second process: a few of each here, many by the commands in tests/faults and with --slow."
 import contextlib
 import os
-import signal
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +31,20 @@ def test_a_killed_training_goes_on_to_the_same_bits(): assert "3 kills" in said(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fit", "train", "study", "hardware"])
 def test_fifty_kills(name): assert "50 kills" in said(FAULTS / "kills.py", name, 50)
+
+
+# ---- memory
+
+CASES = runpy.run_path(str(FAULTS / "memory.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is Linux's")
+@pytest.mark.parametrize("name", CASES["CASES"])
+def test_guards_expect_what_is_taken(name):
+    "Within 20 %, at sizes of hundreds of megabytes."
+    expected, taken = CASES["measured"](name)
+    assert taken / 1.2 < expected < 1.2 * taken
 
 
 # ---- signals

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +105,11 @@ PROGRAMS = {"fit": run_fit, "train": run_train, "study": run_study, "hardware": 
 def prepare():
     "Import what the programs need, so that a fork has it; nothing is computed, which would start threads."
     import qhn.cli, qhn.experiments.claims, qhn.hardware.run, qhn.inference.fit, qhn.table_model, qhn.table_report  # noqa: E401
+    import jax
+    # a folder of compiled programs: else most kills would hit the compiler
+    for option, value in (("dir", tempfile.mkdtemp(prefix="qhn-compiled-")), ("max_size", -1)): jax.config.update(f"jax_compilation_cache_{option}", value)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     import qhn.problem.tables, qhn.studies.study, qhn.baselines.chains, sklearn.datasets, sklearn.model_selection, qiskit_aer  # noqa: E401, F401
 
 

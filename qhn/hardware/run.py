@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax, jax.numpy as jnp, numpy as np, optax
 from tqdm import tqdm
 
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer
 from ..circuits.ansatz import Ansatz, brickwork
 from ..problem.network import BiNN
 from ..distributions.born import BornMachine

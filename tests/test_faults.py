@@ -66,7 +66,7 @@ SMALL = ["--dataset", "moons", "--n-train", "20", "--hidden", "", "--ansatz", "s
 
 
 @posix
-@pytest.mark.parametrize("name, status", [("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize("name, status", [("SIGTERM", 143), pytest.param("SIGHUP", 129, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_command_with_whole_files(name, status, tmp_path):
     "The first of four runs is finished, and kept; the folder is new."
     done = subprocess.run([sys.executable, "-c", COMMAND, name, "compare", *SMALL, "--out", tmp_path / "out"], capture_output=True, text=True)

@@ -8,7 +8,6 @@ time, and counts what is new on disk at each restart.
 Programs are started by forking a process that has imported everything and computed nothing, so that few seconds go into imports."""
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -85,7 +84,7 @@ def run_hardware(folder):
     sampler.LocalService.__init__ = begin_with_cloud
     plan = run.Plan(backend="aer", n_train=20, hidden=(), layers=2, simulation_steps=20, steps=3, shots=50, final_shots=100)
     report = run.hardware_run(plan, folder / "run", progress=False)
-    return digest(report.params) + json.dumps({name: list(map(float, score)) for name, score in report.scores.items()})
+    return digest(report.params) + repr(report.scores)
 
 
 def paid(folder):
@@ -146,8 +145,8 @@ def ended(process, seconds=LIMIT):
 
 
 def names(folder):
-    "Of all files; the steps at which checkpoints were written depend on the pace."
-    return sorted(re.sub(r"step-\d+", "step", str(path.relative_to(folder))) for path in folder.rglob("*"))
+    "Of all files; the steps at which checkpoints were written depend on the pace, and a run has a name of its own."
+    return sorted(re.sub(r"(step|qhn)-[0-9a-f]+", r"\1", str(path.relative_to(folder))) for path in folder.rglob("*"))
 
 
 def campaign(name, n_kills, seed=0, home=None):

@@ -129,10 +129,10 @@ def _check_number(name, value, least, most):
 _POINT_BYTES = 72    # of two features and a label, while they are drawn and scaled
 
 def _toy(name, draw, n_train, n_test, seed, scale=None):
-    check_integer("n_train", n_train, 2)
-    check_integer("n_test", n_test, 1)
+    n_train = check_integer("n_train", n_train, 2)
+    n_test = check_integer("n_test", n_test, 1)
     check_memory(_POINT_BYTES * (n_train + n_test), f"{n_train} + {n_test} points", "fewer points")
-    check_integer("seed", seed, 0)
+    seed = check_integer("seed", seed, 0)
     stream = np.random.RandomState(seed)
     x_train, y_train = draw(n_train, stream)
     x_test, y_test = draw(n_test, stream)

@@ -117,7 +117,7 @@ def llms() -> str:
     cfg = get_config()
     parts, last = [f"# {cfg.title}\n\n> {cfg.description}"], None
     for section, name, title, line, _ in books():
-        if section != last: parts.append(f"\n## {section or 'Pictures and files'}\n" if section or last is not None else "")
+        if section != last: parts.append(f"\n## {section or 'Pictures, files, memory'}\n" if section or last is not None else "")
         last = section
         parts.append(f"- [{title}]({cfg.doc_host}{cfg.doc_baseurl}/{name.removesuffix('.ipynb')}.html): {bare(line)}")
     return "\n".join(parts)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from collections.abc import Callable
 from functools import lru_cache
-from numbers import Real
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
@@ -27,7 +27,7 @@ from .inference.scale import fit_scaled
 from .objectives.elbo import KL, Divergence, NoDivergence
 from .objectives.mmd import MMD
 from .posterior.networks import PackedUncertainty
-from .problem.bits import check_integer
+from .problem.checks import as_numbers, check_flag, check_integer, check_number, to_numpy
 from .problem.dealing import Scaling, separate_scale
 from .problem.likelihood import Categorical, Gaussian
 from .problem.network import ACTIVATIONS, BiNN
@@ -178,35 +178,37 @@ def _distribution(settings, network):
 def _check_copies(network):
     n_copies = Symmetry(network).n_moves
     if n_copies <= _COPIES: return
-    raise ValueError(f"symmetrise=True averages over {n_copies} copies of each network, "
-                     f"and may over {_COPIES}; "
+    raise ValueError(f"symmetrise=True averages over {n_copies} copies of each network, more than the "
+                     f"{_COPIES} that are allowed; "
                      "use fewer hidden units, such as hidden=4, or symmetrise=False")
 
 def _seed(random_state): return check_random_state(random_state).randint(2**31 - 1)
 
 # %% ../nbs/classifier.ipynb #11db0efb
-def _is_positive(value): return isinstance(value, Real) and 0 < value < np.inf
+def _positive(name, value, expected): return check_number(name, value, expected, above=0)
 
-def _check_numbers(settings):
-    check_integer("n_steps", settings.n_steps, 1)
-    check_integer("n_restarts", settings.n_restarts, 1)
-    check_integer("n_samples", settings.n_samples, 1)
-    if not _is_positive(settings.learning_rate):
-        raise ValueError(f"learning_rate must be positive and finite, got {settings.learning_rate!r}")
-    if settings.temperature is not None and not _is_positive(settings.temperature):
-        raise ValueError(f"temperature must be None or a positive number, got {settings.temperature!r}")
-    if _is_positive(settings.logit_scale) or str(settings.logit_scale) == "evidence": return
-    raise ValueError(f'logit_scale must be "evidence" or a positive number, got {settings.logit_scale!r}')
+def _checked(settings):
+    "The same settings, as Python's numbers. `TypeError`, `ValueError`: one that is out of range."
+    given = settings.get_params(deep=False)
+    found = {name: check_integer(name, given[name], 1) for name in ("n_steps", "n_restarts", "n_samples")}
+    found |= {name: check_flag(name, given[name]) for name in ("symmetrise", "scale", "verbose")}
+    found["learning_rate"] = _positive("learning_rate", given["learning_rate"], "positive and finite")
+    temperature, scale = given["temperature"], given["logit_scale"]
+    if temperature is not None:
+        found["temperature"] = _positive("temperature", temperature, "None or a positive number")
+    if not isinstance(scale, str) or scale != "evidence":
+        found["logit_scale"] = _positive("logit_scale", scale, '"evidence" or a positive number')
+    return SimpleNamespace(**given | found)
 
 # %% ../nbs/classifier.ipynb #dfd60847
 def _options(settings):
     "The arguments of `fit_scaled` that follow from the settings."
-    is_chosen = settings.logit_scale == "evidence"
+    is_chosen = isinstance(settings.logit_scale, str)
     optimizer = _optimizer(settings.learning_rate, settings.n_steps)
     return {"scale": None if is_chosen else settings.logit_scale, "n_steps": settings.n_steps,
             "n_seeds": settings.n_restarts, "optimizer": optimizer, "progress": settings.verbose,
             "objective": _objective(settings.objective, settings.temperature),
-            "callbacks": settings.callbacks or ()}
+            "callbacks": () if settings.callbacks is None else settings.callbacks}
 
 # %% ../nbs/classifier.ipynb #210c38d3
 def _data(rows, likelihood):
@@ -217,7 +219,6 @@ def _data(rows, likelihood):
 
 def _train(settings, rows, likelihood, n_outputs):
     "Train on standardised rows, and draw the networks that predict."
-    _check_numbers(settings)
     network = _network(settings, rows.x.shape[1], n_outputs, likelihood)
     distribution, data = _distribution(settings, network), _data(rows, likelihood)
     key_fit, key_draw = jax.random.split(jax.random.key(_seed(settings.random_state)))
@@ -228,10 +229,17 @@ def _train(settings, rows, likelihood, n_outputs):
 # %% ../nbs/classifier.ipynb #27a864c4
 _FAR, _ABSURD = 5, 1e4    # standard deviations: of a column's median, of a single value
 
+def _plain(name, values):
+    "What scikit-learn would take for numbers is refused: masked entries and dates."
+    if np.ma.is_masked(values): to_numpy(values, name)    # which says what to do
+    dates = isinstance(values, np.ndarray) and values.dtype.kind in "mM"
+    if dates: raise ValueError(f"{name} must hold numbers, got dtype {values.dtype}")
+    return values
+
 def _points(settings, X):
     "Features in the units of training. `NotFittedError`, `ValueError`: as scikit-learn's classifiers."
     check_is_fitted(settings)
-    X = validate_data(settings, X, reset=False, dtype=np.float64)
+    X = validate_data(settings, _plain("X", X), reset=False, dtype=np.float64)
     x = settings.units_(X)
     if settings.scale: _warn_far(settings, np.abs(x))
     return x
@@ -264,9 +272,10 @@ class _Fitted(_Hypernetwork):
 # %% ../nbs/classifier.ipynb #cd8a9945
 def _learn(estimator, rows, likelihood, n_outputs):
     "Train, and store what was learned in the estimator."
-    estimator.units_ = _scaler(estimator, rows)
+    settings = _checked(estimator)
+    estimator.units_ = _scaler(settings, rows)
     in_units = rows._replace(x=estimator.units_(rows.x))
-    estimator.result_, estimator.networks_ = _train(estimator, in_units, likelihood, n_outputs)
+    estimator.result_, estimator.networks_ = _train(settings, in_units, likelihood, n_outputs)
     estimator.logit_scale_ = estimator.networks_.logit_scale
     return estimator
 
@@ -283,7 +292,7 @@ class QHNClassifier(ClassifierMixin, _Fitted):
     "Classifier of tables: a Bayesian binary network. `result_` keeps the training data."
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QHNClassifier":
         "Train on features X (N, d) and labels y (N,). `ValueError`: invalid data or settings, or one class."
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, _plain("X", X), _plain("y", y), dtype=np.float64)
         check_classification_targets(y)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         _check_two_classes(y, weights)
@@ -313,7 +322,8 @@ class QHNRegressor(RegressorMixin, _Fitted):
     "Bayesian binary network that predicts numbers, with normal noise. `result_` keeps the training data."
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QHNRegressor":
         "Train on features X (N, d) and numbers y (N,). `ValueError`: invalid data or settings."
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
+        X, y = validate_data(self, _plain("X", X), _plain("y", y), dtype=np.float64, y_numeric=True)
+        y = np.asarray(as_numbers("y", y))
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weights.any(): raise ValueError("sample_weight must be positive for at least one row")
         rows = distinct_rows(X, y, weights)

@@ -229,6 +229,8 @@ def load(
     `ValueError`: the file is damaged, newer or foreign, or `own` lacks a name. `OSError`: no such file."""
     told, arrays = read_archive(path, _KIND)
     _check_told(path, told)
+    if own is not None and not isinstance(own, dict):
+        raise TypeError(f"own must be a dictionary, name to your own object, got {own!r}")
     missing = sorted(set(told["own"]) - set(own or {}))
     if missing:
         given = ", ".join(f'"{name}": ...' for name in missing)

@@ -58,7 +58,10 @@ def _line(k, n_points):
 # %% ../nbs/plots.ipynb #44831a21
 def _array(name, values, shape):
     "The values as an array of this shape; a text in `shape` stands for any size of at least 1."
-    array = np.asarray(values, dtype=float)
+    try: array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError): array = None
+    if array is None or np.iscomplexobj(values) or np.ma.is_masked(values):
+        raise ValueError(f"{name} must hold real numbers, got {type(values).__name__} {values!r:.60}")
     def fits(size, wanted): return size > 0 if isinstance(wanted, str) else size == wanted
     if array.ndim == len(shape) and all(map(fits, array.shape, shape)): return array
     raise ValueError(f"{name} must have shape ({', '.join(map(str, shape))}), got {array.shape}")
@@ -73,8 +76,7 @@ def _arrays(name, group, shape):
 
 def _in_unit(what, values):
     "The values, if they are finite and lie between 0 and 1; what rounding has put beyond is put back."
-    inside = (values > -1e-4) & (values < 1 + 1e-4)
-    if inside.all(): return np.clip(values, 0, 1)
+    if ((values > -1e-4) & (values < 1 + 1e-4)).all(): return np.clip(values, 0, 1)
     raise ValueError(f"{what} between 0 and 1, got values from {values.min():g} to {values.max():g}")
 
 # %% ../nbs/plots.ipynb #f75fee96
@@ -149,12 +151,13 @@ def sorted_posterior(
     ax: Axes | None = None,                                   # axes to draw on; None makes some
 ) -> Axes:
     "Plot the `top` most probable networks, exact and approximated. `ValueError`: what is no distribution."
-    if top < 1: raise ValueError(f"top must be at least 1, got {top=}")
+    n = _array("top", top, ())
+    if n % 1 or n < 1 or top is True: raise ValueError(f"top must be at least 1, got {top=}")
     exact = _array("posterior", posterior, ("2**n",))
-    rivals = _arrays("approximations", approximations, exact.shape) if approximations else {}
+    rivals = {} if approximations is None else _arrays("approximations", approximations, exact.shape)
     _check_distribution("posterior", exact)
     for label, values in rivals.items(): _check_distribution(f"approximations[{label!r}]", values)
-    ax, order = _axes(ax), np.argsort(-exact, kind="stable")[:top]
+    ax, order = _axes(ax), np.argsort(-exact, kind="stable")[:int(n)]
     _bars(ax, [("exact", exact), *rivals.items()], order)
     return _counted(ax, xlabel="network, by exact posterior probability", ylabel="probability")
 
@@ -232,8 +235,7 @@ def _check_diagram(name, diagram):
     _in_unit(f"{name} must hold claimed probabilities, frequencies and spreads", diagram[:3])
     count = diagram[3]
     if ((count > 0) & (count < np.inf)).all(): return
-    raise ValueError(f"{name} must have at least 1 claim in every bin, got {count.min():g}; "
-                     "leave empty bins out")
+    raise ValueError(f"{name} must have at least 1 claim in every bin, got {count.min():g}; drop empty bins")
 
 def _claims(ax, k, label, diagram):
     "A line of bars and markers, the markers as large as their bins."
@@ -355,8 +357,7 @@ def _bias_and_error(exact, estimates):
 
 def _faults(ax, k, label, faults, order, shift):
     "Bias and standard error of the k-th estimator, component by component."
-    b, e, s = map(_rms, faults)
-    bias, error, _ = faults
+    (bias, error, _), (b, e, s) = faults, map(_rms, faults)
     look = _marker(k) | dict(linestyle="", markersize=4, capsize=2)
     look["label"] = f"{label}: bias {b:.2g} ± {e:.2g}, one estimate ± {s:.2g}"
     ax.errorbar(np.arange(len(order)) + shift, bias[order], error[order], **look)
@@ -391,8 +392,7 @@ def kernel_spectrum(
     shares = _arrays("shares", shares, ("n+1",))
     for label, share in shares.items():
         if (share >= 0).all() and share.sum() > 0: continue
-        raise ValueError(f"shares[{label!r}] must be non-negative and not all zero, "
-                         f"got {share.min():g} as the least")
+        raise ValueError(f"shares[{label!r}] must be non-negative and not all zero, got {share.min():g}")
     ax = _axes(ax)
     for k, (label, share) in enumerate(shares.items()):
         bits = np.arange(len(share))

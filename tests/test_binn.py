@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from qhn.problem.bits import (all_weights, batch_size, check_memory, check_weights,
-                              index_from_weights, weights_from_index)
+from qhn.problem.bits import (all_weights, batch_size, check_memory, index_from_weights,
+                              weights_from_index)
+from qhn.problem.checks import check_weights
 from qhn.problem import bits
 from qhn.problem import costs
 from qhn.problem.network import BiNN
@@ -491,7 +492,7 @@ def test_halves_are_summed_in_single_precision(half):
     (lambda: CostTable([0, None]), r"costs must hold numbers, got costs\[1\]=None of type NoneType"),
     (lambda: CostTable(["0", "1"]), "costs must hold numbers, got dtype <U1"),
     (lambda: CostTable([0, 1j]), "costs must hold numbers, got dtype complex128"),
-    (lambda: BINN.logits(np.ones(4), jnp.ones((7, 3)) * 1j), "x must hold real numbers, got dtype complex64"),
+    (lambda: BINN.logits(np.ones(4), jnp.ones((7, 3)) * 1j), "x must hold numbers, got dtype complex64"),
     (lambda: all_weights(3, np.uint8), "dtype must be a type of floats or of signed integers, which can hold -1, got dtype="),
     (lambda: weights_from_index([1, 2], 3, bool), "dtype must be a type of floats or of signed integers"),
 ])

@@ -428,7 +428,7 @@ REFUSED = {
     "table of three": (lambda: sample_from_probs(jnp.ones(3), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (3,)"),
     "table of one": (lambda: sample_from_probs(jnp.ones(1), KEY, 5), "p must have shape (2**n,), one entry per bit string, got shape (1,)"),
     "half a sample": (lambda: MPS(mixed).sample(zeros[mixed], KEY, 2.5), "n_samples must be an integer of at least 1, got n_samples=2.5"),
-    "complex angles": (lambda: MPS(mixed).probs(1j * zeros[mixed]), "params must be real angles in radians, got dtype complex128"),
+    "complex angles": (lambda: MPS(mixed).probs(1j * zeros[mixed]), "params must hold numbers, got dtype complex128"),
     "negative chances": (lambda: sample_from_probs(jnp.array([1.5, -0.5]), KEY, 5), "p must be non-negative with a positive, finite sum"),
     "no chance at all": (lambda: sample_from_probs(jnp.zeros(4), KEY, 5), "p must be non-negative with a positive, finite sum"),
     "too many samples": (lambda: MPS(mixed).sample(zeros[mixed], KEY, 10**15), "n_samples=1000000000000000 samples of 5 weights would take"),

@@ -292,7 +292,7 @@ def test_a_model_is_not_replaced_unasked(flock, monkeypatch):
     (["--missing", "drop", "--steps", "0"], "--steps must be an integer of at least 1, got 0"), (["--temperature", "0"], "temperature must be positive"), (["--sep", "ab"], "sep must be one character"),
     (["--missing", "drop", "--hidden", "0"], "hidden must be"), (["--missing", "drop", "--layers", "0", "--ansatz", "staircase"], "--layers must be an integer of at least 1, got 0"),
     (["--missing", "keep"], "--missing must be refuse, drop or mean, got 'keep'"), (["--missing", "drop", "--layers", "2"], "use --ansatz staircase"), (["--missing", "drop", "--seed", "-1"], "--seed must be 0 or more, got -1"),
-    (["--missing", "drop", "--restarts", "0"], "n_restarts"), (["--missing", "drop", "--label", "kind", "--regress"], "expected a finite number to predict"),
+    (["--missing", "drop", "--restarts", "0"], "--restarts must be an integer of at least 1, got 0"), (["--missing", "drop", "--label", "kind", "--regress"], "expected a finite number to predict"),
 ])
 def test_refused_training(flock, tmp_path, arguments, message):
     refused(message, "train", flock[0] / "train.csv", *arguments, "--out", tmp_path / "m.qhn")

@@ -305,7 +305,7 @@ REFUSED = {
     "an index without a name and labels alone": (",kind\n0,a\n1,b\n", "holds row numbers and labels only"),
     "point or numbers of columns": ("0,1\n1,0\n2,1\n3,0\n", "line 1: '0,1' may be a point, or the header"),
     "point or numbers of three columns": ("0,1,2\n3,4,1\n5,6,2\n3,4,1\n", "line 1: '0,1,2' may be a point, or the header"),
-    "16 bits a letter": (ROWS.encode("utf-16"), "line 1: not a text table in UTF-8; save it as CSV in UTF-8"),
+    "32 bits a letter": (ROWS.encode("utf-32"), "line 1: not a text table in UTF-8; save it as CSV in UTF-8"),
     "16 bits a letter, no mark": (ROWS.encode("utf-16-le"), "line 1: not a text table in UTF-8"),
     "Latin": ((ROWS + "1,2,née\n").encode("latin-1"), "line 7: not a text table in UTF-8"),
     "years that leave one out": ("2019,2021,label\n" + ROWS, "line 1: the label 'label' stands in this line alone; if the line holds the names of the columns, give header=True"),

@@ -610,7 +610,7 @@ ERRORS = [
     (dict(key=0), ValueError, "key must be a jax.random.key, got key=0"),
     (dict(params=np.zeros((2, 3))), ValueError, "params must have shape (12,) or, with the seeds first, (3, 12), got shape (2, 3)"),
     (dict(params=np.zeros((2, 12))), ValueError, "got shape (2, 12)"),
-    (dict(params=np.full(12, np.nan)), ValueError, "params must be finite angles in radians, got NaN or infinity"),
+    (dict(params=np.full(12, np.nan)), ValueError, "params must be finite angles in radians, got 12 that are NaN or infinite"),
     (dict(noise=-1.0), ValueError, "noise must be at least 0 radians"),
     (dict(objective="elbo"), TypeError, "objective must be NoDivergence(), KL(), MMD() or alike, got 'elbo'"),
     (dict(objective=KL), TypeError, "objective must be NoDivergence(), KL(), MMD() or alike, got <class"),

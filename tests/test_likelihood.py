@@ -101,7 +101,7 @@ X = np.zeros((2, 1))
     (lambda: Gaussian(0), ValueError, "noise must be positive and finite"),
     (lambda: Gaussian(np.inf), ValueError, "noise must be positive and finite"),
     (lambda: Gaussian(()), ValueError, "noise must be positive and finite"),
-    (lambda: Gaussian("loud"), TypeError, "noise must be a number or one for each output"),
+    (lambda: Gaussian("loud"), ValueError, "noise must hold numbers, got 'loud'"),
     (lambda: Gaussian((1.0, 2.0)).check(X, [0, 1], 1), ValueError, "noise must be one number, or one for each of the 1 outputs"),
     (lambda: Gaussian().check(X, [0.0, np.nan], 1), ValueError, r"y must be finite, got y\[1\]=nan"),
     (lambda: Gaussian().check(X, [0.0], 1), ValueError, r"y must hold 1 real number for each of the 2 rows of x, got shape \(1,\)"),

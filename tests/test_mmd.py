@@ -253,9 +253,9 @@ REFUSED = {
     "prior of another width": (lambda: mmd2(quarter, BernoulliPrior(np.full(3, 0.5))), "prob_plus must be one number or have shape (2,), one per weight, got shape (3,)"),
     "a single sample": (lambda: mmd2_from_samples(ones[:1], uniform), "weights must hold at least 2 samples for an unbiased estimate, got 1; set unbiased=False"),
     "a single other sample": (lambda: mmd2_from_samples(ones, ones[:1]), "other must hold at least 2 samples for an unbiased estimate, got 1; set unbiased=False"),
-    "samples of two widths": (lambda: mmd2_from_samples(ones, jnp.ones((3, 4))), "weights must have n_weights=2 entries along the last axis, got shape (3, 4)"),
+    "samples of two widths": (lambda: mmd2_from_samples(ones, jnp.ones((3, 4))), "other must have n_weights=2 entries along the last axis, got shape (3, 4)"),
     "bits for weights": (lambda: mmd2_from_samples(jnp.array([[0.0, 1.0], [1.0, 1.0]]), uniform), "weights must be -1 or +1, got 0.0; bits b become weights as 1 - 2 * b"),
-    "bits for weights, kernel": (lambda: kernel(ones, 0 * ones), "weights must be -1 or +1, got 0.0"),
+    "bits for weights, kernel": (lambda: kernel(ones, 0 * ones), "others must be -1 or +1, got 0.0"),
     "bits for weights, prior": (lambda: prior_kernel(0 * ones, uniform), "weights must be -1 or +1, got 0.0"),
 }
 

@@ -686,7 +686,7 @@ ERRORS = [
     (lambda: success_probability([0.5, 0.5], [np.inf, 2.0]), ValueError, "costs must be finite, got inf"),
     (lambda: success_probability([0.5, 0.5], [1.0, 2.0], tolerance=-0.1), ValueError, "tolerance must be at least 0, got tolerance=-0.1"),
     (lambda: success_probability([0.5, 0.5], [1.0, 2.0], tolerance=np.nan), ValueError, "tolerance must be at least 0, got tolerance=nan"),
-    (lambda: success_probability([0.5, 0.5], [1.0, 2.0], n_networks=0), ValueError, "n_networks must be at least 1, got n_networks=0"),
+    (lambda: success_probability([0.5, 0.5], [1.0, 2.0], n_networks=0), ValueError, "n_networks must be an integer of at least 1, got n_networks=0"),
 ]
 
 

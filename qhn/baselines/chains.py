@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from tqdm import tqdm
-from ..problem.bits import check_integer, check_memory, weights_from_index
+from ..problem.checks import check_integer
+from ..problem.bits import check_memory, weights_from_index
 from ..problem.prior import BernoulliPrior
 from ..objectives.elbo import KL
 from ..inference.estimator import Problem, check_differentiable

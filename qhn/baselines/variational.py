@@ -25,7 +25,8 @@ from ..inference.fit import DEFAULT_OPTIMIZER, fit
 from ..inference.gradients import batch_costs, check_batch
 from ..inference.result import FitResult
 from ..objectives.elbo import KL, Loss, at_step
-from ..problem.bits import check_integer, index_from_weights, outer_sum
+from ..problem.checks import check_integer
+from ..problem.bits import index_from_weights, outer_sum
 from ..problem.costs import CostTable, as_target
 from ..problem.prior import BernoulliPrior
 
@@ -59,7 +60,7 @@ class Bernoulli(RealRows, Independent):
     "Independent weights in natural parameters λ: q(w_j = ±1) = 1 / (1 + exp(∓2 λ_j))."
     n_qubits: int    # number of weights n
 
-    def __post_init__(self): check_integer("n_qubits", self.n_qubits, 1)
+    def __post_init__(self): vars(self).update(n_qubits=check_integer("n_qubits", self.n_qubits, 1))
     def _coins(self, params): return jnp.exp(_log_coins(params[0]))
     def _means(self, params): return jnp.tanh(params[0])
     def _words(self, params, sets, key, n_strings):
@@ -80,7 +81,8 @@ class Ensemble(RealRows):
     spread = 0.1
 
     def __post_init__(self):
-        check_integer("n_qubits", self.n_qubits, 1); check_integer("n_networks", self.n_networks, 1)
+        n_qubits = check_integer("n_qubits", self.n_qubits, 1)
+        vars(self).update(n_qubits=n_qubits, n_networks=check_integer("n_networks", self.n_networks, 1))
     def _means(self, params): return signs_of(params).mean(0)
     def _words(self, params, sets, key, n_strings): return _exactly(_mean_words(signs_of(params), sets))
     def _log_prob(self, params, weights): return jnp.log(_shares(signs_of(params), weights))

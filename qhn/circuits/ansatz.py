@@ -13,7 +13,7 @@ from operator import index
 from typing import Any, NamedTuple
 import math, jax, jax.numpy as jnp, numpy as np
 from jax import Array
-from ..problem.bits import check_integer
+from ..problem.checks import as_array, as_numbers, check_flag, check_integer, check_key, check_number
 from .gates import GATES, acting, is_diagonal, visible
 from .translate import Read, queue, read_pennylane
 
@@ -99,11 +99,13 @@ def _parts(n_qubits, moments):
 
 # %% ../../nbs/circuits/ansatz.ipynb #24ba6c79
 def _joined(parts, sizes):
+    if not isinstance(parts, (dict, list, tuple)): raise TypeError(f"parts must be arrays, got {parts!r}")
     if not isinstance(parts, dict):
         parts = dict(zip(sizes if len(parts) == len(sizes) else range(len(parts)), parts))
-    got = {name: np.shape(part)[-1] for name, part in parts.items()}
+    parts = {name: jnp.atleast_1d(as_array(f"parts[{name!r}]", part)) for name, part in parts.items()}
+    got = {name: part.shape[-1] for name, part in parts.items()}
     if got != sizes: raise ValueError(f"parts must have the sizes {sizes}, got {got}")
-    return jnp.concatenate([jnp.asarray(parts[name]) for name in sizes], -1) if sizes else jnp.zeros(0)
+    return jnp.concatenate([parts[name] for name in sizes], -1) if sizes else jnp.zeros(0)
 
 # %% ../../nbs/circuits/ansatz.ipynb #a16d0ff6
 def _check_register(n_qubits, moments):
@@ -117,28 +119,22 @@ def _check_register(n_qubits, moments):
             raise ValueError(f"{what} with {n_qubits=}")
 
 # %% ../../nbs/circuits/ansatz.ipynb #15a7dd1d
-def check_key(key, otherwise="make one with jax.random.key(seed)"):
-    "`key`; a `ValueError` unless it is a single `jax.random.key`."
-    is_key = isinstance(key, Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if is_key and not key.ndim: return key
-    raise ValueError(f"key must be a jax.random.key, got {key=}; {otherwise}")
+def _check_shape(machine, params):
+    shape = machine.param_shape
+    if np.shape(params) == shape: return params
+    axes = ", ".join(("circuits", "angles")[-len(shape):])
+    raise ValueError(f"params must have shape {shape} ({axes}), got shape {np.shape(params)}")
 
 def check_params(machine, params):
-    "`params`, lists as an array; a `ValueError` unless they are real and of the shape that is needed."
-    if isinstance(params, (list, tuple)): params = jnp.asarray(params)
-    if jnp.shape(params) != (shape := machine.param_shape):
-        axes = ", ".join(("circuits", "angles")[-len(shape):])
-        raise ValueError(f"params must have shape {shape} ({axes}), got shape {jnp.shape(params)}")
-    if jnp.iscomplexobj(params):
-        raise ValueError(f"params must be real angles in radians, got dtype {params.dtype}")
-    return params
+    "`params` as floats; a `ValueError` unless they are real, finite and of the shape that is needed."
+    return _check_shape(machine, as_array("params", params, "angles"))
 
 # %% ../../nbs/circuits/ansatz.ipynb #e1f03aeb
 def _uniform_angles(ansatz, key):
     return jax.random.uniform(key, ansatz.param_shape, minval=-math.pi, maxval=math.pi)
 
 def _near_superposition(ansatz, key, noise):
-    if not 0 <= noise < np.inf: raise ValueError(f"noise must be at least 0 radians and finite, got {noise=}")
+    noise = check_number("noise", noise, "at least 0 radians and finite", 0)
     first = {op.wires: op.angle for op in reversed(ansatz.operations) if op.gate == "RY"}    # of each wire
     if len(first) < ansatz.n_qubits:
         gates = tuple(m.gate for m in ansatz.moments if isinstance(m, Rotation))
@@ -191,8 +187,9 @@ class _Views(_Gates):
         params: Array,          # (..., n_params) angles
     ) -> dict[str, Array]:      # "RY 1", "RZ 1", "RY 2", ...: (..., wires or pairs) of each moment
         "The angles of each moment by name. `ValueError`: another number of angles."
-        if jnp.shape(params)[-1:] != self.param_shape:
-            raise ValueError(f"params must have shape (..., {self.n_params}), got shape {jnp.shape(params)}")
+        params = as_array("params", params)
+        if params.shape[-1:] != self.param_shape:
+            raise ValueError(f"params must have shape (..., {self.n_params}), got shape {params.shape}")
         parts = _parts(self.n_qubits, self.moments).items()
         return {name: params[..., start:start + size] for name, (start, size) in parts}
 
@@ -219,7 +216,8 @@ class Ansatz(_Views):
 
     def __post_init__(self):
         object.__setattr__(self, "n_qubits", check_integer("n_qubits", self.n_qubits, 1))
-        object.__setattr__(self, "moments", tuple(self.moments))
+        moments = self.moments if np.iterable(self.moments) else (self.moments,)
+        object.__setattr__(self, "moments", tuple(moments))
         _check_register(self.n_qubits, self.moments)
         object.__setattr__(self, "_hash", hash((self.n_qubits, self.moments)))    # asked for at every call
 
@@ -238,7 +236,9 @@ class Ansatz(_Views):
         params: Array,    # angles in radians, shape `param_shape`
     ) -> None:            # queues PennyLane operations
         "Queue the circuit in a PennyLane QNode. `ValueError`: `params` do not fit, a gate unknown there."
-        queue(self.operations, check_params(self, params))
+        _check_shape(self, params)    # they may be PennyLane's own, or another library's
+        if isinstance(params, (Array, np.ndarray)): as_numbers("params", params, "any")
+        queue(self.operations, params)
 
     @classmethod
     def from_pennylane(cls,
@@ -268,7 +268,7 @@ def product(
 # %% ../../nbs/circuits/ansatz.ipynb #194c2e2a
 def _sizes(n, n_layers): return check_integer("n_qubits", n, 1), check_integer("n_layers", n_layers, 0)
 def _bricks(n, start): return Entangler("CNOT", tuple((j, j + 1) for j in range(start, n - 1, 2)))
-def _drop_last_rz(moments, final_rz): return moments if final_rz else moments[:-1]
+def _drop_last_rz(moments, final_rz): return moments if check_flag("final_rz", final_rz) else moments[:-1]
 
 # %% ../../nbs/circuits/ansatz.ipynb #4e7ae245
 def brickwork(
@@ -331,10 +331,9 @@ def _angles_of(ansatz, moment):
 
 def _check_angles(ansatz, angles):
     "`angles` as a floating-point array with one angle for each wire."
-    n, angles = ansatz.n_qubits, jnp.asarray(angles) * 1.0
+    n, angles = ansatz.n_qubits, as_array("angles", angles)
     if angles.shape[-1:] != (n,):
         raise ValueError(f"angles must have shape (..., {n}), one for each qubit, got shape {angles.shape}")
-    if np.iscomplexobj(angles): raise ValueError(f"angles must be real, in radians, got dtype {angles.dtype}")
     return angles
 
 # %% ../../nbs/circuits/ansatz.ipynb #1b72832c

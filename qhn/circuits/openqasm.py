@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from .ansatz import Ansatz, check_params
 from .translate import angles_of, append, read_qiskit
+from ..problem.checks import as_numbers
 
 # %% ../../nbs/circuits/openqasm.ipynb #d41fb60a
 def to_openqasm(
@@ -21,9 +22,9 @@ def to_openqasm(
 
     `ValueError`: angles of another shape or not finite, a gate without a name in Qiskit."""
     from qiskit import QuantumCircuit, qasm3
-    angles = check_params(ansatz, np.asarray(params)).astype(float)
-    if not np.isfinite(angles).all():
-        raise ValueError("params must be finite angles in radians, got NaN or infinity")
+    if not isinstance(ansatz, Ansatz): raise TypeError(f"ansatz must be an Ansatz, got {ansatz!r}")
+    angles = np.asarray(as_numbers("params", params, "angles"), float)
+    check_params(ansatz, angles)
     circuit = QuantumCircuit(ansatz.n_qubits)
     append(circuit, ansatz.operations, angles.tolist())
     circuit.measure_all()
@@ -42,6 +43,7 @@ def _loaders():
 def _loaded(text):
     "A program as a circuit of Qiskit's."
     from qiskit.exceptions import MissingOptionalLibraryError
+    if not isinstance(text, str): raise TypeError(f"text must be a program, got a {type(text).__name__}")
     version = re.search(r"^\s*OPENQASM\s+([23])\b", text, re.M)
     if not version:
         raise ValueError(

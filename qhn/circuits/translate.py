@@ -7,13 +7,14 @@ __all__ = ['pennylane_gate', 'qiskit_gate', 'queue', 'append', 'Read', 'layered'
            'pennylane_params', 'read_qiskit']
 
 # %% ../../nbs/circuits/translate.ipynb #62c60d6c
+import inspect, math
 from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from .gates import GATES, Gate
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer
 
 # %% ../../nbs/circuits/translate.ipynb #61b0b19d
 def _nameless(gate, field, package, kind):
@@ -103,26 +104,39 @@ def _pennylane_names(): return {(gate.pennylane or gate.name).split(".")[-1]: ga
 
 # %% ../../nbs/circuits/translate.ipynb #2057c8ab
 def _refused(number, name, wires, inner, why="is not made of the gates of the table with angles of its own"):
-    what = f"operation {number} of the circuit, {name} on wires {list(wires)}, cannot be read: {inner} {why}"
+    part = str(inner) if str(inner) == name else f"{inner}, of which {name} is made,"
+    what = f"operation {number} of the circuit, {name} on wires {list(wires)}, cannot be read: {part} {why}"
     return ValueError(
         f"{what}; write it with {', '.join(gate.name for gate in _usable())}, each of whose angles "
         "is trained, or keep the circuit as it is: QNodeDistribution(qnode, param_shape)")
 
 def _value(angle):
     "An angle as a number."
-    try: return float(angle)
-    except TypeError: pass
+    try: number = float(angle)
+    except (TypeError, ValueError): number = math.nan
+    if math.isfinite(number): return number
     raise ValueError(f"each angle of the circuit must be one number, got {angle}; give open ones a value, "
                      "and batches one by one")
 
 # %% ../../nbs/circuits/translate.ipynb #55160966
+def _built(circuit, args, kwargs):
+    "The tape of a quantum function."
+    import pennylane as qml
+    takes = inspect.signature(circuit)
+    try: takes.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"circuit takes the arguments {takes}, which come after n_wires, "
+                        f"as in from_pennylane(circuit, n_wires, angles): {error}") from None
+    return qml.tape.make_qscript(circuit)(*args, **kwargs)
+
+# %% ../../nbs/circuits/translate.ipynb #6a1b5477
 def _tape(circuit, args, kwargs):
     "What a circuit of PennyLane's does, as a tape."
     import pennylane as qml
     if isinstance(circuit, qml.tape.QuantumScript): return circuit
     if isinstance(circuit, qml.operation.Operator): return qml.tape.QuantumScript([circuit])
     if isinstance(circuit, qml.QNode): circuit = circuit.func
-    if callable(circuit): return qml.tape.make_qscript(circuit)(*args, **kwargs)
+    if callable(circuit): return _built(circuit, args, kwargs)
     raise TypeError(
         "circuit must be a quantum function, a QNode, a tape or an operation of PennyLane, such as a "
         f"template, got {type(circuit).__name__}")
@@ -137,10 +151,14 @@ def _pennylane_gates(tape):
     return gates
 
 # %% ../../nbs/circuits/translate.ipynb #eb7ef639
+def _are_labels(n_wires):
+    is_number = isinstance(n_wires, np.ndarray) and not n_wires.ndim
+    return isinstance(n_wires, Iterable) and not is_number
+
 def _labels(found, n_wires):
     "The labels of all wires in order; what stands for an idle wire does not matter."
     if n_wires is None: n_wires = len(found)
-    if isinstance(n_wires, Iterable): return list(n_wires)
+    if _are_labels(n_wires): return list(n_wires)
     n = check_integer("n_wires", n_wires, 1)
     if set(found) <= set(range(n)): return list(range(n))
     return list(found) + [object() for _ in range(n - len(found))]
@@ -149,7 +167,8 @@ def _labels(found, n_wires):
 def _numbers(found, n_wires):
     "Number of each label, and how many there are."
     labels = _labels(found, n_wires)
-    room = len(labels) if isinstance(n_wires, Iterable) else n_wires or len(labels)
+    is_number = n_wires is not None and not _are_labels(n_wires)
+    room = check_integer("n_wires", n_wires, 1) if is_number else len(labels)
     if set(found) <= set(labels) and len(labels) == room: return dict(zip(labels, range(room))), room
     raise ValueError("n_wires must be as many as the wires of the circuit or more, or list all of them, "
                      f"got {n_wires=} for wires {list(found)}")
@@ -203,6 +222,7 @@ def read_pennylane(
     "Read a circuit of PennyLane's. `ValueError`: a gate that cannot be expressed; `TypeError`: no circuit."
     tape = _tape(circuit, args, kwargs)
     gates = _pennylane_gates(tape)
+    if not gates: raise ValueError("circuit must have a gate that acts on a wire, got an empty one")
     if n_wires is None: n_wires = _device_wires(circuit)
     number, n_qubits = _numbers(_order(tape), n_wires)
     def own(gate): return gate._replace(wires=tuple(number[wire] for wire in gate.wires))

@@ -11,14 +11,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-import math
-import jax
-import jax.numpy as jnp
-import numpy as np
+import math, jax, jax.numpy as jnp, numpy as np
 from jax import Array
-from ..circuits.ansatz import check_key, check_params
-from ..engine.pairs import check_means, check_sets, check_signs
-from ..problem.bits import check_integer, check_memory
+from ..circuits.ansatz import check_params
+from ..engine.pairs import check_means, check_sets, check_signs, check_word_probs
+from ..problem.checks import as_numbers, check_integer, check_key, check_number
+from ..problem.bits import check_memory
 
 # %% ../../nbs/distributions/base.ipynb #de6c2da4
 @lru_cache
@@ -74,6 +72,7 @@ class Distribution(_Capable):
         noise: float | None = None,    # None: the distribution's own way; else the spread of the start
     ) -> Array:                        # shape `param_shape`
         "Starting parameters. `ValueError`: no key."
+        if noise is not None: noise = check_number("noise", noise, "at least 0 radians and finite", 0)
         return self._init(check_key(key), noise)
 
     def _init(self, key, noise):
@@ -220,6 +219,8 @@ class Words(Distribution):
     ) -> tuple[Array, Array]:    # (...) E_q Π_{j in S} w_j, and its standard error: 0 where it is exact
         "Expected products of weights, differentiable in `params`. `ValueError`: sets of another width."
         self.require(Words)
+        if key is not None: check_key(key)
+        if n_strings is not None: n_strings = check_integer("n_strings", n_strings, 1)
         rows, shape = _rows(sets, self.n_qubits)
         values, errors = self._words(check_params(self, params), rows, key, n_strings)
         return values.reshape(shape), errors.reshape(shape)
@@ -254,7 +255,7 @@ class Words(Distribution):
 def _rows(sets, n):
     "Sets as rows of booleans, and the shape of the leading axes; `ValueError` unless rows have n entries."
     sets = check_sets(sets, n)
-    return jnp.asarray(sets != 0).reshape(-1, n), sets.shape[:-1]
+    return (sets != 0).reshape(-1, n), sets.shape[:-1]
 
 # %% ../../nbs/distributions/base.ipynb #1be123b5
 class Independent(Distribution):
@@ -287,8 +288,8 @@ class ClosedMMD(Distribution):
     ) -> Array:                  # ≥ 0
         "MMD² to independent weights, differentiable in `params`. `ValueError`: means of another width."
         self.require(ClosedMMD)
-        check_means(means, self.n_qubits)
-        return self._mmd2(check_params(self, params), means, word_probs)
+        means = check_means(means, self.n_qubits)
+        return self._mmd2(check_params(self, params), means, check_word_probs(word_probs))
 
     @abstractmethod
     def _mmd2(self, params, means, word_probs): "The distance."
@@ -315,6 +316,7 @@ class Remote(Distribution):
     ) -> np.ndarray:         # (B, n_samples, n) entries in {-1, +1}
         "Weights at many settings. `ValueError`: settings of another shape, no sample."
         self.require(Remote)
+        params = np.asarray(as_numbers("params", params))
         shape = (*np.shape(params)[:1], *self.param_shape)
         if np.shape(params) != shape:
             raise ValueError(

@@ -27,6 +27,8 @@ class BornMachine(Derived, Samples, LogProb, Table, Words, Independent, ClosedMM
     def __post_init__(self):
         if not isinstance(self.ansatz, Ansatz):
             raise TypeError(f"ansatz must be an Ansatz such as staircase(9, 3), got {self.ansatz!r}")
+        if self.engine is not None and not isinstance(self.engine, type):
+            raise TypeError(f"engine must be None, MPS or Dense, got engine={self.engine!r}")
         self.engine_for("probs")
 
     @property

@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any
 from jax.scipy.special import logsumexp
 from .base import Independent, LogProb, Samples, Shiftable, Table, Words, Wrapper
-from ..problem.bits import check_integer, check_memory
+from ..problem.checks import check_integer
+from ..problem.bits import check_memory
 
 # %% ../../nbs/distributions/mixtures.ipynb #787641dc
 def _tables_of_products(p):

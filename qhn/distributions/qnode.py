@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from .base import LogProb, Remote, Samples, Table
-from ..problem.bits import check_integer, index_from_weights, weights_from_index
+from ..problem.checks import check_integer
+from ..problem.bits import index_from_weights, weights_from_index
 
 # %% ../../nbs/distributions/qnode.ipynb #f5c3e4d1
 def _measured(qnode, measure):
@@ -43,6 +44,7 @@ class QNodeDistribution(Samples, LogProb, Table, Remote):
         _check_qnode(self.qnode)
         object.__setattr__(self, "param_shape", _shape(self.param_shape))
         object.__setattr__(self, "wires", _wires_of(self.qnode, self.wires))
+        _check_built(self.qnode, self.param_shape)
 
     @property
     def n_qubits(self) -> int:
@@ -85,6 +87,15 @@ def _check_qnode(qnode):
     raise TypeError("qnode must be a QNode, such as a function below @qml.qnode(device), "
                     f"got {type(qnode).__name__}")
 
+def _check_built(qnode, shape):
+    "Raise unless the circuit can be built with an argument of this shape; JAX would repeat the last angle."
+    import pennylane as qml
+    try: qml.tape.make_qscript(qnode.func)(np.zeros(shape))
+    except Exception as error:    # the circuit's own
+        raise ValueError(f"param_shape must be the shape of the QNode's argument, got {shape}, of which the "
+                         f"circuit cannot be built: {type(error).__name__}: {error}") from error
+
+# %% ../../nbs/distributions/qnode.ipynb #482890d7
 def _shape(shape):
     try: return tuple(check_integer("param_shape", size, 0) for size in shape)
     except TypeError: pass
@@ -98,6 +109,7 @@ def _wires_of(qnode, wires):
     if wires is None:
         raise ValueError(
             "wires must be given where the QNode's device has none; say how many, or their labels in order")
-    labels = tuple(wires) if isinstance(wires, Iterable) else tuple(range(check_integer("wires", wires, 1)))
+    many = isinstance(wires, Iterable) and not (isinstance(wires, np.ndarray) and not wires.ndim)
+    labels = tuple(wires) if many else tuple(range(check_integer("wires", wires, 1)))
     if labels and len(set(labels)) == len(labels): return labels
     raise ValueError(f"wires must be different labels, one for each weight, got {wires!r}")

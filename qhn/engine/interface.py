@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
-from ..problem.bits import check_integer, check_memory, index_from_weights, is_traced
+from ..problem.checks import check_integer, check_key, is_traced
+from ..problem.bits import check_memory, index_from_weights
 from ..circuits.gates import GATES
-from ..circuits.ansatz import Ansatz, Rotation, check_key, check_params
+from ..circuits.ansatz import Ansatz, Rotation, check_params
 from .cores import bond_dim, bond_dims, live_gates, site_plan
 from .mps import (mps_entropy, mps_expect_product, mps_log_prob, mps_means, mps_pair_means,
                             mps_probs, mps_sample, mps_statevector, pairing, safe_log)
@@ -29,11 +30,6 @@ def _check_draws(n_samples, n, dtype, chi=0, keep=False):
     numbers = 5*n + 28*chi + 2*chi*n*keep if chi else 2*n    # kept: left vectors, for the score
     n_bytes = n_samples * numbers * jnp.result_type(dtype, jnp.float32).itemsize
     check_memory(n_bytes, f"n_samples={n_samples} samples of {n} weights", "fewer samples at a time")
-
-def _check_finite(params):
-    if is_traced(params) or np.isfinite(params).all(): return
-    lost = np.size(params) - np.isfinite(params).sum()
-    raise ValueError(f"params must be finite angles in radians, got {lost} that are NaN or infinite")
 
 # %% ../../nbs/engine/interface.ipynb #8ed2b0d7
 def _check_factors(factors, shape, meaning):
@@ -95,7 +91,6 @@ def _check_sampling(engine, params, key, n_samples, keep):
     "Angles as an array; raise unless the draws are possible."
     params = check_params(engine.ansatz, params)
     check_key(key)
-    _check_finite(params)
     engine._check_cores()
     _check_draws(n_samples, engine.ansatz.n_qubits, params.dtype, engine._bond, keep)
     return params

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['real_matrices', 'by_pairs', 'contract_pairs', 'sweep_pair_product', 'table_pair_product', 'sweep_mmd2', 'table_mmd2',
-           'check_means', 'check_signs', 'check_sets']
+           'check_means', 'check_word_probs', 'check_signs', 'check_sets']
 
 # %% ../../nbs/engine/pairs.ipynb #1cab4085
 from functools import partial
@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ..problem.bits import check_weights, outer_product, walsh_hadamard
+from ..problem.checks import as_array, as_numbers, check_weights, is_traced
+from ..problem.bits import outer_product, walsh_hadamard
 from ..circuits.ansatz import Ansatz
 from .cores import einsum, matmul
 from .mps import pair_cores, pairing
@@ -158,18 +159,27 @@ def table_mmd2(
 # %% ../../nbs/engine/pairs.ipynb #48ee80d3
 def check_means(means, n):
     "Means as an array. `ValueError`: not one for each weight."
-    means = jnp.asarray(means)
-    if means.shape == (n,): return means
-    raise ValueError(f"means must have shape ({n},), one per weight, got shape {means.shape}")
+    means = as_array("means", means)
+    if means.shape != (n,):
+        raise ValueError(f"means must have shape ({n},), one per weight, got shape {means.shape}")
+    if is_traced(means) or (np.abs(means) < 1 + 1e-4).all(): return means
+    raise ValueError(f"means must lie between -1 and 1, got {means[np.abs(means).argmax()]}")
 
+def check_word_probs(word_probs):
+    "A tuple of inclusion probabilities, or an array of them that is traced. `ValueError`: outside (0, 1/2)."
+    if is_traced(word_probs): return word_probs
+    values = np.atleast_1d(np.asarray(as_numbers("word_probs", word_probs), float))
+    inside = (values > 0) & (values < 0.5)
+    if values.ndim == 1 and values.size and inside.all(): return tuple(values.tolist())
+    raise ValueError(f"word_probs must lie between 0 and 1/2, one for each kernel, got {word_probs!r}")
+
+# %% ../../nbs/engine/pairs.ipynb #0890232d
 def check_signs(weights, n):
     "Weights as an array. `ValueError`: not n signs in the last axis."
-    if isinstance(weights, (list, tuple)): weights = np.asarray(weights)
-    check_weights(weights, n)
-    return jnp.asarray(weights)
+    return check_weights(weights, n)
 
 def check_sets(sets, n):
     "Sets as an array. `ValueError`: not one entry for each weight."
-    sets = sets if isinstance(sets, Array) else np.asarray(sets)
+    sets = as_array("sets", sets)
     if sets.shape[-1:] == (n,): return sets
     raise ValueError(f"sets must have shape (..., {n}), one entry per weight, got shape {sets.shape}")

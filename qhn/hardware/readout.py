@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp, numpy as np
 from jax import Array
 
-from ..problem.bits import all_weights, check_weights, index_from_weights
+from ..problem.checks import check_weights
+from ..problem.bits import all_weights, index_from_weights
 from ..problem.network import BiNN
 from ..posterior.calibration import accuracy, log_loss
 from ..posterior.importance import Measured

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax, jax.numpy as jnp, numpy as np, optax
 from tqdm import tqdm
 
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer
 from ..circuits.ansatz import Ansatz, brickwork
 from ..problem.network import BiNN
 from ..distributions.born import BornMachine
@@ -122,7 +122,7 @@ def _object(text):
     try: given = parse_json("options", text)
     except ValueError: given = None
     if isinstance(given, dict): return given
-    shown = "a text with what may be a secret" if SECRET.search(text) else f"{text[:80]!r}"
+    shown = "a text with what may be a secret" if SECRET.search(text[:1000]) else f"{text[:80]!r}"
     example = '{"twirling": {"enable_gates": true}}'
     raise ValueError(f"options must be a JSON object, such as '{example}', got {shown}")
 

@@ -13,12 +13,11 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
 import jax, jax.numpy as jnp, numpy as np
 from numpy.typing import ArrayLike
 
 from ..distributions.base import Remote, Samples, Shiftable
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer
 from ..circuits.ansatz import Ansatz
 from ..inference.callbacks import StopTraining
 from .jobs import Budget, BudgetSpent, JobError, Service, Status, run_job
@@ -378,7 +377,8 @@ class HardwareSampler(JobSampler):
         settings: dict | None = None,             # plain data that names the run as well
         **waiting,                                # `timeout`, `max_queue`, `poll`, `retries`, `report`
     ):
-        check_integer("shots", shots, 1)
+        if not isinstance(ansatz, Ansatz): raise TypeError(f"ansatz must be an Ansatz, got {ansatz!r}")
+        shots, seed = check_integer("shots", shots, 1), check_integer("seed", seed, 0)
         if folder is None:
             self._temporary = tempfile.TemporaryDirectory()
             folder = self._temporary.name

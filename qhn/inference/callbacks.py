@@ -11,7 +11,7 @@ import numpy as np
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 from jax.experimental.multihost_utils import broadcast_one_to_all
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer, check_number
 from .state import TrainState
 
 # %% ../../nbs/inference/callbacks.ipynb #c5213fcf
@@ -146,10 +146,9 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,       # nats by which a loss must be lower to count, ≥ 0
         window: int | None = None,    # steps whose mean is judged; None: 10 of estimated losses, else 1
     ):
-        check_integer("patience", patience, 1)
-        if window is not None: check_integer("window", window, 1)
-        if not 0 <= min_delta < math.inf:
-            raise ValueError(f"min_delta must be finite and at least 0 nats, got min_delta={min_delta}")
+        patience = check_integer("patience", patience, 1)
+        if window is not None: window = check_integer("window", window, 1)
+        min_delta = check_number("min_delta", min_delta, "finite and at least 0 nats", 0)
         self.patience, self.min_delta = patience, min_delta
         self.window = window
         self.lowest = _Lowest(min_delta, window)

@@ -21,7 +21,7 @@ from ..archive import Kind, read_archive, write_archive
 from ..disk import fingerprint, held, sweep
 from ..circuits.ansatz import Ansatz
 from ..distributions.base import Distribution, Remote
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer, check_number
 from .callbacks import Callback, as_callback
 from .mesh import is_key, without_key
 
@@ -180,9 +180,8 @@ class Checkpoint:
     def __post_init__(self):
         if not isinstance(self.folder, (str, Path)):
             raise TypeError(f"checkpoint must be a folder or a Checkpoint, got {self.folder!r}")
-        if not self.every >= 0:
-            raise ValueError(f"every must be a number of seconds, at least 0, got every={self.every}")
-        check_integer("keep", self.keep, 1)
+        every = check_number("every", self.every, "a number of seconds, at least 0", 0, infinite=True)
+        vars(self).update(every=every, keep=check_integer("keep", self.keep, 1))
 
 # %% ../../nbs/inference/checkpoints.ipynb #5de0a004
 _KIND = Kind("qhn checkpoint", 1, "fit(checkpoint=...)", "fit(checkpoint=...)")
@@ -221,6 +220,10 @@ def _files(folder):
 
 def _clear(folder):
     "The folder is there, without what a killed process was writing."
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"checkpoint must be a folder, got the file {str(folder)!r}; name another one")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"checkpoint must be a folder, got the file {str(folder)!r}; name another one")
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
 

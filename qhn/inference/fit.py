@@ -21,11 +21,11 @@ from tqdm import tqdm
 from pathlib import Path
 from collections.abc import Sequence
 from typing import Any
-from ..circuits.ansatz import check_key
 from ..distributions.base import Distribution, Remote
-from ..problem.bits import check_integer, check_memory, check_weights
+from ..problem.checks import check_flag, check_integer, check_key, check_weights
+from ..problem.bits import check_memory
 from ..problem.costs import Model, as_target
-from ..problem.prior import BernoulliPrior, Prior
+from ..problem.prior import BernoulliPrior, Prior, check_is_prior
 from ..objectives.elbo import KL, Divergence, at_step
 from .estimator import Estimator, Problem, exact_bytes
 from .gradients import ScoreFunction
@@ -101,9 +101,11 @@ def fit(
     `TypeError`, `ValueError`: what cannot be, before anything is computed.
     `TrainingDiverged`: a loss that is not finite."""
     _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps)
+    if not isinstance(progress, str): progress = check_flag("progress", progress)
     watch = _Watch(*split_callbacks(callbacks, checkpoint))
     problem = Problem(distribution, checked_target(distribution, model, data), prior, objective)
-    if state is None: check_integer("n_seeds", n_seeds, 1)
+    n_steps = check_integer("n_steps", n_steps, 1)
+    if state is None: n_seeds = check_integer("n_seeds", n_seeds, 1)
     else:
         alone = key is None and n_seeds == 1 and params is None and noise is None
         state = _checked_state(state, distribution, optimizer, alone)
@@ -144,8 +146,7 @@ def check_trainable(distribution):
 
 def check_settings(prior, optimizer, n_steps):
     "Raise a `TypeError` or `ValueError` unless prior, optimiser and number of steps are what they should be."
-    if not isinstance(prior, Prior):
-        raise TypeError(f"prior must be a Prior such as BernoulliPrior(), got {prior!r}")
+    check_is_prior(prior)
     if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(f"optimizer must be an optax optimiser such as optax.adam(0.05), got {optimizer!r}")
     check_integer("n_steps", n_steps, 1)

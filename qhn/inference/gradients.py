@@ -9,7 +9,7 @@ __all__ = ['Exact', 'ScoreFunction', 'credits_of', 'jackknife', 'batch_costs']
 import jax
 import jax.numpy as jnp
 from dataclasses import dataclass, replace
-from ..problem.bits import check_integer
+from ..problem.checks import check_flag, check_integer
 from ..problem.costs import Target, tabulate
 from ..problem.prior import BernoulliPrior
 from ..distributions.base import Table, Words
@@ -54,8 +54,10 @@ class ScoreFunction(Estimator, offered=True):
     asks = ("of_samples", "witness")
 
     def __post_init__(self):
-        check_integer("n_samples", self.n_samples, 3)
-        if self.batch_size is not None: check_integer("batch_size", self.batch_size, 2)
+        n_samples, batch_size = check_integer("n_samples", self.n_samples, 3), self.batch_size
+        if batch_size is not None: batch_size = check_integer("batch_size", batch_size, 2)
+        analytic, slope = check_flag("analytic", self.analytic), check_flag("slope", self.slope)
+        vars(self).update(n_samples=n_samples, batch_size=batch_size, analytic=analytic, slope=slope)
 
     def _lacks_capability(self, distribution, objective):
         return (super()._lacks_capability(distribution, objective)

@@ -12,13 +12,13 @@ import numpy as np
 from dataclasses import dataclass, field, replace
 from jax import Array
 from typing import Any
-from ..circuits.ansatz import check_key
 from ..distributions.base import Remote, Samples, Table
 from .state import TrainState
 from ..posterior.diagnose import Diagnosis, can_enumerate, diagnose, diagnose_exactly
 from ..posterior.networks import PackedNetworks, pack_networks
 from ..posterior.predictive import posterior_predictive, posterior_predictive_from_samples
-from ..problem.bits import check_integer, weights_from_index
+from ..problem.checks import check_integer, check_key
+from ..problem.bits import weights_from_index
 from ..problem.costs import as_target
 
 # %% ../../nbs/inference/result.ipynb #b3495789
@@ -76,7 +76,7 @@ def _predicted(result, x, key, n_samples):
     network, distribution = result.problem.target.model, result.distribution
     if _lists_all(distribution, key):
         return posterior_predictive(network, distribution.probs(result.best()), x)
-    networks = _sampled(result, key, n_samples)
+    networks = _sampled(result, key, check_integer("n_samples", n_samples, 2))
     predicted = posterior_predictive_from_samples(network, networks, x)
     return predicted.probs if network.likelihood.has_classes else predicted
 

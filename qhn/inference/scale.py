@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from functools import partial
 from jax import Array
 from typing import Any
-from ..circuits.ansatz import check_key
 from ..distributions.base import Distribution
 from .checkpoints import split_callbacks
 from .fit import fit, progress_bar
 from .result import FitResult
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer, check_key
 from ..problem.costs import Target
 from ..problem.likelihood import Gaussian
 from ..problem.network import BiNN

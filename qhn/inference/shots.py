@@ -6,12 +6,11 @@
 __all__ = ['ParameterShift', 'SPSA']
 
 # %% ../../nbs/inference/shots.ipynb #32259b5a
-import math
 import jax
 import jax.numpy as jnp
 from dataclasses import dataclass
 from jax import Array
-from ..problem.bits import check_integer
+from ..problem.checks import check_flag, check_integer, check_number
 from ..distributions.base import LogProb, Remote, Shiftable
 from ..objectives.elbo import Schedule, at_step
 from .estimator import Estimate, Estimator, shard
@@ -36,7 +35,7 @@ def _loss(problem, params, weights, step):
 
 # %% ../../nbs/inference/shots.ipynb #97547f98
 def _check_shots(n_samples):
-    if not callable(n_samples): check_integer("n_samples", n_samples, 3)
+    return n_samples if callable(n_samples) else check_integer("n_samples", n_samples, 3)
 
 def _check_schedule(distribution, n_samples):
     if not callable(n_samples) or distribution.can(Remote): return
@@ -61,8 +60,8 @@ class ParameterShift(Estimator, offered=True):
     asks, takes_samples = ("of_samples", "witness"), True
 
     def __post_init__(self):
-        _check_shots(self.n_samples)
-        check_integer("circuits_at_once", self.circuits_at_once, 1)
+        n_samples, at_once = _check_shots(self.n_samples), self.circuits_at_once
+        vars(self).update(n_samples=n_samples, circuits_at_once=check_integer("circuits_at_once", at_once, 1))
 
     def _lacks_capability(self, distribution, objective):
         return super()._lacks_capability(distribution, objective) or _lacks_frequencies(distribution)
@@ -117,11 +116,13 @@ class SPSA(Estimator, offered=True):
     asks, takes_samples = ("of_samples", "witness"), True
 
     def __post_init__(self):
-        _check_shots(self.n_samples)
-        check_integer("n_directions", self.n_directions, 1)
-        if callable(self.perturbation) or 0 < self.perturbation < math.inf: return
-        raise ValueError("perturbation must be positive and finite, in radians, or an optax schedule, "
-                         f"got perturbation={self.perturbation}")
+        n_samples, perturbation = _check_shots(self.n_samples), self.perturbation
+        n_directions = check_integer("n_directions", self.n_directions, 1)
+        if not callable(perturbation):
+            expected = "positive and finite, in radians, or an optax schedule"
+            perturbation = check_number("perturbation", perturbation, expected, above=0)
+        vars(self).update(n_samples=n_samples, perturbation=perturbation, n_directions=n_directions,
+                          common=check_flag("common", self.common))
 
     def check(self, problem):
         "Raise a `TypeError` unless all go together."

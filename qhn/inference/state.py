@@ -17,7 +17,8 @@ from jax import Array
 from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import PartitionSpec, get_abstract_mesh
 from typing import Any, NamedTuple
-from ..problem.bits import check_integer, check_memory
+from ..problem.bits import check_memory
+from ..problem.checks import as_array, check_integer, check_number
 from ..distributions.base import Distribution
 from .estimator import Estimator, Problem, shard
 
@@ -47,7 +48,8 @@ def init(
     noise: float | None = None,             # None: uniform; else radians around the uniform superposition
 ) -> TrainState:
     "State before the first step. `ValueError`: parameters of another shape, or not finite."
-    check_integer("n_seeds", n_seeds, 1)
+    n_seeds = check_integer("n_seeds", n_seeds, 1)
+    if noise is not None: noise = check_number("noise", noise, "at least 0 radians and finite", 0)
     keys = jax.random.split(key, (2, n_seeds))
     if params is None: params = _drawn_starts(distribution, noise, keys[0])
     params = _checked_params(params, (n_seeds, *distribution.param_shape))
@@ -61,13 +63,11 @@ def _drawn_starts(distribution, noise, keys):
 
 def _checked_params(params, shape):
     "Angles of every seed, finite floats."
+    params = as_array("params", params, "angles")
     if jnp.shape(params) not in (shape, shape[1:]):
         raise ValueError(f"params must have shape {shape[1:]} or, with the seeds first, {shape}, "
                          f"got shape {jnp.shape(params)}")
-    params = jnp.array(jnp.broadcast_to(jnp.asarray(params), shape), dtype=float)
-    if not jnp.isfinite(params).all():
-        raise ValueError("params must be finite angles in radians, got NaN or infinity")
-    return params
+    return jnp.array(jnp.broadcast_to(params, shape), dtype=float)
 
 # %% ../../nbs/inference/state.ipynb #c07df8f1
 def check_seeds(

@@ -6,13 +6,13 @@
 __all__ = ['Renyi', 'glauber_flows', 'Stein']
 
 # %% ../../nbs/objectives/divergences.ipynb #4d5e9d01
-import math
 from dataclasses import dataclass
 from functools import partial
 import jax, jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp
-from ..problem.bits import as_float, n_bits, walsh_hadamard
+from ..problem.checks import as_array, check_number, n_bits
+from ..problem.bits import walsh_hadamard
 from ..distributions.base import Table
 from .elbo import Divergence, Schedule, at_step
 from .mmd import as_word_weights, spectrum
@@ -43,8 +43,9 @@ class Renyi(Divergence):
     needs, needs_density = Table, True
 
     def __post_init__(self):
-        if callable(self.order) or 0 < self.order < math.inf: return
-        raise ValueError(f"order must be positive and finite, or a schedule, got order={self.order}")
+        if callable(self.order): return
+        order = check_number("order", self.order, "positive and finite, or a schedule", above=0)
+        vars(self).update(order=order)
 
     def of_table(self, q, prior, costs, step=0):
         "The free energy of this order beyond the expected cost."
@@ -58,7 +59,7 @@ def glauber_flows(
     log_target: Array,   # (2**n,) log of the target, up to a constant
 ) -> Array:              # (n, 2**n) net probability that flows into each network by flips of each weight
     "Flow under Glauber dynamics; all zero only where q is the target."
-    q, log_target = as_float(q, "q"), as_float(log_target, "log_target")
+    q, log_target = as_array("q", q, "probs"), as_array("log_target", log_target)
     return _flows(q, log_target, n_bits(q, "q"))
 
 @partial(jax.jit, static_argnums=2, inline=True)

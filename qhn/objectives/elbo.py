@@ -11,27 +11,22 @@ __all__ = ['Schedule', 'log_evidence', 'exact_posterior', 'kl_divergence', 'prio
 import math
 import jax
 import jax.numpy as jnp
-import numpy as np
 from collections.abc import Callable
 from dataclasses import dataclass
 from jax import Array
 from jax.scipy.special import logsumexp
 from typing import Any, NamedTuple
 from ..distributions.base import Distribution, LogProb, Samples, Words
-from ..problem.bits import as_float, entropy, is_traced, n_bits
-from ..problem.prior import Prior
+from ..problem.checks import as_array, check_number, check_weights, n_bits
+from ..problem.bits import entropy
+from ..problem.prior import Prior, check_is_prior
 
 # %% ../../nbs/objectives/elbo.ipynb #7b3aade0
-def _check_temperature(temperature):
-    if is_traced(temperature): return
-    is_number = np.ndim(temperature) == 0 and not isinstance(temperature, (bool, str))
-    if is_number and 0 < temperature < math.inf: return
-    raise ValueError(f"temperature must be a positive, finite number, got {temperature=}")
-
 def _log_joint(log_likelihoods, prior, temperature):
     "log p(w) + log p(D|w) / T of all networks."
-    _check_temperature(temperature)
-    log_likelihoods = as_float(log_likelihoods, "log_likelihoods")
+    check_is_prior(prior)
+    temperature = check_number("temperature", temperature, "a positive, finite number", above=0)
+    log_likelihoods = as_array("log_likelihoods", log_likelihoods, "logs")
     n = n_bits(log_likelihoods, "log_likelihoods")
     return log_likelihoods / temperature + prior.table(n)
 
@@ -59,14 +54,19 @@ def kl_divergence(
     log_p: Array,    # (2**n,) logarithms of the reference
 ) -> Array:          # nats, ≥ 0 for normalised arguments
     "KL(q ‖ p) = Σ q (log q - log p), with 0 log 0 = 0."
-    log_p = jnp.where(q > 0, log_p, 0)
-    return -entropy(q) - q @ log_p
+    q = as_array("q", q, "probs")
+    return -entropy(q) - _expected(q, as_array("log_p", log_p, "logs"))
+
+def _expected(q, values):
+    "Σ q(w) v(w); of a network without probability the value does not matter."
+    return q @ jnp.where(q > 0, values, 0)
 
 def prior_divergence(
     q: Array,        # (2**n,) probabilities
     prior: Prior,    # p(w)
 ) -> Array:          # nats
-    "KL(q ‖ prior), without a table of the prior."
+    "KL(q ‖ prior), without a table of the prior. `TypeError`, `ValueError`: no probabilities, no prior."
+    check_is_prior(prior)
     return prior.cross_entropy(q) - entropy(q)
 
 # %% ../../nbs/objectives/elbo.ipynb #c61853a7
@@ -75,8 +75,12 @@ def free_energy(
     log_likelihoods: Array,    # (2**n,) log p(D|w) in nats
     prior: Prior,              # p(w)
 ) -> Array:                    # nats, to be minimised; at least -log p(D)
-    "Negative ELBO: E_q[-log p(D|w)] + KL(q ‖ prior)."
-    return prior_divergence(q, prior) - q @ log_likelihoods
+    "Negative ELBO: E_q[-log p(D|w)] + KL(q ‖ prior). `ValueError`, `TypeError`: shapes, no prior."
+    q = as_array("q", q, "probs")
+    log_likelihoods = as_array("log_likelihoods", log_likelihoods, "logs")
+    if log_likelihoods.shape != q.shape: raise ValueError(
+        f"log_likelihoods must have the shape of q, {q.shape}, got shape {log_likelihoods.shape}")
+    return prior_divergence(q, prior) - _expected(q, log_likelihoods)
 
 # %% ../../nbs/objectives/elbo.ipynb #fd41e5a6
 def posterior_divergence(
@@ -161,6 +165,18 @@ def mean_credits(
     "What the mean loses without each entry: the mean less the mean of the others."
     return (values - values.mean()) / (len(values) - 1)
 
+# %% ../../nbs/objectives/elbo.ipynb #9d07d90d
+def _checked_samples(weights, costs, log_q, needs):
+    "Samples (S, n) with their costs (S,), and log q (S,) where it is needed."
+    weights = check_weights(weights)
+    if weights.ndim != 2 or not len(weights):
+        raise ValueError(f"weights must have shape (samples, n), got shape {weights.shape}")
+    def row(name, values, kind):
+        array = as_array(name, values, kind)
+        if array.shape == weights.shape[:1]: return array
+        raise ValueError(f"{name} must have shape {weights.shape[:1]}, like weights, got shape {array.shape}")
+    return weights, row("costs", costs, "finite"), row("log_q", log_q, "logs") if needs is LogProb else log_q
+
 # %% ../../nbs/objectives/elbo.ipynb #fbf7876a
 class Divergence(Questions):
     """An objective: the expected cost plus a weight times a divergence.
@@ -199,8 +215,11 @@ class Divergence(Questions):
         prior: Prior,
         step: int = 0,
     ) -> Loss:
-        "The objective and its parts, of all probabilities."
-        q, costs = as_float(q, "q"), as_float(costs, "costs")
+        "The objective and its parts, of all probabilities. `ValueError`, `TypeError`: shapes, no prior."
+        check_is_prior(prior)
+        q, costs = as_array("q", q, "probs"), as_array("costs", costs)
+        if costs.shape != q.shape:
+            raise ValueError(f"costs must have the shape of q, {q.shape}, got shape {costs.shape}")
         scale = self.scale(prior, n_bits(q, "q"), step)
         return _loss(self, q @ costs, self.of_table(q, prior, costs, step), scale)
 
@@ -212,8 +231,10 @@ class Divergence(Questions):
         prior: Prior,
         step: int = 0,
     ) -> Loss:
-        "An estimate of the objective and its parts, from samples."
-        scale = self.scale(prior, jnp.shape(weights)[-1], step)
+        "An estimate of the objective and its parts, from samples. Errors as `from_probs`: `ValueError`."
+        check_is_prior(prior)
+        weights, costs, log_q = _checked_samples(weights, costs, log_q, self.needs)
+        scale = self.scale(prior, weights.shape[-1], step)
         return _loss(self, costs.mean(), self.of_samples(weights, log_q, prior, step), scale)
 
 def _loss(objective, expected_nll, divergence, scale):
@@ -249,12 +270,9 @@ class NoDivergence(Divergence):
 
 # %% ../../nbs/objectives/elbo.ipynb #35eed10d
 def check_weight(name, value):
-    "Raise a `ValueError` unless `value` is a non-negative number or a schedule."
-    if callable(value): return
-    is_text = isinstance(value, (bool, str))
-    if np.ndim(value) == 0 and not is_text and np.isreal(value) and 0 <= value < math.inf: return
-    raise ValueError(
-        f"{name} must be a finite number of at least 0 or an optax schedule, got {name}={value!r}")
+    "A non-negative number as a float, or a schedule. `TypeError`, `ValueError`: anything else."
+    if callable(value): return value
+    return check_number(name, value, "a finite number of at least 0 or an optax schedule", 0)
 
 # %% ../../nbs/objectives/elbo.ipynb #256c42f8
 @dataclass(frozen=True)
@@ -265,7 +283,7 @@ class KL(Divergence):
     weight: float | Schedule = 1.0    # β ≥ 0, or an optax schedule of it
     needs, closed_needs, needs_density = LogProb, Words, True
 
-    def __post_init__(self): check_weight("weight", self.weight)
+    def __post_init__(self): vars(self).update(weight=check_weight("weight", self.weight))
     def of_table(self, q, prior, costs, step=0): return prior_divergence(q, prior)
     def of_samples(self, weights, log_q, prior, step=0):
         return self.witness(weights, log_q, prior).mean()

@@ -15,19 +15,20 @@ from dataclasses import dataclass
 from functools import partial
 from jax import Array
 from typing import Any
-from ..circuits.ansatz import check_key
-from ..distributions.base import ClosedMMD, Samples, Table, Words
-from ..problem.bits import (as_float, check_memory, check_weights, index_from_weights, n_bits,
-                              outer_product, walsh_hadamard)
+from ..distributions.base import ClosedMMD, Distribution, Samples, Table, Words
+from ..problem.checks import (as_array, as_numbers, check_flag, check_integer,
+                                check_key, check_weights, n_bits)
+from ..problem.bits import check_memory, index_from_weights, outer_product, walsh_hadamard
 from .elbo import Divergence, Schedule, at_step, check_weight, mean_credits
-from ..problem.prior import Prior
+from ..problem.prior import Prior, check_is_prior
 
 # %% ../../nbs/objectives/mmd.ipynb #a6b8899a
 def as_word_weights(word_weights):
     "A tuple of word weights; a `ValueError` unless they are positive and finite."
-    values = tuple(np.atleast_1d(word_weights).tolist())
+    array = np.atleast_1d(np.asarray(as_numbers("word_weights", word_weights, "any"), float))
+    values = tuple(array.tolist()) if array.ndim == 1 else ()
     if values and all(0 < w < math.inf for w in values): return values
-    raise ValueError(f"word_weights must be positive and finite, got word_weights={values}")
+    raise ValueError(f"word_weights must be positive and finite, got word_weights={word_weights!r}")
 
 def word_probs(
     word_weights: tuple,    # mean parity sizes, each > 0
@@ -57,12 +58,16 @@ def kernel(
     """Mixture of Gaussian Hamming kernels between rows of `weights` and rows of `others`.
 
     `ValueError`: a matrix that does not fit."""
-    n, m, k = np.shape(weights)[-1], len(weights), len(others)
-    check_weights(weights, n); check_weights(others, n)    # before JAX narrows what it is given
+    weights = check_weights(weights)
+    n = weights.shape[-1]
+    others = check_weights(others, n, "others")
+    for name, rows in {"weights": weights, "others": others}.items():
+        if rows.ndim != 2: raise ValueError(f"{name} must have shape (samples, n), got shape {rows.shape}")
+    m, k = len(weights), len(others)
     n_bytes = m * k * jnp.result_type(float).itemsize    # distances, terms and sums are formed in it
     check_memory(n_bytes, f"the kernel of {m} with {k} networks", "mmd2_from_samples, which keeps no matrix,")
     decays = tuple(np.log1p(-2 * word_probs(word_weights, n)).tolist())
-    return _kernel(as_float(weights, "weights"), as_float(others, "others"), decays)
+    return _kernel(weights, others, decays)
 
 @partial(jax.jit, static_argnums=2, inline=True)
 def _kernel(weights, others, decays):
@@ -109,14 +114,14 @@ def mmd2(
     """Exact MMD²(q, other) = Σ_S κ(S) (E_q[w_S] - E_other[w_S])² by one fast Walsh–Hadamard transform.
 
     `ValueError`: shapes that differ."""
-    q = as_float(q, "q")
+    q = as_array("q", q, "probs")
     parities, n = walsh_hadamard(q), n_bits(q, "q")
     differences = parities - _parities_of(other, n).astype(q.dtype)
     return spectrum(word_weights, n, q.dtype) @ differences**2
 
 def _parities_of(other, n):
     if isinstance(other, Prior): return prior_parities(other, n)
-    if jnp.shape(other) == (2**n,): return walsh_hadamard(other)
+    if np.shape(other) == (2**n,): return walsh_hadamard(as_array("other", other, "probs"))
     raise ValueError(f"other must have shape ({2**n},) like q, got shape {jnp.shape(other)}")
 
 # %% ../../nbs/objectives/mmd.ipynb #8e4d0df3
@@ -137,7 +142,7 @@ def mmd2_factorised(
     word_weights=(1, 2, 4),    # mean parity sizes of the kernel mixture
 ) -> Array:                    # ≥ 0
     "Closed form of MMD² between two product distributions, at any n."
-    a, b = jnp.asarray(means), jnp.asarray(other_means)
+    a, b = as_array("means", means), as_array("other_means", other_means)
     own, others = (_mean_kernel(each, each, word_weights) for each in (a, b))
     return own - 2 * _mean_kernel(a, b, word_weights) + others
 
@@ -195,9 +200,8 @@ def prior_kernel(
     """Mean similarity of each weight vector to the prior, in closed form for independent weights.
 
     `ValueError`: weights that are not signs."""
-    n = np.shape(weights)[-1]
-    check_weights(weights, n)
-    weights = as_float(weights, "weights")
+    weights = check_weights(weights)
+    n = weights.shape[-1]
     if prior.independent: return _mean_kernel(weights, prior.means(n), word_weights)
     if _is_tabulated(prior, n):
         return _smoothed(prior_parities(prior, n), word_weights)[index_from_weights(weights)]
@@ -243,12 +247,12 @@ def mmd2_from_samples(
     """MMD² from samples (Gretton et al. 2012, JMLR 13); a prior of independent weights is never sampled.
 
     `ValueError`: too few samples."""
-    weights = as_float(weights, "weights")
+    weights = check_weights(weights)
     within = _mean_pair(weights, "weights", word_weights, unbiased)
     if isinstance(other, Prior):
         across = prior_kernel(weights, other, word_weights).mean()
         return within - 2 * across + self_kernel(other, weights.shape[-1], word_weights)
-    other = as_float(other, "other")
+    other = check_weights(other, weights.shape[-1], "other")
     across = _kernel_sums(weights, other, word_weights).mean() / len(other)
     return within - 2 * across + _mean_pair(other, "other", word_weights, unbiased)
 
@@ -304,9 +308,11 @@ def mmd2_of(
     """MMD² between a distribution and a prior, exact if possible and otherwise estimated.
 
     `TypeError`: no prior, or one that tells neither; `ValueError`: no key where sets are drawn."""
-    if not isinstance(prior, Prior):
-        raise TypeError(
-            f"prior must be a Prior such as BernoulliPrior(), got {type(prior).__name__}; mmd2 takes tables")
+    if not isinstance(distribution, Distribution):
+        raise TypeError(f"distribution must be a Distribution such as BornMachine, got {distribution!r}")
+    check_is_prior(prior)
+    n_sets = check_integer("n_sets", n_sets, 2)
+    if key is not None: check_key(key)
     exact = _exact_mmd2(distribution, params, prior, word_weights)
     if exact is not None: return exact, jnp.zeros_like(exact)
     distribution.require(Words)
@@ -370,7 +376,8 @@ class MMD(Divergence):
 
     def __post_init__(self):
         object.__setattr__(self, "word_weights", as_word_weights(self.word_weights))
-        check_weight("weight", self.weight)
+        weight, root = check_weight("weight", self.weight), check_flag("root", self.root)
+        vars(self).update(weight=weight, root=root)
     def scale(self, prior, n, step=0):
         "λ: `weight` times the weight that makes a point mass pay as under the KL."
         matched = matched_weight(prior, n, self.word_weights)

@@ -12,8 +12,9 @@ import jax, jax.numpy as jnp, numpy as np
 from functools import partial
 from jax import Array
 from typing import Any, NamedTuple
-from ..problem.bits import (all_weights, check_distribution, check_integer,
-                              check_memory, check_weights, is_traced)
+from ..problem.checks import (as_numbers, check_distribution, check_flag, check_integer,
+                                check_number, check_weights, is_traced, to_numbers, to_numpy)
+from ..problem.bits import all_weights, check_memory
 from ..problem.costs import CostTable
 from ..problem.datasets import Dataset
 from ..problem.network import BiNN
@@ -24,7 +25,7 @@ from ..problem.prior import BernoulliPrior
 # %% ../../nbs/posterior/calibration.ipynb #973554d8
 def _labels(y):
     "An array of labels; of a data set the test labels, if each is of a class that was seen in training."
-    if not isinstance(y, Dataset): return np.asarray(y)
+    if not isinstance(y, Dataset): return to_numpy(y, "y")
     is_new = ~np.isin(y.y_test, y.y_train)
     if not is_new.any(): return y.y_test
     label = y.y_test[first := is_new.argmax()]
@@ -35,12 +36,13 @@ def _labels(y):
 # %% ../../nbs/posterior/calibration.ipynb #b775fb58
 def _check_single(predictive, why=""):
     "A `ValueError` unless there is one prediction."
-    if np.ndim(predictive) == 2: return
+    if to_numpy(predictive, "predictive").ndim == 2: return
     raise ValueError(f"predictive must have shape (N, n_classes){why}, got shape {np.shape(predictive)}")
 
 def _checked_labels(predictive, y):
     "Labels (N,), after the checks of both arguments."
-    y, shape = _labels(y), np.shape(predictive)
+    y, predictive = _labels(y), as_numbers("predictive", predictive, "any")
+    shape = np.shape(predictive)
     if len(shape) < 2 or 0 in shape[-2:] or shape[-1] < 2:
         raise ValueError("predictive must have shape (..., N, n_classes), "
                          f"at least one point and two classes, got shape {shape}")
@@ -55,7 +57,7 @@ def _checked_labels(predictive, y):
 # %% ../../nbs/posterior/calibration.ipynb #d346e496
 def _normalised(predictive):
     "Double precision, each row over its sum."
-    p = np.asarray(predictive, dtype=float)
+    p = np.asarray(to_numbers(predictive, "predictive"), dtype=float)
     return p / p.sum(-1, keepdims=True)
 
 def _log_normalised(predictive, log):
@@ -76,6 +78,7 @@ def log_loss(
     log: bool = False,     # `predictive` holds log-probabilities
 ) -> np.ndarray:           # (...) nats per point, infinite where a label was given the probability 0
     "Mean negative log probability of the labels. `ValueError`: predictions or labels that do not fit."
+    if check_flag("log", log): predictive = np.asarray(as_numbers("predictive", predictive, "logs"))
     y = _checked_labels(np.exp(predictive) if log else predictive, y)
     return (0 - _of_label(_log_normalised(predictive, log), y)).mean(-1)
 
@@ -108,17 +111,15 @@ def _claims(p, y, label):
 def _bins(confidence, n_bins, adaptive):
     "Bin of each claim; a claim on an edge belongs below it, as in scikit-learn's `calibration_curve`."
     edges = np.linspace(0, 1, n_bins + 1)[1:-1]
-    if adaptive: edges = np.percentile(confidence, 100 * edges)
+    if check_flag("adaptive", adaptive): edges = np.percentile(confidence, 100 * edges)
     return np.searchsorted(edges, confidence)
 
 # %% ../../nbs/posterior/calibration.ipynb #52413892
 def _check_bins(p, n_bins, label):
-    check_integer("n_bins", n_bins, 1)
-    if label is None: return
-    n_classes = np.shape(p)[-1]
-    is_integer = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
-    if is_integer and 0 <= label < n_classes: return
-    raise ValueError(f"label must be None or a class from 0 to {n_classes - 1}, got {label=}")
+    if check_integer("n_bins", n_bins, 1) and label is None: return
+    is_integer = np.ndim(label) == 0 and np.issubdtype(np.asarray(label).dtype, np.integer)
+    if is_integer and 0 <= label < np.shape(p)[-1]: return
+    raise ValueError(f"label must be None or a class from 0 to {np.shape(p)[-1] - 1}, got {label=}")
 
 def _checked_claims(predictive, y, n_bins, label):
     "Confidence of each claim, and whether it came true, after the checks."
@@ -230,7 +231,7 @@ def risk_coverage(
 ) -> RiskCoverage:
     "Error when the most doubtful points are left out. `ValueError`: bad predictions, labels or doubts."
     _check_single(predictive)
-    y, p = _checked_labels(predictive, y), np.asarray(predictive)
+    y, p = _checked_labels(predictive, y), to_numbers(predictive, "predictive")
     doubt = np.asarray(1 - p.max(1) if doubt is None else doubt, float)
     if doubt.shape != y.shape or np.isnan(doubt).any():
         raise ValueError(f"doubt must hold one number for each of the {len(p)} points, "
@@ -376,8 +377,7 @@ def loo(
 
 # %% ../../nbs/posterior/calibration.ipynb #1fe8ec70
 def _check_search(q, costs, tolerance, n_networks):
-    if not tolerance >= 0: raise ValueError(f"tolerance must be at least 0, got {tolerance=}")
-    if n_networks < 1: raise ValueError(f"n_networks must be at least 1, got {n_networks=}")
+    check_number("tolerance", tolerance, "at least 0", 0); check_integer("n_networks", n_networks, 1)
     if q.shape[-1:] != costs.shape:
         raise ValueError(f"q must have one entry along the last axis for each of the {len(costs)} costs, "
                          f"got shape {q.shape}")

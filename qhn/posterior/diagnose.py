@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
-from ..circuits.ansatz import check_key
 from ..distributions.base import Distribution, LogProb, Samples, Table
 from .importance import Measured, Weighed, anneal, drawn, mean_of, weighed, weighted_mean
-from ..problem.bits import check_integer, check_memory
+from ..problem.checks import check_integer, check_key
+from ..problem.bits import check_memory
 from ..problem.costs import tabulate
 
 # %% ../../nbs/posterior/diagnose.ipynb #b4d6e844

@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ..circuits.ansatz import check_key
 from ..distributions.base import Distribution, LogProb, Remote, Samples
 from .moves import Sweep, heat_bath
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer, check_key
 from ..problem.costs import Target
 from ..problem.prior import Prior
 

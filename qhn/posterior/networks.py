@@ -6,7 +6,7 @@
 __all__ = ['PackedNumbers', 'PackedUncertainty', 'PackedNetworks', 'pack_networks', 'load_networks']
 
 # %% ../../nbs/posterior/networks.ipynb #6cfc0756
-import math
+import math, numbers, operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -227,11 +227,18 @@ def _check_arrays(networks):
         raise ValueError(f"probs must hold a share for each of the {len(bits)} networks, which sum to 1")
 
 # %% ../../nbs/posterior/networks.ipynb #c6207cd2
+def _real(name, values):
+    "Numbers as floats. `ValueError`: what is none, or masked."
+    try: array = np.asarray(values)
+    except (TypeError, ValueError): array = np.empty(0, "U")
+    is_object = array.dtype == object and all(isinstance(value, numbers.Real) for value in array.flat)
+    if (is_object or array.dtype.kind in "biuf") and not np.ma.is_masked(values): return array.astype(float)
+    raise ValueError(f"{name} must hold real numbers, got {type(values).__name__} {values!r:.60}")
+
 def _checked_points(networks, x):
     "x (N, n_inputs) as floats."
     n_inputs = networks.layer_sizes[0]
-    try: x = np.asarray(x, float)
-    except (TypeError, ValueError): raise ValueError("x must hold real numbers") from None
+    x = _real("x", x)
     if x.ndim != 2 or x.shape[1] != n_inputs or not len(x):
         raise ValueError(f"x must have shape (n_points, {n_inputs}), got shape {x.shape}")
     if np.isfinite(x).all(): return x
@@ -315,7 +322,7 @@ def _noise_of(likelihood, n_outputs):
 
 # %% ../../nbs/posterior/networks.ipynb #4f67b171
 def _check_networks(binn, weights):
-    from qhn.problem.bits import check_weights
+    from qhn.problem.checks import check_weights
     from qhn.problem.network import BiNN
     if not isinstance(binn, BiNN):
         raise TypeError(f"binn must be a BiNN, which predicts at new points, got {type(binn).__name__}")
@@ -337,8 +344,11 @@ def _checked_shares(probs, n_networks):
 # %% ../../nbs/posterior/networks.ipynb #ed38f5f7
 def _check_k(k):
     expected = f"k must be an integer of at least 1, got k={k!r}"
-    if not isinstance(k, (int, np.integer)): raise TypeError(expected)
+    if isinstance(k, (bool, np.bool_)): raise TypeError(expected)
+    try: k = operator.index(k)
+    except TypeError: raise TypeError(expected) from None
     if k < 1: raise ValueError(expected)
+    return k
 
 # %% ../../nbs/posterior/networks.ipynb #623ed8a8
 def pack_networks(
@@ -351,10 +361,10 @@ def pack_networks(
 
     `TypeError`, `ValueError`: no network, bad weights or shares, or an activation or a likelihood
     of one's own."""
-    weights = np.asarray(weights)
+    weights = _real("weights", weights)
     _check_networks(binn, weights)
     sizes = binn.layer_sizes
-    if k is not None: _check_k(k)
+    if k is not None: k = _check_k(k)
     activation = _numpy_name(binn.activation) if len(sizes) > 2 else "tanh"
     shares = _checked_shares(probs, len(weights))
     bits, shares = _merged(_packed(weights), shares)

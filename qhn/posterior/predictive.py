@@ -16,8 +16,8 @@ from functools import partial
 from jax import Array
 from jax.scipy.special import logsumexp
 from typing import NamedTuple
-from ..problem.bits import (as_array, as_float, batch_size, check_distribution, check_weights,
-                              entropy, weights_from_index)
+from ..problem.checks import as_array, as_numbers, check_flag, check_weights, is_traced
+from ..problem.bits import batch_size, entropy, weights_from_index
 from ..problem.network import BiNN
 from ..problem.points import check_features
 
@@ -103,6 +103,11 @@ class PredictedNumbers(NamedTuple):
     noise: Array             # (..., N, n_outputs) root of the mean variance that they state
     standard_error: Array    # (..., N, n_outputs) of the mean; 0 where every network was asked
 
+def _finite(numbers):
+    "`ValueError` where squares are beyond what a float holds."
+    if is_traced(numbers.std) or np.isfinite(numbers.std).all(): return numbers
+    raise ValueError(f"x is so large that variances of predictions overflow {numbers.std.dtype}; scale x")
+
 def _numbers(mean, variance, noise_variance, standard_error):
     std = jnp.sqrt(variance + noise_variance)
     return PredictedNumbers(mean, std, jnp.sqrt(variance), jnp.sqrt(noise_variance), standard_error)
@@ -126,7 +131,7 @@ def checked_points(network, x):
     if not isinstance(network, BiNN):
         raise TypeError(f"binn must be a BiNN, which predicts at new points, got {type(network).__name__}")
     check_features(x)
-    return as_float(x)
+    return as_array("x", x)
 
 def checked_data(network, x, y):
     """x as floats, and y as an array.
@@ -134,23 +139,23 @@ def checked_data(network, x, y):
     `TypeError`, `ValueError`: no network, or points that its likelihood does not take."""
     floats = checked_points(network, x)
     network.likelihood.check(x, y, network.layer_sizes[-1])
-    return floats, as_array(y, "y")
+    return floats, as_array("y", y, "any", whole=True)
 
 def _check_logarithm(network, log):
-    if not log or network.likelihood.has_classes: return
+    if not check_flag("log", log) or network.likelihood.has_classes: return
     raise TypeError(
         f"log=True is of class probabilities, got {network.likelihood!r}; use log_predictive_density")
 
 # %% ../../nbs/posterior/predictive.ipynb #15c566b4
 def _checked_table(network, q, x):
     "Rows of q (M, 2ⁿ) and x as floats, and the leading axes of q."
-    x, shape = checked_points(network, x), np.shape(q)
+    x, q = checked_points(network, x), as_numbers("q", q, "any")
+    shape = np.shape(q)
     if not shape or shape[-1] != 2**network.n_weights:
         raise ValueError(f"q must have 2**{network.n_weights} entries along the last axis, "
                          f"one for each network, got shape {shape}; "
                          "where only samples exist, use posterior_predictive_from_samples")
-    check_distribution("q", q)
-    return as_float(q, "q").reshape(-1, shape[-1]), x, shape[:-1]
+    return as_array("q", q, "probs").reshape(-1, shape[-1]), x, shape[:-1]
 
 def _unfold(tree, axes):
     "The leading axes of q again."
@@ -169,7 +174,7 @@ def posterior_predictive(
     `ValueError`, `TypeError`: bad q or x."""
     rows, x, axes = _checked_table(binn, q, x)
     _check_logarithm(binn, log)
-    if not binn.likelihood.has_classes: found = _exact_numbers(binn, rows, x)
+    if not binn.likelihood.has_classes: found = _finite(_exact_numbers(binn, rows, x))
     elif log: found = jnp.minimum(_log_of_mixture(binn, rows, x), 0)
     else: found = jnp.minimum(mixture(votes, binn, rows, x), 1)    # a rounded q may sum to more
     return _unfold(found, axes)
@@ -263,12 +268,12 @@ def checked_samples(network, weights, x):
     """Sampled networks (S, n) and x as floats.
 
     `TypeError`, `ValueError`: no network, or fewer than two samples, or bad ones."""
-    x, shape = checked_points(network, x), jnp.shape(weights)
+    x, weights = checked_points(network, x), as_numbers("weights", weights, "any")
+    shape = np.shape(weights)
     if len(shape) != 2 or shape[0] < 2:
         raise ValueError(
             f"weights must have shape (S, n_weights), S at least 2 for a standard error, got shape {shape}")
-    check_weights(weights, network.n_weights)
-    return jnp.asarray(weights), x
+    return check_weights(weights, network.n_weights), x
 
 def _spread(squares, weights):
     "Standard deviation over samples, and that of their mean."
@@ -280,7 +285,7 @@ def _sampled_numbers(network, weights, x):
     (mean, noise), (squares, _) = (
         jnp.split(sums, 2, axis=-1) for sums in sampled(_mean_and_variance, network, weights, x))
     spread, error = _spread(squares, weights)
-    return _numbers(mean, spread**2, noise, error)
+    return _finite(_numbers(mean, spread**2, noise, error))
 
 # %% ../../nbs/posterior/predictive.ipynb #f0f1de40
 class SampledPredictive(NamedTuple):

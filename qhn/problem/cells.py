@@ -13,6 +13,7 @@ from statistics import mode
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ..archive import check_path
 
 # %% ../../nbs/problem/cells.ipynb #ad03cee1
 if TYPE_CHECKING: import pandas as pd
@@ -315,6 +316,7 @@ def read_cells(
 
     `FileNotFoundError`: no file. `ValueError`: no table, at which line."""
     import pandas as pd
+    path = check_path(path)
     text = _read_text(path)
     sep = _separator(path, text, sep)
     rows = _rows(path, text, sep)

@@ -127,7 +127,7 @@ def _frame(rows):
     import pandas as pd
     frame = rows.features if isinstance(rows, Table) else rows
     if not isinstance(frame, pd.DataFrame):
-        raise TypeError(f"rows must be a Table or a DataFrame, got {type(rows).__name__}")
+        raise TypeError(f"rows of a table must be a Table or a DataFrame, got {type(rows).__name__}")
     frame = frame.set_axis(list(map(str, frame.columns)), axis=1)
     double = frame.columns[frame.columns.duplicated()]
     if not len(double): return frame

@@ -9,14 +9,14 @@ __all__ = ['Model', 'Carried', 'taken_apart', 'put_together', 'carried', 'CostTa
 # %% ../../nbs/problem/costs.ipynb #3839cc8e
 import inspect
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol, runtime_checkable
 
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
-from .bits import (as_array, as_float, check_memory, check_weights,
-                              index_from_weights, is_traced, of_all_networks)
+from .checks import as_array, check_weights, is_traced
+from .bits import check_memory, index_from_weights, of_all_networks
 
 # %% ../../nbs/problem/costs.ipynb #644bcf0d
 @runtime_checkable
@@ -129,7 +129,6 @@ def _check_costs(costs):
     raise ValueError(f"costs must be finite, got {worst}; give a forbidden network a large cost")
 
 # %% ../../nbs/problem/costs.ipynb #70534f63
-@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class CostTable:
     """A model made of 2ⁿ numbers: the negative log-likelihood of each network, in nats, in basis order.
@@ -138,9 +137,7 @@ class CostTable:
     costs: Array   # (2**n,) finite
 
     def __post_init__(self):
-        arrays = isinstance(self.costs, (list, tuple)) or hasattr(self.costs, "__array__")
-        if not arrays or isinstance(self.costs, np.generic): return    # JAX rebuilds pytrees around others
-        object.__setattr__(self, "costs", as_float(self.costs, "costs"))
+        object.__setattr__(self, "costs", as_array("costs", self.costs, "any"))
         _check_costs(self.costs)
 
     @property
@@ -155,8 +152,10 @@ class CostTable:
         y: Array | None = None,   # not used
     ) -> Array:                   # (...) in nats
         "Minus the cost of each network. `ValueError`: weights that are not ±1."
-        check_weights(weights, self.n_weights)
+        weights = check_weights(weights, self.n_weights)
         return -self.costs[index_from_weights(weights)]
+
+jax.tree_util.register_pytree_node(CostTable, partial(taken_apart, traced=("costs",)), put_together)
 
 # %% ../../nbs/problem/costs.ipynb #2f85486e
 @jax.tree_util.register_pytree_node_class
@@ -219,14 +218,20 @@ def as_target(
     """Couple a model with its data.
 
     `TypeError`: no model, or one that JAX cannot compile. `ValueError`: bad data."""
+    if isinstance(model, type): raise TypeError(f"model must be an object, got the class {model.__name__}")
     if not isinstance(model, Model): model = _table_of(model)
-    data = () if data is None else tuple(data)
+    data = () if data is None else tuple(map(_native, data))
     _check_model(model, data)
-    arrays = (as_array(values, f"data[{i}]") for i, values in enumerate(data))
+    arrays = (as_array(f"data[{i}]", values, "any", whole=True) for i, values in enumerate(data))
     return Target(model, tuple(arrays))
 
+def _native(values):
+    "An array in this machine's order of bytes, the only one that JAX knows."
+    foreign = isinstance(values, np.ndarray) and not values.dtype.isnative
+    return values.astype(values.dtype.newbyteorder("=")) if foreign else values
+
 def _table_of(costs):
-    if np.ndim(costs) == 1: return CostTable(costs)
+    if not isinstance(costs, (str, dict, type)) and np.ndim(costs) == 1: return CostTable(costs)
     raise TypeError("model must have log_likelihood and n_weights, or be an array of 2**n costs, "
                     f"got {type(costs).__name__}")
 

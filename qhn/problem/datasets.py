@@ -16,7 +16,8 @@ from pathlib import Path
 
 import jax.numpy as jnp, numpy as np
 
-from .bits import check_integer, check_memory, to_numbers
+from .checks import check_integer, to_numbers
+from .bits import check_memory
 from .columns import Columns, in_file, learn_columns
 from .dealing import LabelledTable, Scaling, common_scale, separate_scale, split
 from .points import check_data, check_targets

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .bits import check_integer
+from .checks import check_integer
 
 # %% ../../nbs/problem/dealing.ipynb #9f661214
 class Scaling(NamedTuple):

@@ -15,6 +15,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 
 from .points import check_data, check_targets
+from .checks import as_array
 
 # %% ../../nbs/problem/likelihood.ipynb #53909855
 def _missing(likelihood, method, arguments="outputs"):
@@ -135,9 +136,7 @@ def _log_normal(difference, noise):
 # %% ../../nbs/problem/likelihood.ipynb #57f6046a
 def _checked_noise(noise):
     "A float, or a tuple of them."
-    try: values = np.asarray(noise, float)
-    except (TypeError, ValueError):
-        raise TypeError(f"noise must be a number or one for each output, got noise={noise!r}") from None
+    values = np.asarray(as_array("noise", noise, "any"), float)
     if values.ndim > 1 or values.size == 0 or not ((values > 0) & np.isfinite(values)).all():
         raise ValueError("noise must be positive and finite, a standard deviation for all outputs or one "
                          f"for each, got noise={noise!r}")

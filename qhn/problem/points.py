@@ -11,7 +11,7 @@ import numbers
 import numpy as np
 from jax import Array
 
-from .bits import is_traced, named_entry, to_numbers, to_numpy
+from .checks import as_numbers, check_finite, is_traced, to_numbers, to_numpy
 
 # %% ../../nbs/problem/points.ipynb #5309c8f7
 def _check_shape(x):
@@ -22,15 +22,11 @@ def _check_shape(x):
     if 0 in shape: raise ValueError(f"x must hold at least one point and one feature, got shape {shape}")
 
 def _check_rows(x, y, shape, what):
-    if np.shape(y) == shape: return
-    raise ValueError(f"y must hold {what} for each of the {len(x)} rows of x, got shape {np.shape(y)}")
-
-# %% ../../nbs/problem/points.ipynb #fafc7c6d
-def _check_finite(name, values, way_out):
-    finite = np.isfinite(values)
-    if finite.all(): return
-    place = tuple(np.argwhere(~finite)[0])
-    raise ValueError(f"{name} must be finite, got {named_entry(name, values, place)}; {way_out}")
+    got, n_rows = np.shape(y), np.shape(x)[0]
+    if got == shape: return
+    is_one_hot = what == "one label" and len(got) == 2
+    advice = "; one-hot labels become y.argmax(1)" * is_one_hot
+    raise ValueError(f"y must hold {what} for each of the {n_rows} rows of x, got shape {got}{advice}")
 
 # %% ../../nbs/problem/points.ipynb #f68a9656
 def check_features(
@@ -39,13 +35,12 @@ def check_features(
     "`ValueError`: what is wrong with `x`, and where; values inside `jax.jit` are not looked at."
     x = x if is_traced(x) else to_numpy(x, "x")
     _check_shape(x)
-    if is_traced(x): return
-    _check_finite("x", to_numbers(x, "x"), "drop or fill in such entries first")
+    as_numbers("x", x)
 
 # %% ../../nbs/problem/points.ipynb #c546480a
 _REAL = numbers.Real, np.bool_
 
-def _is_number(value): return isinstance(value, _REAL) and np.isfinite(value)
+def _is_number(value): return isinstance(value, _REAL) and abs(value) < np.inf
 def _is_whole(value): return _is_number(value) and value == round(value)
 
 def _way_to_integers(y):
@@ -61,6 +56,11 @@ def _way_to_integers(y):
     return advice + "; real numbers are targets of regression" * all(map(_is_number, values))
 
 # %% ../../nbs/problem/points.ipynb #86b1f273
+def _plain(y):
+    "Labels among objects as integers."
+    whole = y.dtype == object and y.size and all(isinstance(label, numbers.Integral) for label in y.flat)
+    return y.astype(int) if whole and abs(y).max() < 2**63 else y
+
 def _check_labels(y, n_classes):
     if y.dtype.kind not in "iub":
         raise ValueError(f"y must hold integer labels 0, 1, ..., got dtype {y.dtype}; {_way_to_integers(y)}")
@@ -80,7 +80,7 @@ def check_data(
     n_classes: int | None = None,   # K; None: any K >= 2, and a constant label set is refused
 ) -> None:
     "`ValueError`: what is wrong with `x` or `y`, and where; values inside `jax.jit` are not looked at."
-    y = y if is_traced(y) else to_numpy(y, "y")
+    y = y if is_traced(y) else _plain(to_numpy(y, "y"))
     check_features(x)
     _check_rows(x, y, np.shape(x)[:1], "one label")
     if not is_traced(y): _check_labels(y, n_classes)
@@ -100,4 +100,4 @@ def check_targets(
     several = n_outputs > 1 or shape == (n_points, 1)    # a column of one output is as good as a row
     what = f"{n_outputs} real number{'s'[:n_outputs > 1]}"
     _check_rows(x, y, (n_points, n_outputs) if several else (n_points,), what)
-    if not is_traced(y): _check_finite("y", to_numbers(y, "y"), "drop such points first")
+    if not is_traced(y): check_finite("y", to_numbers(y, "y"), "drop such points first")

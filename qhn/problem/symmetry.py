@@ -13,8 +13,9 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
-from .bits import (all_weights, as_float, check_distribution, check_memory, check_weights,
-                              check_width, effective_number, index_from_weights, n_bits,
+from .checks import (as_array, check_distribution, check_weights, check_width,
+                                n_bits)
+from .bits import (all_weights, check_memory, effective_number, index_from_weights,
                               of_all_networks, weight_moments)
 from .network import BiNN
 from .points import check_features
@@ -114,8 +115,7 @@ def _fold(network, weights):
     return forms
 
 def _canonical(network, weights):
-    check_weights(weights, network.n_weights)
-    weights = as_float(weights)
+    weights = check_weights(weights, network.n_weights)
     rows = np.asarray(weights).reshape(-1, network.n_weights)
     forms = _fold(network, rows).reshape(weights.shape)
     return jnp.asarray(forms, weights.dtype)
@@ -200,7 +200,7 @@ def _checked_average(network, table):
     n = network.n_weights
     if n_bits(table, "q") != n:
         raise ValueError(f"q must have 2**{n} entries, one for each network, got shape {jnp.shape(table)}")
-    table = as_float(table, "q")
+    table = as_array("q", table)
     if not _hidden_layers(network): return table    # there are no copies
     return _average(network, table)
 
@@ -278,8 +278,7 @@ class Symmetry:
         weights: Array,    # (S, n_weights) networks, entries in {-1, +1}
     ) -> Array:            # (S, n_weights) a random copy of each
         "Flip each hidden unit by a fair coin, and shuffle each layer's units. `ValueError`: no weights."
-        check_weights(weights, self.network.n_weights)
-        return _shuffle(self.network, key, as_float(weights, "weights"))
+        return _shuffle(self.network, key, check_weights(weights, self.network.n_weights))
 
 # %% ../../nbs/problem/symmetry.ipynb #eb0099df
 @jax.jit

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax, numpy as np
 from jax import Array
 from ..problem.network import BiNN
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer
 from ..problem.datasets import Dataset, load_dataset
 
 # %% ../../nbs/studies/protocol.ipynb #76f3f420

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 from ..circuits.ansatz import brickwork
 from ..problem.costs import CostTable
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer
 from ..distributions.born import BornMachine
 from .methods import lbfgs
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Thread
 import jax
 from tqdm import tqdm
-from ..problem.bits import check_integer
+from ..problem.checks import check_integer
 from .protocol import Protocol, network, split
 from .study import check_folder, compute_units, held_study, n_ticks
 

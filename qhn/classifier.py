@@ -26,6 +26,7 @@ from .inference.gradients import Exact, ScoreFunction
 from .inference.scale import fit_scaled
 from .objectives.elbo import KL, Divergence, NoDivergence
 from .objectives.mmd import MMD
+from .posterior.diagnose import Diagnosis
 from .posterior.networks import PackedUncertainty
 from .problem.bits import check_integer
 from .problem.dealing import Scaling, separate_scale
@@ -248,6 +249,15 @@ def _warn_far(settings, distances):
     warnings.warn(f"columns of X lie far from the training data, in standard deviations: {told}; "
                   "are their units the same?", stacklevel=4)
 
+# %% ../nbs/classifier.ipynb #39541556
+def _training_data(estimator, X, y, sample_weight):
+    "Features, labels and weights as the training had them."
+    X = validate_data(estimator, X, reset=False, dtype=np.float64)
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    rows = distinct_rows(X, estimator._targets(y), weights)
+    in_units = rows._replace(x=estimator.units_(rows.x), y=estimator._in_units(rows.y))
+    return _data(in_units, estimator.result_.problem.target.model.likelihood)
+
 # %% ../nbs/classifier.ipynb #348c3cba
 class _Fitted(_Hypernetwork):
     "What classifier and regressor share after `fit`."
@@ -260,6 +270,22 @@ class _Fitted(_Hypernetwork):
         check_integer("n_samples", n_samples, 1)
         key = jax.random.key(_seed(random_state))
         return np.asarray(self.result_.sample(key, n_samples)).astype(np.int8)
+
+    def diagnose(self,
+        X: Any,                          # these three as `fit` was given them
+        y: Any,
+        sample_weight: Any = None,
+        random_state: Any = None,
+        **numbers: int,                  # n_samples, n_temperatures, n_particles of `FitResult.diagnose`
+    ) -> Diagnosis:
+        """How far the training is from the posterior. For a model that was loaded, whose file has no data.
+
+        `NotFittedError`: before `fit`. `ValueError`: other data than those of the training."""
+        check_is_fitted(self)
+        data = _training_data(self, X, y, sample_weight)
+        return self.result_.diagnose(jax.random.key(_seed(random_state)), data=data, **numbers)
+
+    def _in_units(self, y): return y    # classes have no units
 
 # %% ../nbs/classifier.ipynb #cd8a9945
 def _learn(estimator, rows, likelihood, n_outputs):
@@ -291,6 +317,12 @@ class QHNClassifier(ClassifierMixin, _Fitted):
         rows, n_classes = distinct_rows(X, labels, weights), len(self.classes_)
         return _learn(self, rows, Categorical(), 1 if n_classes == 2 else n_classes)
 
+    def _targets(self, y):
+        unknown = sorted(set(np.asarray(y)) - set(self.classes_))
+        if not unknown: return np.searchsorted(self.classes_, y)
+        raise ValueError(f"y holds {unknown[0]!r}, which was no class of the training: "
+                         f"{', '.join(map(repr, self.classes_))}")
+
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (N, n_classes) in the order of `classes_`.
 
@@ -318,11 +350,13 @@ class QHNRegressor(RegressorMixin, _Fitted):
         if not weights.any(): raise ValueError("sample_weight must be positive for at least one row")
         rows = distinct_rows(X, y, weights)
         self.target_units_ = separate_scale(rows.y[:, None], rows.weights)
-        y = self.target_units_(rows.y[:, None])
-        _learn(self, rows._replace(y=y[:, 0]), Gaussian(), 1)
+        _learn(self, rows._replace(y=self._in_units(rows.y)), Gaussian(), 1)
         noise = np.asarray(self.networks_.noise)    # of one output, in its units
         self.noise_ = float((noise * self.target_units_.scale)[0])
         return self
+
+    def _targets(self, y): return np.asarray(y, np.float64)
+    def _in_units(self, y): return self.target_units_(y[:, None])[:, 0]
 
     def predict(self,
         X: Any,                     # (N, d)

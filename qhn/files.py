@@ -7,7 +7,7 @@ __all__ = ['FORMAT', 'save', 'load']
 
 # %% ../nbs/files.ipynb #078a6454
 import math
-import subprocess
+import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +15,14 @@ import optax
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import version
 from jax import Array
 from pathlib import Path
 from typing import Any
 from .archive import Kind, read_archive, write_archive
+from .made import Made, made_by, versions
 from .circuits.ansatz import Ansatz
 from .distributions.base import Distribution
+from .inference.calls import digest
 from .inference.estimator import Estimator
 from .inference.state import Leaves
 from .objectives.elbo import Divergence
@@ -39,6 +40,7 @@ _ROOMS = {
     "distributions.symmetrised": "Symmetrised",
     "distributions.mixtures": "Mixture",
     "baselines.variational": "Bernoulli Ensemble",
+    "made": "Made",
     "problem.columns": "Column Columns",
     "problem.dealing": "Scaling",
     "problem.likelihood": "Categorical Gaussian",
@@ -181,14 +183,8 @@ _MAKES = {"float": _number, "tuple": _tuple, "dict": _dictionary, "array": _stor
           "is": _object}
 
 # %% ../nbs/files.ipynb #8befad1c
-FORMAT = 2    # is increased when older versions cannot read new files
+FORMAT = 3    # is increased when older versions cannot read new files
 _KIND = Kind("qhn", FORMAT, "save", "load")
-
-def _revision():
-    "The git revision of the current folder, or None."
-    try: done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired): return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 # %% ../nbs/files.ipynb #e8f8def8
 def save(
@@ -204,13 +200,21 @@ def save(
     if content == {"own": next(iter(writer.own), None)}:
         raise ValueError(f"a file keeps of your own {content['own']} the name alone; "
                          "save what was trained with it")
-    versions = {name: version(name) for name in ("qhn", "jax", "numpy", "optax")}
-    told = {"object": content, "own": sorted(writer.own)}
-    told |= {"versions": versions, "revision": _revision()}
-    return write_archive(path, _KIND, writer.arrays, told)
+    own = {name: digest(writer.own[name]) for name in sorted(writer.own)}
+    description = {"object": content, "own": own, "made": made_by({}, {}).told()}
+    return write_archive(path, _KIND, writer.arrays, description)
 
 
 # %% ../nbs/files.ipynb #7cff2dbc
+def _warn_changed(path, kept, own, made):
+    "Warn of one's own things that are not those of the file. Python's compiled code differs by version."
+    def minor(version): return version.split(".")[:2]
+    if minor(made.versions["Python"]) != minor(versions()["Python"]): return
+    changed = [name for name in kept if digest(own[name]) != kept[name]]
+    if not changed: return
+    warnings.warn(f"{', '.join(changed)} in own is not what {path} was saved with: its code or its numbers are "
+                  "others, and what was trained with it may answer otherwise", stacklevel=3)
+
 def load(
     path: str | Path,            # written by `save`
     own: dict | None = None,     # name to your own object: an activation, a prior, a circuit
@@ -218,12 +222,14 @@ def load(
     """Read an object that `save` wrote.
 
     `ValueError`: the file is damaged, newer or foreign, or `own` lacks a name. `OSError`: no such file."""
-    told, arrays = read_archive(path, _KIND)
-    missing = sorted(set(told["own"]) - set(own or {}))
+    description, arrays = read_archive(path, _KIND)
+    kept, own = description["own"], own or {}
+    missing = sorted(set(kept) - set(own))
     if missing:
         given = ", ".join(f'"{name}": ...' for name in missing)
         raise ValueError(f"{path} holds your own {', '.join(missing)}, of which a file keeps the name alone; "
                          f"use load(path, own={{{given}}})")
-    try: return _Reader(arrays, own or {})(told["object"])
+    if isinstance(kept, dict): _warn_changed(path, kept, own, Made(**description["made"]))
+    try: return _Reader(arrays, own)(description["object"])
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ValueError(f"{path} holds what this version of qhn cannot make: {error}") from error

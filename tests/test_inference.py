@@ -26,7 +26,8 @@ from qhn.inference.estimator import Problem
 from qhn.inference.shots import SPSA, ParameterShift
 from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.problem.costs import as_target
-from qhn.inference.result import FitResult, TrainingDiverged
+from qhn.inference.diverged import TrainingDiverged
+from qhn.inference.result import FitResult
 from qhn.inference.callbacks import StopTraining
 from qhn.inference.fit import fit
 from qhn.inference.state import TrainState, init, step

@@ -6,7 +6,7 @@
 __all__ = ['DEFAULT_OPTIMIZER', 'is_outside', 'fit']
 
 # %% ../../nbs/inference/fit.ipynb #94a9b007
-import math
+import math, warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,9 +33,11 @@ from .choice import choose_estimator
 from .mesh import check_alike, checked_mesh, memories_of, placed
 from .state import (Info, TrainState, angles_to_sample, arranged, chunks, init, run_chunk,
                                  step)
-from .result import FitResult, TrainingDiverged, diverged, first_bad, last_good
+from .result import FitResult
+from .diverged import Sound, TrainingDiverged, diverged, goes_on_without, stopped_in
 from .callbacks import Callback, StopTraining, asked
-from .checkpoints import Checkpoint, Keeper, call_of, go_on, split_callbacks
+from .calls import check_same, training_record
+from .checkpoints import Checkpoint, Keeper, go_on, split_callbacks
 
 # %% ../../nbs/inference/fit.ipynb #6e901395
 def is_outside(
@@ -48,15 +50,21 @@ def is_outside(
 # %% ../../nbs/inference/fit.ipynb #42a56530
 _angles, _step = jax.jit(angles_to_sample, static_argnums=1), jax.jit(step, static_argnums=(1, 2))
 
-def _host_steps(problem, estimator, optimizer, state, n_steps):
+def _host_step(problem, estimator, optimizer, state, n_steps=1):
+    "One step with samples from outside, and its records, as a chunk has them."
+    angles = np.asarray(_angles(problem, estimator, state))
+    n_samples = int(at_step(estimator.n_samples, int(state.step)))
+    check_integer(f"n_samples at step {int(state.step)}", n_samples, 3)
+    samples = _sampled_outside(problem.distribution, angles, n_samples)
+    state, info = _step(problem, estimator, optimizer, state, samples)
+    return state, {name: np.asarray(value)[None] for name, value in info._asdict().items()}
+
+def _host_steps(run, state, n_steps):
     "Like `chunks`, for samples from outside: one step at a time."
     for _ in range(n_steps):
-        before, angles = state, np.asarray(_angles(problem, estimator, state))
-        n_samples = int(at_step(estimator.n_samples, int(state.step)))
-        check_integer(f"n_samples at step {int(state.step)}", n_samples, 3)
-        samples = _sampled_outside(problem.distribution, angles, n_samples)
-        state, info = _step(problem, estimator, optimizer, state, samples)
-        yield before, state, {name: np.asarray(value)[None] for name, value in info._asdict().items()}
+        before = state
+        state, infos = run(before, 1)
+        yield before, state, infos
 
 # %% ../../nbs/inference/fit.ipynb #6e6d6dc6
 def _sampled_outside(distribution, angles, n_samples):
@@ -94,14 +102,16 @@ def fit(
     mesh: Mesh | None = None,            # devices that share "seeds", "samples", "data" or "amplitudes"
     callbacks: Sequence[Any] = (),       # called `(step, info, state)` after each chunk of steps; True stops
     checkpoint: str | Path | Checkpoint | None = None,    # a folder, from which the same call goes on
-) -> FitResult:    # trained angles, their history, and the problem
+    anyway: bool = False,                # go on from `state` or `checkpoint` with another objective, data, ...
+) -> FitResult:    # trained angles, their history, the problem, and what made them
     """Train a distribution over networks.
 
-    Other data of the same shapes with the same optimiser object compile nothing.
+    Other data of the same shapes with the same optimiser object compile nothing. A seed whose loss is
+    not finite stops where it was finite last, with a warning.
     `TypeError`, `ValueError`: what cannot be, before anything is computed.
-    `TrainingDiverged`: a loss that is not finite."""
+    `TrainingDiverged`: no seed has a finite loss."""
     _check_kinds(distribution, prior, objective, estimator, optimizer, n_steps)
-    watch = _Watch(*split_callbacks(callbacks, checkpoint))
+    watch = _Watch(*split_callbacks(callbacks, checkpoint), anyway)
     problem = Problem(distribution, checked_target(distribution, model, data), prior, objective)
     if state is None: check_integer("n_seeds", n_seeds, 1)
     else:
@@ -115,21 +125,30 @@ def fit(
     outside = is_outside(distribution, estimator)
     mesh = checked_mesh(mesh, distribution, estimator, n_seeds, problem.target.data, outside)
     _check_table(problem, estimator, n_seeds, mesh)
-    if state is None: state = init(distribution, optimizer, checked_key(key), n_seeds, params, noise)
-    return _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, watch)
+    begun = {"begins with": "state"}
+    if state is None: state, begun = _begun(distribution, optimizer, key, n_seeds, params, noise)
+    made = training_record(problem, estimator, optimizer, state, n_steps=n_steps, **begun)
+    check_same(state, made, anyway)
+    return _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, watch, made)
 
 # %% ../../nbs/inference/fit.ipynb #b051d354
-def _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, watch):
+def _begun(distribution, optimizer, key, n_seeds, params, noise):
+    "The state of a new training, and where it begins, for its record."
+    state = init(distribution, optimizer, checked_key(key), n_seeds, params, noise)
+    kept, kind = jax.random.key_data(key).tolist(), "drawn params" if params is None else "given params"
+    return state, {"begins with": kind, "key": kept, "noise": noise}
+
+def _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, watch, made):
     "Train what is checked, on one device or on a mesh."
     watch.together = mesh is not None and mesh.is_multi_process
-    watch.open(problem, estimator, optimizer, state)
+    watch.open(made)
     state, history, n_left = go_on(watch.keeper, state, n_steps)
     if watch.together: _check_alike(mesh, problem, estimator, optimizer, state, n_left)
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         if mesh is not None: problem, state = placed(mesh, problem, state)
         outside = is_outside(problem.distribution, estimator)
         if n_left and not outside: _check_step(problem, estimator, optimizer, state, mesh)
-        record = _Record(problem, {"estimator": estimator, **info}, state, history)
+        record = _Record(problem, {"estimator": estimator, **info}, state, history, made)
         return _train(problem, estimator, optimizer, record, n_left, progress, watch)
 
 # %% ../../nbs/inference/fit.ipynb #40a8aa17
@@ -254,8 +273,10 @@ def _train(problem, estimator, optimizer, record, n_steps, progress, watch):
     try:
         stop = watch.start(record)
         if n_steps and not stop:
-            run = partial(run_chunk, _prepared(problem, estimator), estimator, optimizer)
-            if outside: steps = _host_steps(problem, estimator, optimizer, record.state, n_steps)
+            one_by_one = _host_step if outside else run_chunk
+            chunk = partial(one_by_one, _prepared(problem, estimator), estimator, optimizer)
+            run = Sound(chunk, record.stopped())
+            if outside: steps = _host_steps(run, record.state, n_steps)
             else: steps = chunks(run, record.state, n_steps, watch.together)
             with progress_bar(progress, n_steps, record.n_steps) as bar:
                 stop = _keep_all(steps, record, run, bar, watch)
@@ -276,29 +297,41 @@ def _train(problem, estimator, optimizer, record, n_steps, progress, watch):
 def _keep_all(steps, record, run, bar, watch):
     """Go through the chunks; returns why a callback ended them.
 
-    A value that is not finite ends them too, with the steps before it."""
-    distribution = record.problem.distribution
+    They end too where no seed is left whose loss is finite."""
+    distribution, n_seeds = record.problem.distribution, len(record.state.params)
     usage = distribution.usage if distribution.can(Remote) else dict
     for before, after, infos in steps:
-        bad = first_bad(infos, after)
-        if bad:
-            n_good, seed, after = last_good(run, before, *bad)
-            infos = _first(infos, n_good)
+        ends = len(run.stopped) == n_seeds
+        if ends: infos, after = _until_last(before, after, infos, run.stopped)
         record.add(infos, after)
         if stop := watch.chunk(record):
             record.cut(stop.step, before, run)
             return stop
-        if bad: raise diverged(seed, record.result())
+        if ends: raise diverged(run.stopped, record.result())
+        _say_stopped(run.stopped, int(before.step), record.problem, n_seeds)
         bar.update(len(infos["loss"]))
-        bar.set_postfix({"loss": f"{infos['loss'][-1].mean():.4g}"} | usage())
+        bar.set_postfix({"loss": f"{np.nanmean(infos['loss'][-1]):.4g}"} | usage())
 
-# %% ../../nbs/inference/fit.ipynb #b075d847
+# %% ../../nbs/inference/fit.ipynb #ecde0b05
 def _first(infos, n): return {name: values[:n] for name, values in infos.items()}
 
+def _until_last(before, after, infos, stopped):
+    "Records and state of a chunk until the last seed stopped."
+    last = max(was.step for was in stopped.values())
+    after = after._replace(step=jnp.full_like(after.step, last))
+    return _first(infos, last - int(before.step)), after
+
+def _say_stopped(stopped, since, problem, n_seeds):
+    "Warn of the seeds that stopped in the last chunk."
+    for seed, was in stopped.items():
+        if was.step >= since:
+            warnings.warn(goes_on_without(seed, n_seeds, was, problem), stacklevel=5)
+
+# %% ../../nbs/inference/fit.ipynb #b075d847
 class _Record:
     "What is done so far."
-    def __init__(self, problem, info, state, history=None):
-        self.problem, self.info, self.state = problem, info, state
+    def __init__(self, problem, info, state, history=None, made=None):
+        self.problem, self.info, self.state, self.made = problem, info, state, made
         none = np.zeros((0, len(state.params)), state.params.dtype)
         self.parts = [history or dict.fromkeys(Info._fields, none)]
 
@@ -321,13 +354,17 @@ class _Record:
         def whole(name): return np.concatenate([part[name] for part in self.parts])
         return {name: whole(name) for name in Info._fields}
 
+    def stopped(self): return stopped_in(self.steps()["loss"], int(self.state.step))
+
     def local(self):
         "The state as if trained on one device."
         return jax.tree.map(lambda x: x.addressable_data(0), self.state)
 
     def result(self, interrupted=False):
         history = {name: rows.T for name, rows in self.steps().items()}
-        return FitResult(self.local(), history, interrupted, self.info, self.problem)
+        info, stopped = self.info, {seed: was.step for seed, was in self.stopped().items()}
+        if stopped: info = info | {"stopped seeds": stopped}
+        return FitResult(self.local(), history, interrupted, info, self.problem, self.made)
 
 # %% ../../nbs/inference/fit.ipynb #72857788
 class _Watch:
@@ -335,16 +372,15 @@ class _Watch:
     together = False    # whether several processes train together
     keeper: Keeper | None = None
 
-    def __init__(self, callbacks: list[Callback], checkpoint: Checkpoint | None):
-        self.callbacks, self.checkpoint = callbacks, checkpoint
+    def __init__(self, callbacks: list[Callback], checkpoint: Checkpoint | None, anyway: bool):
+        self.callbacks, self.checkpoint, self.anyway = callbacks, checkpoint, anyway
 
-    def open(self, problem, estimator, optimizer, state):
+    def open(self, made):
         if self.checkpoint is None: return
         # the first process may still write that of a call before
         if self.together: sync_global_devices("checkpoint")
-        call = call_of(problem, estimator, optimizer, state)
         is_first = not self.together or jax.process_index() == 0
-        self.keeper = Keeper(self.checkpoint, call, writes=is_first)
+        self.keeper = Keeper(self.checkpoint, made, is_first, self.anyway)
 
     @property
     def is_used(self): return bool(self.callbacks or self.keeper)

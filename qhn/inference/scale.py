@@ -17,6 +17,7 @@ from typing import Any
 from ..circuits.ansatz import check_key
 from ..distributions.base import Distribution
 from .checkpoints import split_callbacks
+from .calls import digest
 from .fit import fit, progress_bar
 from .result import FitResult
 from ..problem.bits import check_integer
@@ -121,12 +122,15 @@ def _settled(model):
         likelihood = Gaussian(noise[0] if len(noise) == 1 else noise)
     return replace(model.network, logit_scale=float(model.scale), likelihood=likelihood)
 
-def _joined(results, model, data):
+def _joined(results, model, data, settings):
     "The last result with all histories, and the network that it ended with."
-    last = results[-1]
+    last, network = results[-1], _settled(model)
     history = {name: np.concatenate([r.history[name] for r in results], 1) for name in last.history}
-    problem = replace(last.problem, target=Target(_settled(model), data))
-    return replace(last, history=history, problem=problem)
+    problem = replace(last.problem, target=Target(network, data))
+    made = results[0].made
+    digests = made.digests | {"model": digest(network)}
+    made = made._replace(settings=made.settings | settings, digests=digests)
+    return replace(last, history=history, problem=problem, made=made)
 
 # %% ../../nbs/inference/scale.ipynb #98fabd90
 def fit_scaled(
@@ -154,13 +158,14 @@ def fit_scaled(
             watching = {"progress": False,
                         "callbacks": _watching(callbacks, settings.get("checkpoint"), done == 0)}
             size = min(every, n_steps - done)
-            last = fit(distribution, model, data, prior, n_steps=size, **start, **watching, **settings)
+            last = fit(distribution, model, data, prior, n_steps=size, anyway=True, **start, **watching,
+                       **settings)
             results.append(last)
             bar.update(size)
             judges = last.sample(jax.random.fold_in(key_judge, done), _JUDGES)
             model, start = _improved(Target(model, data), judges, scale is None), {"state": last.state}
             if last.interrupted or "stopped" in last.info: break
-    return _joined(results, model, data)
+    return _joined(results, model, data, {"n_steps": n_steps, "every": every, "scale": scale})
 
 # %% ../../nbs/inference/scale.ipynb #0e5a5b75
 def _check_call(network, scale, every, n_steps):

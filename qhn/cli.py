@@ -18,6 +18,7 @@ from .terminal import (check_positive, friendly_errors, items, nearest_character
                           writable_folder)
 from .table_commands import (TABLE_COMMANDS, Decimal, Header, Json, Label, Quiet, Sep, print_json,
                                 say_notices, table_errors)
+from .rerun import RERUN, record_of
 
 # %% ../nbs/cli.ipynb #15c44f7a
 _DATASETS = "gaussian-mixture", "moons", "circles", "xor", "digits", "breast-cancer"
@@ -54,7 +55,7 @@ hardware_app = typer.Typer(no_args_is_help=True, help="Train in simulation, samp
 study_app = typer.Typer(no_args_is_help=True, help="Re-run the studies of the book.")
 app.add_typer(hardware_app, name="hardware")
 app.add_typer(study_app, name="study")
-for _name, (_command, _examples) in TABLE_COMMANDS.items():
+for _name, (_command, _examples) in (TABLE_COMMANDS | RERUN).items():
     app.command(_name, epilog=_examples)(_command)
 
 # %% ../nbs/cli.ipynb #04dee086
@@ -140,7 +141,7 @@ _FILES = "angles.npz", "compare.csv", "compare.png"
 def _compared(given, asked, folder, console):
     "Run the comparison and name its files. `typer.Exit`: it was interrupted."
     from qhn.studies.compare import compare
-    settings = vars(given) | {"out": str(given.out)}
+    settings = vars(given) | {"out": str(given.out), "made": record_of(asked[0])}
     found = compare(*asked, folder, given.steps, given.seeds, given.learning_rate, given.seed, settings,
                     console)
     files = [name for name in _FILES if (folder / name).exists()]

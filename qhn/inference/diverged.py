@@ -77,10 +77,11 @@ class Sound:
         step, before = int(state.step), state
         self.stopped = {seed: was for seed, was in self.stopped.items() if was.step < step}
         after, infos = self.run(before, n_steps)
-        infos = {name: np.array(rows[:n_steps]) for name, rows in infos.items()}
+        infos = {name: np.asarray(rows)[:n_steps] for name, rows in infos.items()}
         turned = first_bad(infos, after)
-        if turned: after = self._settled(before, after, infos, turned)
-        return after, infos
+        if not (turned or self.stopped): return after, infos
+        infos = {name: rows.copy() for name, rows in infos.items()}
+        return self._settled(before, after, infos, turned), infos
 
     def _settled(self, before, after, infos, turned):
         "The state with the rows of stopped seeds, whose records become NaN."

@@ -135,7 +135,7 @@ class Outcome:
     made: Made | None = None    # settings, hashes, versions, machine, revision; None: not by `fit`
 
     def __post_init__(self):
-        object.__setattr__(self, "state", remembering(self.state, self.made))
+        if self.made: object.__setattr__(self, "state", remembering(self.state, self.made))
 
     @property
     def params(self) -> Array:

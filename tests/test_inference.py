@@ -3,6 +3,7 @@ import json
 import pickle
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from qhn.problem.datasets import moons
 from qhn.objectives.divergences import Renyi
 from qhn.objectives.elbo import KL, NoDivergence
 from qhn.plots import learning_curves
+from qhn.posterior.diagnose import Starts
 from qhn.problem.prior import BernoulliPrior, Prior
 from qhn.inference.estimator import Problem
 from qhn.inference.shots import SPSA, ParameterShift
@@ -253,7 +255,7 @@ def test_other_data_of_the_same_shape_compile_nothing():
     def run(n_steps, **options): return train(n_steps, model=binn, data=data(), prior=BernoulliPrior(rng.uniform(0.2, 0.8, 3)), **options)
     first = run(30, key=jax.random.key(1))
     assert compilations(lambda: run(57, key=jax.random.key(2))) == 0
-    assert compilations(lambda: run(13, state=first.state)) == 0
+    assert compilations(lambda: run(13, state=first.state, anyway=True)) == 0
 
 
 # ---- optimisers of the user
@@ -611,9 +613,10 @@ def test_divergence_counts_on_from_a_resumed_state():
 
 # ---- a seed that turns non-finite stops, the others go on
 
-def spoiling(at, learning_rate=0.05):
+@lru_cache
+def spoiling(at=17):
     "Adam whose updates are NaN from a step on, for a seed whose first angle is beyond 100."
-    adam = optax.adam(learning_rate)
+    adam = optax.adam(0.05)
     def update(gradient, state, params):
         count, state = state
         updates, state = adam.update(gradient, state)
@@ -621,26 +624,26 @@ def spoiling(at, learning_rate=0.05):
     return optax.GradientTransformation(lambda params: (jnp.zeros((), int), adam.init(params)), update)
 
 
-def poisoned(seeds, at=30, n_steps=60, **options):
+def poisoned(seeds, n_steps=60, **options):
     "Three seeds, of which some turn NaN; their first angle is 32 turns further."
     start = np.array(init(MACHINE, ADAM, KEY, 3).params)
     start[list(seeds), 0] = start[list(seeds), 0] % (2 * np.pi) + 64 * np.pi
-    with warnings.catch_warnings(action="ignore"): return train(n_steps, params=start, optimizer=spoiling(at), **options)
+    with warnings.catch_warnings(action="ignore"): return train(n_steps, params=start, optimizer=spoiling(), **options)
 
 
-WAYS = {"score function": dict(estimator=FEW), "shift": dict(estimator=ParameterShift(32), objective=MMD()), "SPSA": dict(estimator=SPSA(32), objective=MMD()), "closed": dict(estimator=ScoreFunction(300, slope=True))}
+WAYS = {"score function": dict(estimator=FEW), "shift": dict(estimator=ParameterShift(32), objective=MMD()), "SPSA": dict(estimator=SPSA(32), objective=MMD())}
 
 
 @pytest.mark.parametrize("pace, options", [*((pace, dict()) for pace in PACES), *(("fast", options) for options in WAYS.values())], ids=[*PACES, *WAYS])
 def test_the_others_have_the_numbers_that_they_have_without_it(monkeypatch, pace, options):
     "And up to its last finite step so has the seed that stops."
-    paced(monkeypatch, PACES[pace])
-    good, bad = poisoned([1], at=99, **options), poisoned([1], at=17, **options)
+    if not options: paced(monkeypatch, PACES[pace])
+    good, bad = poisoned([], **options), poisoned([1], **options)
     assert bad.info["stopped seeds"] == {1: 17} and "stopped seeds" not in good.info and bad.n_steps == 60
     for seed in (0, 2):
         assert same_bytes(of_seed(good.state, seed), of_seed(bad.state, seed))
         for name in good.history: np.testing.assert_array_equal(good.history[name][seed], bad.history[name][seed])
-    short = poisoned([1], at=99, n_steps=17, **options)
+    short = poisoned([1], n_steps=17, **options)
     assert same_bytes(of_seed(short.state, 1)[:3], of_seed(bad.state, 1)[:3])
     np.testing.assert_array_equal(bad.history["loss"][1, :17], short.history["loss"][1])
     assert all(np.isnan(values[1, 17:]).all() for values in bad.history.values()) and np.isfinite(bad.params).all()
@@ -673,7 +676,7 @@ def test_a_stop_before_the_bad_step_forgets_it(monkeypatch):
     paced(monkeypatch, PACES["fast"])
     def stop(step, info, state):
         if step > 12: raise StopTraining("enough", 12)
-    result = poisoned([1], at=17, callbacks=[stop])
+    result = poisoned([1], callbacks=[stop])
     assert result.n_steps == 12 and "stopped seeds" not in result.info and np.isfinite(result.history["loss"]).all()
 
 
@@ -682,19 +685,19 @@ def test_a_stopped_seed_is_stopped_after_a_kill(monkeypatch, tmp_path):
     def dies(step, info, state):
         if step >= 30: raise Killed
     paced(monkeypatch, PACES["middling"])
-    whole = poisoned([1], at=17)
-    with pytest.raises(Killed): poisoned([1], at=17, checkpoint=Checkpoint(tmp_path, every=0), callbacks=[dies])
-    again = poisoned([1], at=17, checkpoint=tmp_path)
+    whole = poisoned([1])
+    with pytest.raises(Killed): poisoned([1], checkpoint=Checkpoint(tmp_path, every=0), callbacks=[dies])
+    again = poisoned([1], checkpoint=tmp_path)
     assert same_bytes(again.state, whole.state) and again.info == whole.info
     for name in whole.history: np.testing.assert_array_equal(again.history[name], whole.history[name])
 
 
 def test_a_stopped_seed_is_nowhere_taken_for_the_best():
-    result = poisoned([0], at=3, objective=KL(), n_steps=80)
+    result = poisoned([0], objective=KL(), n_steps=80)
     assert result.best_seed() == np.nanargmin(result.history["loss"][:, -1]) != 0 and np.isfinite([result.summary()[name] for name in ("best loss", "median loss")]).all()
-    assert "FitResult" in repr(result) and np.isfinite(result.diagnose(KEY, n_temperatures=0).elbo.value) and learning_curves({"a": result.history["loss"]})
+    assert "FitResult" in repr(result) and str(Starts(result.history["loss"][:, -1], None, None)).startswith("3: loss from") and learning_curves({"a": result.history["loss"]})
     stopping = EarlyStopping(10)
-    stopped = poisoned([0], at=3, n_steps=400, callbacks=[stopping])
+    stopped = poisoned([0], n_steps=400, callbacks=[stopping])
     assert stopping.lowest.seed != 0 and stopped.n_steps < 400
 
 

@@ -10,6 +10,7 @@ __all__ = ['first_bad', 'last_good', 'Stopped', 'stopped_in', 'Sound', 'likely_c
 import jax
 import jax.numpy as jnp
 import numpy as np
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -38,7 +39,8 @@ def last_good(
     seed: int,
 ) -> tuple[int, TrainState]:
     "The bad step of a seed, counted from the beginning of the chunk, and the state before it."
-    if row and _spoilt(state_after(row))[seed]: row -= 1
+    def is_spoilt(n): return bool(n and _spoilt(state_after(n))[seed])
+    if is_spoilt(row): row = bisect_left(range(row + 1), True, key=is_spoilt) - 1
     return row, state_after(row)
 
 # %% ../../nbs/inference/diverged.ipynb #c9355ab3

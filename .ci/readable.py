@@ -1,7 +1,10 @@
-"""Make the chapters readable in Jupyter and on GitHub: citations as links, captions below figures, numbers in references to figures.
+"""Make the chapters readable in Jupyter and on GitHub: citations as links, captions below figures, numbers in references to figures. And make
+them run on Colab, which starts from a bare machine: the first cell that holds code installs the package there, and does nothing elsewhere.
 
     python .ci/readable.py           # rewrites the notebooks in nbs/
     python .ci/readable.py --check   # names those that are not as they would be written, and ends with 1 if there are any
+
+Both end with 1 if equations are not numbered in order, or the text refers to one that is not there.
 
 Writing a second time changes nothing. The site writes captions itself: `DropCaptions` in .ci/site_renderer.py takes these out again.
 """
@@ -10,6 +13,7 @@ import json
 import re
 import sys
 from hashlib import sha256
+from posixpath import normpath
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +26,19 @@ CODE = r"^[ \t]*(?P<fence>```+|~~~+).*?^[ \t]*(?P=fence)|`[^`\n]*`|\$\$.*?\$\$|(
 LINK = r"!?\[[^][]*\]\([^)\s]*\)|<(?:https?:|/?[a-z!])[^>\n]*>"
 LEAVE = re.compile(f"{CODE}|(?P<link>{LINK})", re.M | re.S)
 FIGURE = re.compile(r"\[(figures?)\b([^]\n]*)\]\(#(fig-[\w-]+)\)", re.I)
+TAG = re.compile(r"\\tag\{([^}]*)\}")
+EQUATION = re.compile(r"\b(?:equations?|by|from|in|of|see|with) \((\d+)\)(?: and \((\d+)\))?(?:\]\(([^)#\s]*)[^)\s]*\))?", re.I)
+COLAB = "#| hide\n# On Colab: install what this notebook imports. Elsewhere: nothing."
 OPTION = re.compile(r"^#\|\s*fig-cap:[ \t]*(.*?)[ \t]*$", re.M)
+
+
+def read(path) -> dict: return json.loads(path.read_text(encoding="utf-8"))
+
+
+def notebooks(root) -> list:
+    "The paths of all notebooks, but copies that an editor keeps."
+    found = sorted((root / "nbs").rglob("*.ipynb"))
+    return [path for path in found if not any(part[0] in "._" for part in path.relative_to(root / "nbs").parts)]
 
 
 def source(cell) -> str: return "".join(cell["source"])
@@ -110,17 +126,62 @@ def installed(text) -> str:
     return re.sub(extra, lambda match: f"pip install {install(extra=match[1])}", text)
 
 
+def starting(nb, name) -> dict:
+    "A notebook with the cell for Colab below its title."
+    cells = [cell for cell in nb["cells"] if not source(cell).startswith(COLAB)]
+    title = next(i for i, cell in enumerate(cells) if cell["cell_type"] == "markdown")
+    cell = {"id": "colab", "cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    cells.insert(title + 1, cell | {"source": first(cells, name).splitlines(True)})
+    return nb | {"cells": cells}
+
+
+def first(cells, name) -> str:
+    "What a notebook runs first on Colab. One that reads files of the repository also gets them, and moves to its own folder."
+    cfg, folder = settings(), Path(name).parent
+    lines = [COLAB, 'if "google.colab" in str(get_ipython()):', f"    get_ipython().run_line_magic('pip', 'install -q {install(extra='dev')}')"]
+    if reads(cells, ROOT / folder):
+        lines += [f"    get_ipython().system('git clone -q --depth 1 --branch {cfg['branch']} {cfg['git_url']} /content/{cfg['repo']}')",
+                  f"    get_ipython().run_line_magic('cd', '-q /content/{cfg['repo']}/{folder.as_posix()}')"]
+    return "\n".join(lines)
+
+
+def reads(cells, folder) -> bool:
+    "Whether the code of a notebook names a file that lies in the repository, or a folder of tables."
+    named = {text for cell in cells if cell["cell_type"] == "code" for text in re.findall(r'"([\w./-]+)"', source(cell))}
+    return any((folder / text).is_file() or any((folder / text).glob("*.csv")) for text in named)
+
+
+def equations(texts):    # path from nbs/ -> the Markdown of a chapter
+    "What is wrong with the numbers of the equations: those of tags, and those that a text refers to, in its own chapter or in one it links to."
+    tags = {name: TAG.findall(text) for name, text in texts.items()}
+    named = set()
+    for name, text in texts.items():
+        if tags[name] != [str(i) for i in range(1, len(tags[name]) + 1)]:
+            yield f"{name} numbers its equations {', '.join(tags[name])}; they must be 1, 2, ... in their order"
+        for first, second, link in EQUATION.findall(re.sub(CODE, " ", text, flags=re.M | re.S)):
+            home = normpath(f"{Path(name).parent.as_posix()}/{link}") if link else name
+            named |= {(home, number) for number in (first, second) if number}
+            yield from (f"{name} refers to equation ({number}) of {home}, which has none of this number"
+                        for number in (first, second) if number and number not in tags.get(home, ()))
+    yield from (f"{name} numbers equation ({tag}), to which no text refers" for name in texts for tag in tags[name] if (name, tag) not in named)
+
+
+def chapters(root=ROOT) -> dict:  # path from nbs/ -> text
+    "The Markdown of every notebook."
+    return {path.relative_to(root / "nbs").as_posix(): "\n\n".join(source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "markdown")
+            for path in notebooks(root)}
+
+
 def dumped(nb) -> str: return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
 def stale(root=ROOT):  # of (path, text)
     "The notebooks that are not as they would be written, and what would be written."
     refs = references(root / "nbs" / "references.bib")
-    for path in sorted((root / "nbs").rglob("*.ipynb")):
-        if any(part[0] in "._" for part in path.relative_to(root / "nbs").parts): continue
-        text = path.read_text(encoding="utf-8")
-        nb = json.loads(text)
-        made = rewritten(nb, refs, path.relative_to(root).as_posix())
+    for path in notebooks(root):
+        nb = read(path)
+        name = path.relative_to(root).as_posix()
+        made = starting(rewritten(nb, refs, name), name)
         if made != nb: yield path, dumped(made)
 
 
@@ -133,7 +194,9 @@ def main():
     for path, text in found:
         print(path.relative_to(given.root).as_posix())
         if not given.check: path.write_text(text, encoding="utf-8")
-    if given.check: sys.exit(bool(found))
+    wrong = list(equations(chapters(given.root)))
+    print(*wrong, sep="\n", end="\n" if wrong else "")
+    sys.exit(bool(wrong or given.check and found))
 
 
 if __name__ == "__main__": main()

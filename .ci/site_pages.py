@@ -5,6 +5,8 @@ nbdev runs `nbs/api.qmd.py` and `nbs/llms.txt.py`, and stages what they print. S
 import ast
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -48,14 +50,18 @@ def bare(text) -> str:
 
 
 def links(path) -> str:
-    "The line below a page's title. Colab starts from a bare machine: the line says what to run there first, with all that notebooks import."
+    "The line below a page's title. A browser saves what has the attribute `download`, if it comes from the site itself: see `beside_pages`."
     cfg = get_config()
-    file = quote(path.resolve().relative_to(cfg.config_path).as_posix())
-    repository = cfg.git_url.removeprefix("https://github.com/")
+    path = path.resolve()
+    repository, file = cfg.git_url.removeprefix("https://github.com/"), quote(path.relative_to(cfg.config_path).as_posix())
     colab = f"https://colab.research.google.com/github/{repository}/blob/{cfg.branch}/{file}"
-    raw = f"https://raw.githubusercontent.com/{repository}/{cfg.branch}/{file}"
-    first = f"`%pip install {install(cfg.config_path, 'dev')}`"
-    return f"::: {{.run}}\n[Run in Colab]({colab}), first {first} · [Notebook]({raw}) · version {cfg.version}\n:::"
+    copy = f"{cfg.doc_host}{cfg.doc_baseurl}/{quote(path.relative_to(cfg.nbs_path).as_posix())}"
+    return f'::: {{.run}}\n[Run in Colab]({colab}) · [Download]({copy}){{download="{path.name}"}} · version {cfg.version}\n:::'
+
+
+def beside_pages(site):
+    "Copy each notebook into the rendered site, beside its page."
+    for _, name, *_ in books(): shutil.copy(get_config().nbs_path / name, Path(site) / name)
 
 
 def books():
@@ -72,9 +78,9 @@ def books():
 
 
 def listed(contents, section=""):
-    "Section and name of the sidebar's pages."
+    "Section and name of the sidebar's pages, without its links into pages."
     for entry in contents:
-        if isinstance(entry, dict): yield from listed(entry["contents"], entry["section"])
+        if isinstance(entry, dict): yield from listed(entry.get("contents", ()), entry.get("section"))
         else: yield section, entry
 
 
@@ -115,3 +121,6 @@ def llms() -> str:
         last = section
         parts.append(f"- [{title}]({cfg.doc_host}{cfg.doc_baseurl}/{name.removesuffix('.ipynb')}.html): {bare(line)}")
     return "\n".join(parts)
+
+
+if __name__ == "__main__": beside_pages(sys.argv[1])

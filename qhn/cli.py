@@ -18,7 +18,7 @@ from .terminal import (check_positive, friendly_errors, items, nearest_character
                           writable_folder)
 from .table_commands import (TABLE_COMMANDS, Decimal, Header, Json, Label, Quiet, Sep, print_json,
                                 say_notices, table_errors)
-from .rerun import RERUN, record_of
+from .rerun import RERUN, recorded
 
 # %% ../nbs/cli.ipynb #15c44f7a
 _DATASETS = "gaussian-mixture", "moons", "circles", "xor", "digits", "breast-cancer"
@@ -136,17 +136,17 @@ def _told(data, binn, found, folder):
     return about | {"medians": runs, "conclusion": conclusion(found)}
 
 # %% ../nbs/cli.ipynb #6622679d
-_FILES = "angles.npz", "compare.csv", "compare.png"
-
-def _compared(given, asked, folder, console):
+def _compared(given, asked, console):
     "Run the comparison and name its files. `typer.Exit`: it was interrupted."
+    from qhn.results_folder import FILES, numbers_from, results_folder
     from qhn.studies.compare import compare
-    settings = vars(given) | {"out": str(given.out), "made": record_of(asked[0])}
-    found = compare(*asked, folder, given.steps, given.seeds, given.learning_rate, given.seed, settings,
-                    console)
-    files = [name for name in _FILES if (folder / name).exists()]
-    console.print(f"written to {folder}: {', '.join(files)}")
-    if found is None: raise typer.Exit(130)
+    settings = numbers_from(vars(given), asked[0])
+    with results_folder(given.out, settings, given.force) as folder:
+        console.print(_opening(*asked[:2], given), highlight=False)
+        found = compare(*asked, folder, given.steps, given.seeds, given.learning_rate, given.seed,
+                        recorded(settings), console)
+        if found is None: raise typer.Exit(130)
+    console.print(f"written to {given.out}: {', '.join(FILES)}")
     return found
 
 def _compare(given):
@@ -155,11 +155,9 @@ def _compare(given):
     from rich.console import Console
     if given.x64: jax.config.update("jax_enable_x64", True)
     data, binn, *others = _asked(given)
-    folder, console = writable_folder(given.out), Console(quiet=given.quiet or given.as_json)
     say_notices(data.notices, given)
-    console.print(_opening(data, binn, given), highlight=False)
-    found = _compared(given, (data, binn, *others), folder, console)
-    if given.as_json: print_json(_told(data, binn, found, folder), data.notices)
+    found = _compared(given, (data, binn, *others), Console(quiet=given.quiet or given.as_json))
+    if given.as_json: print_json(_told(data, binn, found, given.out), data.notices)
 
 # %% ../nbs/cli.ipynb #e35b94d1
 _Dataset = Annotated[str, option("Name from `qhn datasets`, a pair such as digits-38, or your own file.csv.",
@@ -182,6 +180,7 @@ _Rate = Annotated[float, option("Learning rate of Adam, in radians per step.")]
 _Seed = Annotated[int, option("Seed of the data split and of the starts.")]
 _Double = Annotated[bool, option("Double precision; twice the time.", "--x64")]
 _Out = Annotated[Path, option("Folder for compare.png, compare.csv and angles.npz.")]
+_Replace = Annotated[bool, option("Replace results of other settings.", "--force")]
 
 # %% ../nbs/cli.ipynb #24b3751f
 _COMPARED = ("qhn compare --dataset moons --n-train 60 --hidden 2 --layers 3",
@@ -208,6 +207,7 @@ def compare_command(
     seed: _Seed = 0,
     x64: _Double = False,
     out: _Out = Path("qhn-compare"),
+    force: _Replace = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -328,15 +328,12 @@ def hardware_fetch_command(folder: _Folder) -> None:
         print(f"{len(hardware_fetch(folder))} jobs fetched")
 
 # %% ../nbs/cli.ipynb #3c855c70
-def _n_cores():
-    try: return len(os.sched_getaffinity(0))         # that this process may use
-    except AttributeError: return os.cpu_count() or 1    # macOS and Windows do not say
-
 def _claims_plan(quick):    # rounds, study of the gradients, folder and processes
     from qhn.experiments.claims import QUICK_ROUNDS, ROUNDS
     from qhn.studies.trainability import GradientStudy
+    from qhn.studies.workers import available_cores
     if quick: return QUICK_ROUNDS, GradientStudy((4, 6), (1,), 20), "qhn-claims-quick", 1
-    return ROUNDS, GradientStudy(), "qhn-claims", _n_cores()
+    return ROUNDS, GradientStudy(), "qhn-claims", len(available_cores())
 
 _CLAIMS = "round", "task", "method", "outcome", "difference to MLE", "95 % interval", "adjusted p", "verdict"
 

@@ -8,13 +8,13 @@ __all__ = ['TABLE_COMMANDS', 'say_notices', 'print_json', 'table_errors', 'train
 # %% ../nbs/table_commands.ipynb #d17e6eb4
 import json, math, re, sys, warnings
 from collections.abc import Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 import typer
-from .terminal import check_positive, friendly_errors, items, option
+from .terminal import check_interrupted, check_positive, friendly_errors, items, option
 
 # %% ../nbs/table_commands.ipynb #1ccd8426
 def say_notices(
@@ -97,6 +97,14 @@ def _check_new(given):
         raise ValueError(f"{given.out} exists; give --force to replace it, or another --out")
     _check_out(given.out, given.file)
 
+# %% ../nbs/table_commands.ipynb #a3cf9a7e
+@contextmanager
+def _claimed(out):
+    "Nobody else makes this file, if there is one to be made."
+    from qhn.disk import held
+    other = "wait for its end, or choose another file"
+    with held(out, str(out), other) if out else nullcontext(): yield
+
 # %% ../nbs/table_commands.ipynb #96db3b18
 def _estimator(given):
     "The estimator that the options ask for."
@@ -153,8 +161,11 @@ def _train(given):
     from qhn.files import save
     from qhn.table_model import describe, source_of
     _check_new(given)
-    model, n_rows, said = _trained(given)
-    save(replace(model, source=source_of(given.file, given.missing, _reading(given))), given.out)
+    with _claimed(given.out):
+        _check_new(given)    # it may have come since
+        model, n_rows, said = _trained(given)
+        check_interrupted()    # half a training is no model
+        save(replace(model, source=source_of(given.file, given.missing, _reading(given))), given.out)
     told = {"file": str(given.file), "rows": n_rows, **describe(model), "model": str(given.out)}
     say_notices(said, given)
     if given.as_json: print_json(told, said)
@@ -226,9 +237,10 @@ def _written(told, path):
 # %% ../nbs/table_commands.ipynb #d7635af7
 def _predict(given):
     if given.out: _check_out(given.out, given.file, given.model)
-    told, said = _predicted(given)
+    with _claimed(given.out):
+        told, said = _predicted(given)
+        if given.out: _written(told, given.out)
     say_notices(said, given)
-    if given.out: _written(told, given.out)
     if given.as_json: print_json(_records(told, given.out), said)
     elif not given.out: print(told.to_csv(float_format="%.10g", lineterminator="\n"), end="")
     elif not given.quiet: print(f"{len(told)} predictions written to {given.out}")
@@ -305,8 +317,9 @@ def _judged(given):
 def _evaluate(given):
     from qhn.table_report import save_reliability
     if given.picture: _check_out(given.picture, given.file, given.model, *filter(None, [given.train]))
-    report, said = _judged(given)
-    if given.picture: save_reliability(given.picture, report)
+    with _claimed(given.picture):
+        report, said = _judged(given)
+        if given.picture: save_reliability(given.picture, report)
     say_notices(said, given)
     told = {"rows": len(report.y), "scores": report.scores.to_dict("index")}
     if given.picture: told |= {"picture": str(given.picture)}

@@ -84,10 +84,11 @@ onload = () => {
     const scrolls = e => e !== column && (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
     const wide = [...column.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > edge + 1 && !scrolls(e.parentElement));
     const missing = [...page.images].filter(e => !e.naturalWidth);
+    const cut = [...column.querySelectorAll("table:not(.dataframe)")].filter(e => e.scrollWidth > e.clientWidth + 1);
     const edges = e => e && [e.getBoundingClientRect().top, e.getBoundingClientRect().bottom];
     const lines = [...page.querySelectorAll("pre")].find(e => e.textContent.includes("fit("));
     return {name: frame.title, picture: edges(page.images[0]), lines: edges(lines), width: +frame.width, scroll: page.documentElement.scrollWidth, images: page.images.length,
-            missing: missing.map(e => e.alt + e.src.slice(0, 80)), wide: wide.map(e => e.tagName + ": " + e.textContent.trim().slice(0, 120))};
+            cut: cut.map(e => e.textContent.trim().slice(0, 80)), missing: missing.map(e => e.alt + e.src.slice(0, 80)), wide: wide.map(e => e.tagName + ": " + e.textContent.trim().slice(0, 120))};
   });
   const result = document.createElement("pre");
   result.textContent = JSON.stringify(found);

@@ -459,7 +459,7 @@ def test_two_thousand_qubits_answer_all_the_same():
 
 
 def test_refusal_follows_the_memory_of_the_machine(monkeypatch):
-    monkeypatch.setattr("qhn.problem.bits.physical_memory", lambda: 2**20)
+    monkeypatch.setattr("qhn.memory.physical_memory", lambda: 2**20)
     for engine, state_too, least in ((MPS, False, 18), (MPS, True, 17), (Dense, False, 15)):
         for n in (least - 1, least):
             ansatz = Ansatz(n, (Rotation("RX"), Rotation("RZ"), Rotation("RX")))    # of this test alone: a compiled circuit is not checked again

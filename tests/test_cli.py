@@ -68,7 +68,7 @@ def test_what_is_left_out_of_a_file_is_said(tmp_path):
     "As `qhn train` does; also in JSON."
     table = "a,b,day,kind\n" + "".join(f"{i},{i * i % 7},2020-01-0{1 + i % 9},{'xy'[i % 2]}\n" for i in range(20))
     (tmp_path / "own.csv").write_text(table)
-    few = ["--ansatz", "staircase", "--layers", "1", "--seeds", "2", "--steps", "2", "--out", tmp_path]
+    few = ["--ansatz", "staircase", "--layers", "1", "--seeds", "2", "--steps", "2", "--out", tmp_path / "out"]
     assert "note: column 'day' is left out" in qhn_compare("--dataset", tmp_path / "own.csv", "--label", "kind", *few)[1]
     told = json.loads(qhn_compare("--dataset", tmp_path / "own.csv", "--label", "kind", *few, "--json")[1])
     assert any("column 'day' is left out" in text for text in told["notices"])
@@ -112,8 +112,8 @@ def test_own_csv(tmp_path, monkeypatch):
     x = rng.normal(size=(60, 2))
     lines = ["height,width,kind"] + [f"{a},{b},{'big' if a + b > 0 else 'small'}" for a, b in x]
     (tmp_path / "Größe.csv").write_text("\n".join(lines))
-    status, text = in_terminal(monkeypatch, "ascii", "compare", "--dataset", tmp_path / "Größe.csv", "--objectives", "elbo", "--layers", 2, "--seeds", 3, "--steps", 5, "--out", tmp_path)
-    assert status == 0 and "MLE" not in text and {r["run"] for r in rows_of(tmp_path)} == {"ELBO", "mean field", "exact posterior"}
+    status, text = in_terminal(monkeypatch, "ascii", "compare", "--dataset", tmp_path / "Größe.csv", "--objectives", "elbo", "--layers", 2, "--seeds", 3, "--steps", 5, "--out", tmp_path / "out")
+    assert status == 0 and "MLE" not in text and {r["run"] for r in rows_of(tmp_path / "out")} == {"ELBO", "mean field", "exact posterior"}
     assert "Gro?e.csv: 3 weights" in text and "In short: " in text and "--------" in text
     (tmp_path / "own.csv").write_text("\n".join(lines[:5] + ["1.0,abc,big"] + lines[5:]))
     status, text = qhn_compare("--dataset", tmp_path / "own.csv", "--out", tmp_path)
@@ -128,7 +128,7 @@ def test_a_file_is_read_as_it_is_said(monkeypatch, tmp_path):
     rows = [f"{a},5;{'big' if a > 9 else 'small'};{2*a},25" for a in range(20)]
     (tmp_path / "own.csv").write_text("\n".join(["height;kind;width", *rows, ";big;1,5"]))
     options = ["--label", "kind", "--missing", "drop", "--sep", ";", "--decimal", ","]
-    done = CliRunner().invoke(qhn.cli.app, ["compare", "--dataset", str(tmp_path / "own.csv"), *options, "--out", str(tmp_path)])
+    done = CliRunner().invoke(qhn.cli.app, ["compare", "--dataset", str(tmp_path / "own.csv"), *options, "--out", str(tmp_path / "out")])
     data, = done.exception.args
     assert (len(data.y_train) + len(data.y_test), data.n_features, data.n_classes) == (20, 2, 2)
     assert "give --missing drop" in qhn_compare("--dataset", tmp_path / "own.csv", "--label", "kind", "--out", tmp_path)[1]
@@ -199,6 +199,24 @@ def test_ctrl_c_keeps_finished_runs(monkeypatch, tmp_path):
     assert status == 130 and {r["run"] for r in rows_of(tmp_path)} == {"MLE"}
     assert np.load(tmp_path / "angles.npz")["MLE"].shape == (3, 20)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_other_results_are_not_replaced_unasked(finished, tmp_path):
+    "Nor are files that are nobody's results, nor whole results by those of a run that is stopped."
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    def unchanged(): return {path.name: path.read_bytes() for path in out.iterdir()} == before
+    status, text = qhn_compare(*SMALL, "--seed", 1, "--out", out)
+    assert status == 2 and "seed was 0, got 1" in text and "--force" in text and unchanged()
+    (tmp_path / "notes.txt").write_text("mine")
+    status, text = qhn_compare(*SMALL, "--out", tmp_path, "--force")
+    assert status == 2 and "out must be a new folder" in text and unchanged()
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, 1, KeyboardInterrupt)
+        assert qhn_compare(*SMALL, "--seed", 1, "--out", out, "--force")[0] == 130 and unchanged()
+    assert qhn_compare(*SMALL, "--seed", 1, "--out", out, "--force")[0] == 0 and not unchanged()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "out"]
 
 
 def test_divergence_says_step_and_seed(monkeypatch, tmp_path):

@@ -550,7 +550,7 @@ def test_what_a_device_cannot_do_is_refused():
     (SampleOnly(BornMachine(product(21))), BiNN((20, 1)), (np.zeros((100, 20)), np.zeros(100, int)), ParameterShift(100_000))],    # kernels
     ids=["logits", "kernels"])
 def test_a_step_that_will_not_fit_is_refused_before_it_is_tried(distribution, model, data, estimator, monkeypatch):
-    monkeypatch.setattr("qhn.problem.bits.physical_memory", lambda: 2**30)
+    monkeypatch.setattr("qhn.memory.physical_memory", lambda: 2**30)
     with pytest.raises(ValueError, match=r"the largest array of a step with .* and n_seeds=1 would take .* GiB, more than the 1 GiB .* use a smaller n_samples or ScoreFunction with a batch_size instead"):
         train(1, distribution=distribution, model=model, data=data, prior=BernoulliPrior(), objective=MMD(), estimator=estimator, n_seeds=1)
 

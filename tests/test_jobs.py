@@ -473,7 +473,7 @@ def test_a_second_opener_is_refused_until_the_first_has_ended(tmp_path):
     first = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert first.stdout.readline() == "open\n"
-        with pytest.raises(RuntimeError, match="is in use, by another process"): Journal(tmp_path, {"run": 1})
+        with pytest.raises(RuntimeError, match=f"is in use by process {first.pid} on .*, since 2"): Journal(tmp_path, {"run": 1})
         assert read_journal(tmp_path)[1:] == ({"run": 1}, [])   # looking is allowed
     finally:
         first.kill()

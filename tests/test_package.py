@@ -66,7 +66,7 @@ def imported(path):
 def chapters(contents):
     "The notebooks of the sidebar in their order, those of its sections too."
     for entry in contents:
-        if isinstance(entry, dict): yield from chapters(entry["contents"])
+        if isinstance(entry, dict): yield from chapters(entry.get("contents", ()))
         else: yield entry
 
 

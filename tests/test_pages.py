@@ -158,7 +158,7 @@ def test_captions_stand_once(staged, path):
 
 @notebooks
 def test_head_of_a_page(staged, path):
-    "Title and description, and a line of links: to Colab, to the notebook itself, with the version."
+    "Title and description, and a line of links: to Colab, to a copy of the notebook, with the version."
     raw, line = page(staged, path)[:2]
     front = yaml.safe_load(raw.source.strip().strip("-"))
     title, said = re.fullmatch(r"# ([^\n]+)\n\n> ([^\n]+)\n*", next(c.source for c in site.read(path) if c.cell_type == "markdown")).groups()
@@ -166,8 +166,18 @@ def test_head_of_a_page(staged, path):
     assert front["description-meta"] and not re.search(r"[`*$]|\]\(", front["description-meta"])
     cfg = site.make_readme.settings()
     file = f"qhn-developers/qhn/blob/{cfg['branch']}/nbs/{path.relative_to(NBS).as_posix()}"
-    assert f"(https://colab.research.google.com/github/{file})" in line.source and f"`%pip install {site.make_readme.install(extra='dev')}`" in line.source
-    assert f"(https://raw.githubusercontent.com/{file.replace('/blob/', '/')})" in line.source and f"version {cfg['version']}" in line.source
+    copy = f"{cfg['doc_host']}{cfg['doc_baseurl']}/{path.relative_to(NBS).as_posix()}"
+    assert f"(https://colab.research.google.com/github/{file})" in line.source and f"version {cfg['version']}" in line.source
+    assert f'({copy}){{download="{path.name}"}}' in line.source
+    assert "google.colab" not in "".join(cell.source for cell in page(staged, path)), "the cell for Colab is shown"
+
+
+def test_what_a_page_offers_to_download(staged, tmp_path):
+    "Lies in the rendered site, as it is in the repository."
+    for path in site.NOTEBOOKS: (tmp_path / path.relative_to(NBS)).parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([sys.executable, staged.parent / ".ci" / "site_pages.py", tmp_path], cwd=staged.parent, check=True)
+    copies = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.ipynb")}
+    assert copies == {path.relative_to(NBS): path.read_bytes() for path in site.NOTEBOOKS}
 
 
 @notebooks

@@ -724,7 +724,7 @@ def test_log_probabilities_of_a_mixture_are_numpys_in_double(sizes):
 
 
 def test_leave_one_out_is_refused_before_the_networks_are_made(monkeypatch):
-    monkeypatch.setattr("qhn.problem.bits.physical_memory", lambda: 2**30)
+    monkeypatch.setattr("qhn.memory.physical_memory", lambda: 2**30)
     made = []
     monkeypatch.setattr("qhn.posterior.calibration.all_weights", made.append)
     x, y = np.zeros((40, 19)), np.zeros(40, int)    # 2^20 networks at 40 points: 1.9 GiB

@@ -87,9 +87,9 @@ def links(path):
 
 
 def chapters(contents):
-    "The notebooks of the sidebar in their order, those of its sections too."
+    "The notebooks of the sidebar in their order, those of its sections too, without its links into pages."
     for entry in contents:
-        if isinstance(entry, dict): yield from chapters(entry["contents"])
+        if isinstance(entry, dict): yield from chapters(entry.get("contents", ()))
         else: yield entry
 
 
@@ -97,6 +97,24 @@ def test_the_home_page_names_every_chapter_in_the_order_of_the_sidebar():
     listed = list(chapters(yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]))
     reading = markdown(NBS / "index.ipynb").partition("## Where to read on")[2].partition("What entanglement gains")[0]
     assert re.findall(r"\]\(([\w/]+\.ipynb)\)", reading) == [chapter for chapter in listed if chapter not in ("index.ipynb", "api.qmd")]
+
+
+def test_sidebar_shows_the_reading_paths():
+    "Each links to its line on the home page, by its whole address: of others Quarto would make steps from page to page."
+    contents = yaml.safe_load((ROOT / "_quarto.yml").read_text())["website"]["sidebar"]["contents"]
+    (paths,) = [entry["contents"] for entry in contents if isinstance(entry, dict) and entry["section"] == "Reading paths"]
+    cfg = make_readme.settings()
+    home = f"{cfg['doc_host']}{cfg['doc_baseurl']}/index.html"
+    told = re.findall(r'^- <a id="([\w-]+)"></a>\*([\w ]+)\*: ', below(NBS / "index.ipynb", "reading-paths").replace(" - <a", "\n- <a"), re.M)
+    assert [(path["href"], path["text"]) for path in paths] == [(f"{home}#{anchor}", name) for anchor, name in told] and len(paths) == 5
+
+
+def test_home_page_says_how_to_cite():
+    "A link near the top leads to the entry, which says what CITATION.cff says."
+    text, cited = markdown(NBS / "index.ipynb"), yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    entry = dict(re.findall(r"^  (\w+) = \{+(.*?)\}+,$", text.partition("```bibtex\n")[2].partition("```")[0], re.M))
+    assert "[to cite](#to-cite)" in text.partition("\n## ")[0]
+    assert entry == {"title": cited["title"], "author": cited["authors"][0]["name"], "url": cited["repository-code"]}
 
 
 def test_sidebar_lists_every_notebook_once():
@@ -351,6 +369,28 @@ def test_chapters_are_readable_everywhere():
     assert not found, "run `python .ci/readable.py`"
 
 
+def test_equations_are_numbered_in_order_and_found():
+    found = list(readable.equations(readable.chapters()))
+    assert not found, "\n".join(found)
+
+
+TAGGED = {"a.ipynb": "$$x \\tag{1}$$ By equation (1), and $$y \\tag{2}$$ equations (1) and (2).", "part/b.ipynb": "[Equation (2)](../a.ipynb#end) and `by (7)`, (3) and $f(4)$."}
+
+
+@pytest.mark.parametrize("name, old, new, wrong", [
+    ("a.ipynb", "", "", []),
+    ("a.ipynb", r"\tag{2}", r"\tag{3}", ["a.ipynb numbers its equations 1, 3;", "equation (2) of a.ipynb", "equation (2) of a.ipynb", "a.ipynb numbers equation (3), to which"]),
+    ("a.ipynb", r"\tag{2}", r"\tag{1}", ["a.ipynb numbers its equations 1, 1;", "equation (2) of a.ipynb", "equation (2) of a.ipynb"]),
+    ("a.ipynb", "By equation (1)", "By (3)", ["a.ipynb refers to equation (3) of a.ipynb"]),
+    ("a.ipynb", "equations (1) and (2)", "and no more", []),    # the other chapter refers to the second
+    ("part/b.ipynb", "[Equation (2)](../a.ipynb#end)", "equation (2)", ["part/b.ipynb refers to equation (2) of part/b.ipynb"]),
+    ("part/b.ipynb", "(2)](../a", "(2)](../c", ["part/b.ipynb refers to equation (2) of c.ipynb"]),
+    ("part/b.ipynb", "`by", r"$$z \tag{1}$$ `by", ["part/b.ipynb numbers equation (1), to which no text refers"])])
+def test_faults_in_numbers_of_equations_are_found(name, old, new, wrong):
+    found = list(readable.equations(TAGGED | {name: TAGGED[name].replace(old, new, 1)}))
+    assert len(found) == len(wrong) and all(part in said for part, said in zip(wrong, found)), found
+
+
 REFS = {"one1": {"author": "Ott, Eva", "year": "1901", "doi": "10.1/a(2)<3>"}, "two2": {"author": "Uhl, Ira and Ott, Eva", "year": "1902", "url": "https://example.org/2"}}
 ONE, TWO = "https://doi.org/10.1/a%282%29%3C3%3E", "https://example.org/2"
 FIGURES = {"fig-a": 1, "fig-b": 2}
@@ -438,6 +478,35 @@ def test_readable_install_line_with_an_extra():
 def test_readable_notebook_refuses_a_label_given_twice():
     twice = made_up(*[("#| label: fig-a\n#| fig-cap: One\nplot()", True)] * 2)
     with pytest.raises(ValueError, match="it gives a label to two figures: fig-a"): readable.rewritten(twice, REFS, "it")
+
+
+class Shell:
+    "What stands for a notebook's shell, and writes down what it is asked to do."
+    def __init__(self, name): self.name, self.asked = name, []
+    def __str__(self): return f"<{self.name}.Shell object>"
+    def run_line_magic(self, name, line): self.asked.append(f"%{name} {line}")
+    def system(self, line): self.asked.append(line)
+
+
+@notebooks
+def test_notebook_installs_itself_on_colab(path):
+    "Its first cell that holds code, and that cell alone: what settings.ini says there, and nothing elsewhere."
+    first, *others = [cell.source for cell in code_cells(path) if not re.fullmatch(r"(#.*\s*)*", cell.source)]
+    shells = [Shell("google.colab._shell"), Shell("ipykernel.zmqshell")]
+    for shell in shells: exec(first, {"get_ipython": lambda: shell})
+    there, here = (shell.asked for shell in shells)
+    assert there[0] == f"%pip install -q {make_readme.install(extra='dev')}" and not here
+    assert not any("google.colab" in source for source in others)
+    if needs_a_checkout(path): assert there[1].startswith("git clone ") and there[2].endswith(f"/{path.parent.relative_to(ROOT).as_posix()}")
+    else: assert len(there) == 1
+
+
+def needs_a_checkout(path):
+    "Whether a notebook's code holds the name of a file that lies beside it, or of a folder of tables."
+    texts = {node.value for cell in code_cells(path) if not re.match(r"(?:#.*\n|\s)*[%!]", cell.source)
+             for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    names = [path.parent / text for text in texts if re.fullmatch(r"[\w./-]+", text)]
+    return any(name.is_file() or [*name.glob("*.csv")] for name in names)
 
 
 def test_readme_has_neither_caption_cells_nor_their_anchors(tmp_path):

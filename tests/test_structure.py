@@ -35,7 +35,7 @@ def test_cells_are_told_apart(source, kind, lines):
     assert (cell(source).kind, len(cell(source).lines)) == (kind, lines)
 
 
-@pytest.mark.parametrize("source", ["#| default_exp fit", "%config x = 1", "# words alone", ""])
+@pytest.mark.parametrize("source", ["#| default_exp fit", "%config x = 1", "# words alone", "", "#| hide\nassert x"])
 def test_cells_that_do_nothing_do_not_count(source): assert cell(source) is None
 
 

@@ -73,6 +73,8 @@ def test_site_is_rendered_by_one_quarto():
     quarto = next(step for step in site if step.get("uses", "").startswith("quarto-dev/"))
     assert re.fullmatch(r"\d+\.\d+\.\d+", quarto["with"]["version"])
     stage = next(step for step in site if "nbdev_proc_nbs" in step.get("run", ""))
+    runs = [step.get("run", "") for step in site]
+    assert runs.index("python .ci/site_pages.py _proc/_docs") == runs.index("quarto render _proc") + 1
     assert stage["env"]["PYTHONPATH"] == ".ci" and "PYTHONPATH=.ci" in (ROOT / ".ci" / "run").read_text()
 
 

@@ -25,6 +25,7 @@ from ..studies.statistics import PRIMARY, Comparison, compare_methods
 from ..studies.statistics import split_means, summary, tuning, write_rows, write_splits
 from ..studies.trainability import GradientStudy, gradient_study
 from ..baselines.variational import bayes_binn
+from ..studies.study import held_study
 from ..studies.workers import run_apart
 
 # %% ../../nbs/experiments/claims.ipynb #9cf2b6e1
@@ -163,11 +164,19 @@ QUICK_ROUNDS = tuple(map(_quick, ROUNDS))
 
 # %% ../../nbs/experiments/claims.ipynb #b08eed78
 def _write_gradients(path, gradients, progress):
-    if not path.is_file(): return write_rows(path, gradient_study(gradients, progress))
+    "The table of gradients, which grows in a file of its own until it is whole."
+    begun = path.with_suffix(".begun.csv")
     wanted = set(product(gradients.widths, gradients.depths, (gradients.n_starts,)))
-    with path.open(newline="", encoding="utf-8") as file:
-        found = set(map(_place, csv.DictReader(file)))
-    if found == wanted: return
+    if path.is_file(): return _read_gradients(path, wanted)
+    rows = _read_gradients(begun, wanted, partly=True) if begun.is_file() else []
+    write_rows(path, gradient_study(gradients, progress, rows, partial(write_rows, begun)))
+    begun.unlink(missing_ok=True)
+
+def _read_gradients(path, wanted, partly=False):
+    "The rows in a file, of the sizes that are wanted."
+    with path.open(newline="", encoding="utf-8") as file: rows = list(csv.DictReader(file))
+    found = set(map(_place, rows))
+    if found == wanted or (partly and found < wanted): return rows
     raise ValueError(f"{path.name} in the study's folder is of other widths, depths or numbers of starts; "
                      "choose another folder, or delete that file")
 
@@ -213,10 +222,10 @@ def study_claims(
     names = ["", *(f"round-{k}" for k in range(2, len(rounds) + 1))]
     paths = [Path(folder) / name for name in names]
     first = paths[0]
-    first.mkdir(parents=True, exist_ok=True)
     own_bar = progress and n_workers == 1
     beside = (partial(_write_gradients, first / "gradients.csv", gradients, own_bar),) if gradients else ()
     folders = {path / "units": protocol for path, protocol in zip(paths, rounds)}
-    units = run_apart(folders, n_workers, progress, beside)
-    found = zip(paths, rounds, units.values())
-    return [_write_round(*of_round) for of_round in found]
+    with held_study(first):
+        units = run_apart(folders, n_workers, progress, beside)
+        found = zip(paths, rounds, units.values())
+        return [_write_round(*of_round) for of_round in found]

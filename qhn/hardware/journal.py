@@ -7,12 +7,13 @@ __all__ = ['Attempt', 'read_journal', 'write_array', 'read_array', 'Journal']
 
 # %% ../../nbs/hardware/journal.ipynb #9d786af0
 import json, os, secrets
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..disk import NO_SYNC, sync_folder, whole_file
+from ..disk import NO_SYNC, held, sweep, sync_folder, whole_file
 
 # %% ../../nbs/hardware/journal.ipynb #4a501219
 class Attempt(NamedTuple):
@@ -104,33 +105,33 @@ def _write_at(path, offset, data):
 
 # %% ../../nbs/hardware/journal.ipynb #dbbc7dfe
 def _lock(path):
-    "The file, open, which no other process and no other object of this one can lock now."
-    try: import fcntl
-    except ImportError:
-        raise ImportError("a journal needs the file locks of Linux or macOS: on Windows, run inside "
-                          "WSL") from None
-    file = open(path, "ab")
-    try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise RuntimeError(f"the journal in {str(path.parent)!r} is in use, by another process or by an "
-                           "earlier Journal of this one: wait for its end, or close it with "
-                           "journal.close()") from None
-    return file
+    "The lock of a journal, until it is closed."
+    lock = ExitStack()
+    instead = "wait for its end, or close it with journal.close()"
+    lock.enter_context(held(path, f"the journal in {str(path.parent)!r}", instead))
+    return lock
 
 # %% ../../nbs/hardware/journal.ipynb #d45ea53d
 class _Log:
     "Lines on disk, of one writer."
     def __init__(self, path):
-        self.path, self.lock = path, _lock(path)
-        try: self.header, self.attempts, self.size = _load(path)
+        self.path, self.lock, self.is_open = path, _lock(path), True
+        try:
+            sweep(path.parent)
+            path.touch()
+            self.header, self.attempts, self.size = _load(path)
         except BaseException:
-            self.lock.close()
+            self.close()
             raise
+
+    def close(self):
+        "Give the lock back."
+        self.is_open = False
+        self.lock.close()
 
     def append(self, record):
         "The line is on disk. `RuntimeError`: the log is closed."
-        if self.lock.closed:
+        if not self.is_open:
             raise RuntimeError(f"the journal in {str(self.path.parent)!r} is closed: "
                                "open it again with Journal(folder)")
         line = json.dumps(record).encode() + b"\n"
@@ -172,11 +173,12 @@ def _opened(path, settings):
     "The log of the run in a folder, and its first line."
     path.mkdir(parents=True, exist_ok=True)
     log = _Log(path / "journal.jsonl")
-    try: header = _header(log, settings)
+    try:
+        header = _header(log, settings)
+        for folder in (path, path.parent): sync_folder(folder)
     except BaseException:
-        log.lock.close()
+        log.close()
         raise
-    for folder in (path, path.parent): sync_folder(folder)
     return log, header
 
 # %% ../../nbs/hardware/journal.ipynb #e5af961f
@@ -260,6 +262,6 @@ class Journal:
 
     def close(self) -> None:
         "Lets another program open the journal."
-        self._log.lock.close()
+        self._log.close()
     def __enter__(self): return self
     def __exit__(self, *_): self.close()

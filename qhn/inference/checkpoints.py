@@ -7,6 +7,7 @@ __all__ = ['Checkpoint', 'Keeper', 'go_on', 'split_callbacks']
 
 # %% ../../nbs/inference/checkpoints.ipynb #0d7fbc49
 import re, time, warnings
+from contextlib import AbstractContextManager, nullcontext
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from ..archive import Kind, read_archive, write_archive
+from ..disk import held, sweep
 from ..made import Made
 from ..problem.bits import check_integer
 from .callbacks import Callback, as_callback
@@ -73,7 +75,7 @@ def _files(folder):
 def _clear(folder):
     "The folder is there, without what a killed process was writing."
     folder.mkdir(parents=True, exist_ok=True)
-    for part in folder.glob(".step-*.checkpoint"): part.unlink(missing_ok=True)
+    sweep(folder)
 
 # %% ../../nbs/inference/checkpoints.ipynb #92b793e2
 class Keeper:
@@ -84,6 +86,12 @@ class Keeper:
         self.folder = Path(checkpoint.folder)
         self.damaged: set[Path] = set()
         self.last, self.step = time.monotonic(), -1    # when something was written, and of which step
+
+    def held(self) -> AbstractContextManager:
+        "The folder is there, and nobody else's. `RuntimeError`: whose it is. `OSError`: the disk's."
+        if not self.writes: return nullcontext()
+        _clear(self.folder)
+        return held(self.folder / "checkpoints", f"checkpoint {str(self.folder)!r}")
 
     def newest(self) -> tuple[Any, dict] | None:
         "Description and arrays of the newest file that is whole. `ValueError`: all are damaged."
@@ -137,7 +145,6 @@ def go_on(
 
     `ValueError`: a checkpoint of another training, or of more steps than are asked for."""
     if keeper is None: return state, None, n_steps
-    if keeper.writes: _clear(keeper.folder)
     found = keeper.newest()
     if found is None: return state, None, n_steps
     _check_made(keeper, found[0])

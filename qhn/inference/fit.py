@@ -101,14 +101,15 @@ def _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, wa
     "Train what is checked, on one device or on a mesh."
     watch.together = mesh is not None and mesh.is_multi_process
     watch.open(made)
-    state, history, n_left = go_on(watch.keeper, state, n_steps)
-    if watch.together: _check_alike(mesh, problem, estimator, optimizer, state, n_left)
-    with nullcontext() if mesh is None else jax.set_mesh(mesh):
-        if mesh is not None: problem, state = placed(mesh, problem, state)
-        outside = is_outside(problem.distribution, estimator)
-        if n_left and not outside: _check_step(problem, estimator, optimizer, state, mesh)
-        record = _Record(problem, {"estimator": estimator, **info}, state, history, made)
-        return _train(problem, estimator, optimizer, record, n_left, progress, watch)
+    with watch.held():
+        state, history, n_left = go_on(watch.keeper, state, n_steps)
+        if watch.together: _check_alike(mesh, problem, estimator, optimizer, state, n_left)
+        with nullcontext() if mesh is None else jax.set_mesh(mesh):
+            if mesh is not None: problem, state = placed(mesh, problem, state)
+            outside = is_outside(problem.distribution, estimator)
+            if n_left and not outside: _check_step(problem, estimator, optimizer, state, mesh)
+            record = _Record(problem, {"estimator": estimator, **info}, state, history, made)
+            return _train(problem, estimator, optimizer, record, n_left, progress, watch)
 
 # %% ../../nbs/inference/fit.ipynb #40a8aa17
 def check_trainable(distribution):
@@ -340,6 +341,8 @@ class _Watch:
         if self.together: sync_global_devices("checkpoint")
         is_first = not self.together or jax.process_index() == 0
         self.keeper = Keeper(self.checkpoint, made, is_first, self.anyway)
+
+    def held(self): return self.keeper.held() if self.keeper else nullcontext()
 
     @property
     def is_used(self): return bool(self.callbacks or self.keeper)

@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['BATCH_BYTES', 'is_traced', 'to_numpy', 'to_numbers', 'as_float', 'as_array', 'check_integer', 'weights_from_index',
-           'check_weights', 'index_from_weights', 'physical_memory', 'check_memory', 'all_weights', 'batch_size',
-           'of_all_networks', 'n_bits', 'outer_sum', 'outer_product', 'walsh_hadamard', 'check_distribution',
-           'weight_moments', 'entropy', 'effective_number', 'total_variation']
+           'check_weights', 'index_from_weights', 'all_weights', 'batch_size', 'of_all_networks', 'n_bits', 'outer_sum',
+           'outer_product', 'walsh_hadamard', 'check_distribution', 'weight_moments', 'entropy', 'effective_number',
+           'total_variation']
 
 # %% ../../nbs/problem/bits.ipynb #7804c265
-import math, numbers, operator, os
+import math, numbers, operator
 from collections.abc import Callable
 from functools import partial
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.scipy.special import logsumexp
+from ..memory import check_memory, physical_memory
 
 # %% ../../nbs/problem/bits.ipynb #af2c2b94
 def is_traced(value) -> bool:
@@ -199,29 +200,6 @@ def index_from_weights(
     check_weights(weights, weights.shape[-1])    # before JAX narrows them
     places = _place_values(weights.shape[-1])
     return jnp.where(jnp.asarray(weights) < 0, places, 0).sum(-1)
-
-# %% ../../nbs/problem/bits.ipynb #49bf2124
-def physical_memory():
-    "Bytes of the accelerator that JAX computes on, or of the machine."
-    if limit := (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit"): return limit
-    try: return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError): return 16 * 2**30   # Windows has no sysconf
-
-def _gib(n_bytes):
-    exponent = n_bytes.bit_length() - 31
-    return f"{n_bytes / 2**30:.3g} GiB" if exponent < 20 else f"2**{exponent} GiB"   # 2**2110 overflows
-
-# %% ../../nbs/problem/bits.ipynb #ee88c812
-def check_memory(
-    n_bytes: int,   # size of the arrays that are about to be made
-    what: str,      # these arrays, for the message
-    instead: str,   # what to call when they do not fit
-) -> None:
-    "Raise a `ValueError` if `n_bytes` is more than the memory of this machine, or of its accelerator."
-    memory = physical_memory()
-    if n_bytes <= memory: return
-    raise ValueError(f"{what} would take {_gib(n_bytes)}, more than the {_gib(memory)} of this machine; "
-                     f"use {instead} instead")
 
 # %% ../../nbs/problem/bits.ipynb #e9a79af8
 def all_weights(

@@ -9,6 +9,7 @@ __all__ = ['available_cores', 'run_apart']
 import os, signal
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import replace
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -17,7 +18,7 @@ import jax
 from tqdm import tqdm
 from ..problem.bits import check_integer
 from .protocol import Protocol, network, split
-from .study import check_folder, n_ticks, run_study
+from .study import check_folder, compute_units, held_study, n_ticks
 
 # %% ../../nbs/studies/workers.ipynb #6a217aaa
 def available_cores() -> list[int]:
@@ -64,7 +65,7 @@ def _pool(context, n_workers, count):
     about = shares, count, jax.config.jax_enable_x64
     return ProcessPoolExecutor(n_workers, context, _begin, about)
 
-def _run_task(protocol, folder): run_study(protocol, folder, progress=False, bar=_ticks)
+def _run_task(protocol, folder): compute_units(protocol, folder, progress=False, bar=_ticks)
 
 # %% ../../nbs/studies/workers.ipynb #3dd3f761
 def _parts(rounds):
@@ -113,11 +114,13 @@ def run_apart(
     progress: bool = True,
     beside: tuple[Callable, ...] = (),    # other work for the same processes; functions without arguments
 ) -> dict:                           # folder to what `run_study` returns
-    "Compute the missing units of all rounds, tasks in parallel. `ValueError`: units of another protocol."
+    "Compute the missing units of all rounds, tasks in parallel. Errors are those of `run_study`."
     n_workers = check_integer("n_workers", n_workers, 1)
     for folder, protocol in rounds.items(): check_folder(folder, protocol)
-    if n_workers > 1: _run_workers(rounds, n_workers, progress, beside)
-    else:
-        for work in beside: work()
-    shown = progress and n_workers == 1
-    return {folder: run_study(protocol, folder, shown) for folder, protocol in rounds.items()}
+    with ExitStack() as stack:
+        for folder in rounds: stack.enter_context(held_study(folder))
+        if n_workers > 1: _run_workers(rounds, n_workers, progress, beside)
+        else:
+            for work in beside: work()
+        shown = progress and n_workers == 1
+        return {folder: compute_units(protocol, folder, shown) for folder, protocol in rounds.items()}

@@ -84,7 +84,8 @@ def notebooks(root):
 
 
 def read_cell(source):
-    "None for a cell that holds directives, magics and comments alone."
+    "None for a cell that holds directives, magics and comments alone, or is hidden."
+    if re.search(r"^#\|\s*hide$", source, re.M): return None
     exported = re.search(r"^#\|\s*export", source, re.M)
     lines = [line for line in source.splitlines() if line.strip() and not re.match(r"#\||[%!]", line)]
     body = ast.parse("\n".join(lines)).body

@@ -23,7 +23,7 @@ from .distributions.base import Words
 from .distributions.born import BornMachine
 from .distributions.symmetrised import Symmetrised
 from .inference.gradients import Exact, ScoreFunction
-from .inference.scale import fit_scaled
+from .inference.scale import checked_rows, fit_scaled
 from .objectives.elbo import KL, Divergence, NoDivergence
 from .objectives.mmd import MMD
 from .posterior.diagnose import Diagnosis
@@ -256,7 +256,8 @@ def _training_data(estimator, X, y, sample_weight):
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     rows = distinct_rows(X, estimator._targets(y), weights)
     in_units = rows._replace(x=estimator.units_(rows.x), y=estimator._in_units(rows.y))
-    return _data(in_units, estimator.result_.problem.target.model.likelihood)
+    network = estimator.result_.problem.target.model
+    return tuple(map(np.asarray, checked_rows(network, _data(in_units, network.likelihood))))
 
 # %% ../nbs/classifier.ipynb #348c3cba
 class _Fitted(_Hypernetwork):

@@ -111,13 +111,17 @@ def _array(writer, value):
     return {"array" if is_jax else "numpy": name}
 
 # %% ../nbs/files.ipynb #961a7984
+def _leaves_of(opt_state):
+    "The arrays of an optimiser's state, also of one that was loaded."
+    return list(opt_state) if isinstance(opt_state, Leaves) else jax.tree.leaves(opt_state)
+
 def _parts(writer, value):
     "The fields of an object of a known class."
     if isinstance(value, tuple): named = value._asdict()
     elif is_dataclass(value): named = {f.name: vars(value)[f.name] for f in fields(value)}
     else: named = vars(value) | {"callbacks": None}    # of an estimator, without the callbacks of training
     kind = type(value).__name__
-    if kind == "TrainState": named["opt_state"] = jax.tree.leaves(named["opt_state"])
+    if kind == "TrainState": named["opt_state"] = _leaves_of(named["opt_state"])
     if kind == "Target": named["data"] = ()    # training data are not stored
     return {name: writer(part) for name, part in named.items()}
 

@@ -6,7 +6,7 @@
 __all__ = ['RERUN', 'Match', 'matched', 'repeats', 'recorded', 'rerun_command']
 
 # %% ../nbs/rerun.ipynb #c04d51ad
-import json, subprocess, sys, tempfile, warnings
+import json, os, subprocess, sys, tempfile, warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,12 +136,17 @@ def _angles_in(folder):
         settings = json.loads(str(file["settings"]))
         return {name: file[name] for name in file.files if name != "settings"}, settings
 
+def _environment(settings):
+    "That of this process, with the precision of the record."
+    precision = settings.get("made", {}).get("machine", {}).get("precision", "single")
+    return os.environ | {"JAX_ENABLE_X64": str(int(precision == "double"))}
+
 def _rerun_comparison(folder, given):
     "A `Match` of a comparison with itself, run again."
     before, settings = _angles_in(folder)
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, "-m", "qhn", "compare", *_arguments(settings), "--quiet", f"--out={name}/again"]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=_environment(settings))
         if done.returncode: raise ValueError(f"`qhn compare` could not be repeated: {done.stderr.strip()}")
         again, now = _angles_in(Path(name) / "again")
     different = ["what made it is not known: an older folder"]

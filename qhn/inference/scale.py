@@ -150,7 +150,7 @@ def fit_scaled(
 ) -> FitResult:
     "Train, and choose the scale of the outputs on the same data. `TypeError`, `ValueError`: as of `fit`."
     _check_call(network, scale, every, n_steps)
-    data, results = _checked_rows(network, data), []
+    data, results = checked_rows(network, data), []
     key_fit, key_judge = jax.random.split(check_key(key))
     model, start = _start(network, scale), {"key": key_fit, "n_seeds": n_seeds}
     with progress_bar(progress, n_steps) as bar:
@@ -183,8 +183,11 @@ def _watching(callbacks, checkpoint, is_first):
     raise ValueError(
         "no checkpoint can be kept where the scale is chosen; train with `fit`, which keeps them")
 
-def _checked_rows(network, data):
-    "x, y and row weights as JAX's arrays."
+def checked_rows(
+    network: BiNN,
+    data: tuple,    # (x, y), or (x, y, row_weights)
+) -> tuple:         # the three of them
+    "x, y and row weights as JAX's arrays. `TypeError`, `ValueError`: as of `fit`."
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise TypeError("data must be a tuple (x, y) or (x, y, row_weights); use train or test of a Dataset")
     rows = data[2] if len(data) == 3 else np.ones(len(data[0]))

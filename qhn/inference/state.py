@@ -106,7 +106,8 @@ def arranged(
     if not isinstance(state.opt_state, Leaves):
         if jax.tree.structure(state.opt_state) == arrangement: return state
     elif [leaf.shape for leaf in leaves] == [leaf.shape for leaf in state.opt_state]:
-        return state._replace(opt_state=jax.tree.unflatten(arrangement, state.opt_state))
+        as_made = state._replace(opt_state=jax.tree.unflatten(arrangement, state.opt_state))
+        return remembering(as_made, state.made)
     raise ValueError("state comes from another kind of optimizer; go on with the same one, "
                      "or start anew with params=state.params")
 

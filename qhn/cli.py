@@ -230,9 +230,9 @@ def _options(text, dynamical_decoupling, twirling):
     return given or None
 
 # %% ../nbs/cli.ipynb #4a56aa58
-def _carry_out(plan, folder, max_qpu_seconds):
+def _carry_out(plan, folder, max_qpu_seconds, anyway=False):
     from qhn.hardware.run import hardware_run
-    _show_report(hardware_run(plan, folder, max_qpu_seconds), plan, folder)
+    _show_report(hardware_run(plan, folder, max_qpu_seconds, anyway=anyway), plan, folder)
 
 def _show_report(report, plan, folder):
     "Exit status 1 if the run has to be resumed."
@@ -272,6 +272,7 @@ _MaxSeconds = Annotated[float | None, option("Budget of the whole run, in QPU se
                                             "run's own, at first 60 on a device of IBM's.")]
 _RunOut = Annotated[Path, option("Folder of the run, new or of the same run.")]
 _Folder = Annotated[Path, typer.Argument(help="Folder of the run.")]
+_Anyway = Annotated[bool, option("Go on although qhn, JAX or optax has another version.", "--anyway")]
 
 # %% ../nbs/cli.ipynb #13c96e54
 @hardware_app.command("run")
@@ -306,11 +307,12 @@ def hardware_run_command(
 
 # %% ../nbs/cli.ipynb #8e778dbb
 @hardware_app.command("resume")
-def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None) -> None:
+def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None,
+                            anyway: _Anyway = False) -> None:
     "Go on with a run, after a crash or with a larger budget; what is paid is not paid again."
     with friendly_errors():
         from qhn.hardware.run import stored_plan
-        _carry_out(stored_plan(folder), folder, max_qpu_seconds)
+        _carry_out(stored_plan(folder), folder, max_qpu_seconds, anyway)
 
 # %% ../nbs/cli.ipynb #ee2d0c3d
 @hardware_app.command("status")

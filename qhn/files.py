@@ -216,8 +216,8 @@ def _warn_changed(path, kept, own, made):
     if minor(made.versions["Python"]) != minor(versions()["Python"]): return
     changed = [name for name in kept if digest(own[name]) != kept[name]]
     if not changed: return
-    warnings.warn(f"{', '.join(changed)} in own is not what {path} was saved with: its code or its numbers are "
-                  "others, and what was trained with it may answer otherwise", stacklevel=3)
+    warnings.warn(f"{', '.join(changed)} in own is not what {path} was saved with: its code or its numbers "
+                  "are others, and what was trained with it may answer otherwise", stacklevel=3)
 
 def load(
     path: str | Path,            # written by `save`

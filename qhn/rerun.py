@@ -72,12 +72,15 @@ def _training_file(model, path, train):
     source = model.source
     if source is None:
         raise ValueError(f"{path} was not made by `qhn train`: it does not know its file of training")
-    if train: return train if source_of(train).sha256 == source.sha256 else f"{train} is not the file of training"
+    if train:
+        is_same = source_of(train).sha256 == source.sha256
+        return train if is_same else f"{train} is not the file of training"
     found = find_source(source, path.parent, Path())
     if found: return found
     changed = [folder / source.name for folder in (path.parent, Path()) if (folder / source.name).is_file()]
     if changed: return f"{changed[0]} has changed since"
-    raise ValueError(f"the file of training, {source.name}, is not beside {path}, nor here; give --train FILE")
+    raise ValueError(f"the file of training, {source.name}, is not beside {path}, nor here; "
+                     "give --train FILE")
 
 # %% ../nbs/rerun.ipynb #86f5ad43
 def _numbers_of_model(model):
@@ -102,7 +105,8 @@ def _rerun_model(path, model, given):
     file = _training_file(model, path, given.train)
     if isinstance(file, str): return Match(False, f"not repeated: {file}", None, ["another data"])
     if not isinstance(model.estimator.random_state, (int, np.integer)):
-        raise ValueError(f"{path} cannot be repeated: random_state was {model.estimator.random_state!r}, no number")
+        raise ValueError(f"{path} cannot be repeated: its random_state was "
+                         f"{model.estimator.random_state!r}, not a number")
     again = _trained_again(model, file)
     records = [each.estimator.result_.made for each in (model, again)]
     different = differences(*records) if records[0] else ["what made it is not known: an older file"]
@@ -145,7 +149,8 @@ def _rerun_comparison(folder, given):
     "A `Match` of a comparison with itself, run again."
     before, settings = _angles_in(folder)
     with tempfile.TemporaryDirectory() as name:
-        command = [sys.executable, "-m", "qhn", "compare", *_arguments(settings), "--quiet", f"--out={name}/again"]
+        command = [sys.executable, "-m", "qhn", "compare", "--quiet", f"--out={name}/again"]
+        command += _arguments(settings)
         done = subprocess.run(command, capture_output=True, text=True, env=_environment(settings))
         if done.returncode: raise ValueError(f"`qhn compare` could not be repeated: {done.stderr.strip()}")
         again, now = _angles_in(Path(name) / "again")
@@ -163,13 +168,15 @@ def _rerun(given):
     from qhn.table_model import TableModel
     found = load(given.path)
     if isinstance(found, TableModel): return _rerun_model(given.path, found, given)
-    way = "; call fit again, and compare the two with qhn.rerun.repeats" if isinstance(found, FitResult) else ""
-    raise ValueError(f"{given.path} holds a {type(found).__name__} of code of your own, which no file can hold; "
-                     f"`qhn rerun` repeats what `qhn train` and `qhn compare` wrote{way}")
+    is_result = isinstance(found, FitResult)
+    way = "; call fit again, and compare the two with qhn.rerun.repeats" if is_result else ""
+    raise ValueError(f"{given.path} holds a {type(found).__name__} of code of your own, which no file can "
+                     f"hold; `qhn rerun` repeats what `qhn train` and `qhn compare` wrote{way}")
 
 # %% ../nbs/rerun.ipynb #cbf7146b
 _What = Annotated[Path, typer.Argument(help="Model of `qhn train`, or folder of `qhn compare`.")]
-_Train = Annotated[Path | None, option("CSV file of training. Looked for beside the model and here, if left out.")]
+_Train = Annotated[Path | None, option("CSV file of training. Looked for beside the model and here, "
+                                       "if left out.")]
 _Within = Annotated[float, option("Relative distance of the numbers that counts as the same.")]
 
 def rerun_command(

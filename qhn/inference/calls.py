@@ -201,12 +201,13 @@ def check_versions(
     what: str,              # that was written, for the message
     before: dict,           # `versions` of its record
     anyway: bool = False,   # do not ask
+    way: str = _ANYWAY,     # the way on, for the message
 ) -> None:
     "`ValueError`: versions whose numbers may differ."
     other = [] if anyway else other_versions(before)
     if not other: return
     raise ValueError(f"{what} was written with {', '.join(other)}, and the numbers of other versions may "
-                     f"differ; install those, begin anew, or {_ANYWAY}")
+                     f"differ; install those, begin anew, or {way}")
 
 def check_call(
     folder: Any,             # of the checkpoint, for the message
@@ -237,6 +238,6 @@ def check_same(
     if before is None or anyway: return
     different = [name for name in _GIVEN_ON if before.digests.get(name) != now.digests[name]]
     if different:
-        raise ValueError(f"state comes from a training with another {', another '.join(different)}; go on with "
-                         f"the same, start anew with params=state.params, or {_ANYWAY}")
+        raise ValueError(f"state comes from a training with another {', another '.join(different)}; "
+                         f"go on with the same, start anew with params=state.params, or {_ANYWAY}")
     check_versions("state", before.versions, anyway)

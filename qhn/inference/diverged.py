@@ -114,7 +114,8 @@ def _of_steps(problem, was):
 def _of_weight(problem, was):
     "A schedule of the divergence's weight."
     scale = problem.objective.scale(problem.prior, problem.distribution.n_qubits, jnp.asarray(was.step))
-    if not np.isfinite(scale): return f"the weight of {type(problem.objective).__name__} is {scale} at this step"
+    if np.isfinite(scale): return None
+    return f"the weight of {type(problem.objective).__name__} is {scale} at this step"
 
 # %% ../../nbs/inference/diverged.ipynb #34bd65ec
 _N_ASKED = 256
@@ -132,15 +133,17 @@ def _n_bad(values, most=np.inf):
 def _of_model(problem, was):
     "A log-likelihood that is not finite."
     n = _n_bad(problem.target.costs(_random_networks(problem)))
-    if n: return (f"log_likelihood of {type(problem.target.model).__name__} is not finite for {n} of {_N_ASKED} "
-                  "random networks: look at the model and its data")
+    if not n: return None
+    return (f"log_likelihood of {type(problem.target.model).__name__} is not finite for {n} of {_N_ASKED} "
+            "random networks: look at the model and its data")
 
 def _of_prior(problem, was):
     "A prior that forbids networks."
     if not (problem.objective.needs_density and problem.prior.has_density): return None
     n = _n_bad(problem.prior.log_prob(_random_networks(problem)), 1e8)
-    if n: return (f"{type(problem.prior).__name__} gives {n} of {_N_ASKED} random networks the probability 0, "
-                  "for which every q pays without end: keep its probabilities between 0 and 1")
+    if not n: return None
+    return (f"{type(problem.prior).__name__} gives {n} of {_N_ASKED} random networks the probability 0, "
+            "for which every q pays without end: keep its probabilities between 0 and 1")
 
 # %% ../../nbs/inference/diverged.ipynb #e2feb808
 def _of_distribution(problem, was):
@@ -148,9 +151,10 @@ def _of_distribution(problem, was):
     distribution, objective = problem.distribution, problem.objective
     if objective.needs is not LogProb or not distribution.can(LogProb): return None
     n = _n_bad(distribution.log_prob(was.params, _random_networks(problem)))
-    if n: return (f"the distribution gives {n} of {_N_ASKED} random networks the probability 0, as a point mass "
-                  f"does, and {type(objective).__name__} asks for their log q: start elsewhere, "
-                  "as with noise=0.1, or use estimator=Exact() or ScoreFunction()")
+    if not n: return None
+    return (f"the distribution gives {n} of {_N_ASKED} random networks the probability 0, as a point mass "
+            f"does, and {type(objective).__name__} asks for their log q: start elsewhere, as with noise=0.1, "
+            "or use estimator=Exact() or ScoreFunction()")
 
 _SUSPECTS = _of_weight, _of_model, _of_prior, _of_steps, _of_distribution
 
@@ -162,8 +166,8 @@ def likely_cause(
     if jax.process_count() > 1: return "the parts of a training of several processes are not looked at"
     if was.params is None: return "it had stopped before"
     causes = (look(problem, was) for look in _SUSPECTS)
-    unknown = (f"model, prior, weight and parameters are finite, so the loss of {was.loss} arises in between: "
-               'jax.config.update("jax_debug_nans", True) stops where')
+    unknown = (f"model, prior, weight and parameters are finite, so the loss of {was.loss} arises in "
+               'between: jax.config.update("jax_debug_nans", True) stops where')
     return next(filter(None, causes), unknown)
 
 # %% ../../nbs/inference/diverged.ipynb #7ac7ec38
@@ -187,5 +191,5 @@ def diverged(
 
 def goes_on_without(seed: int, n_seeds: int, was: Stopped, problem: Any) -> str:
     "What is said when one seed stops and others go on."
-    return (f"seed {seed} of {n_seeds} turned non-finite at step {was.step}; it stays as it was before, and the "
-            f"others go on; {likely_cause(problem, was)}")
+    return (f"seed {seed} of {n_seeds} turned non-finite at step {was.step}; it stays as it was before, "
+            f"and the others go on; {likely_cause(problem, was)}")

@@ -61,7 +61,7 @@ def fit(
     mesh: Mesh | None = None,            # devices that share "seeds", "samples", "data" or "amplitudes"
     callbacks: Sequence[Any] = (),       # called `(step, info, state)` after each chunk of steps; True stops
     checkpoint: str | Path | Checkpoint | None = None,    # a folder, from which the same call goes on
-    anyway: bool = False,                # go on from `state` or `checkpoint` with another objective, data, ...
+    anyway: bool = False,                # go on although objective, data, optimiser or versions are others
 ) -> FitResult:    # trained angles, their history, the problem, and what made them
     """Train a distribution over networks.
 

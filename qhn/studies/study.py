@@ -27,6 +27,8 @@ from ..problem.prior import BernoulliPrior
 from ..problem.symmetry import Symmetry
 from ..objectives.elbo import exact_posterior, posterior_divergence
 from ..problem.bits import total_variation
+from ..made import made_by
+from ..inference.calls import check_versions
 from ..disk import fingerprint, held, sweep, whole_file
 from .methods import CIRCUITS, N_STOPS, Method
 from ..posterior.calibration import (accuracy, expected_calibration_error, log_loss,
@@ -246,6 +248,11 @@ def _check_parts(path, stored, wanted):
         f"{path.name} in the study's folder is of another protocol (not the same: {', '.join(other)}); "
         "choose another folder, or delete that file")
 
+def _check_versions(path, made):
+    "Refuses a unit whose numbers may not go together with those of here; `made` is its record."
+    way = "choose another folder, or delete that file, which is computed again"
+    check_versions(f"{path.name} in the study's folder", made["versions"], way=way)
+
 # %% ../../nbs/studies/study.ipynb #35904a90
 def _unit_path(folder, task, method, ending=""):
     "Where a unit is kept: a file with the names of task and method."
@@ -266,11 +273,12 @@ def _stored(path, parts):
         raise ValueError(f"{path.name} in the study's folder is damaged ({error}): delete it, and it is "
                          "computed again") from None
     _check_parts(path, made_of, parts)
+    if "made" in arrays: _check_versions(path, json.loads(str(arrays.pop("made"))))
     return arrays
 
 def _store(path, parts, unit):
     with whole_file(path) as part, part.open("wb") as file:
-        np.savez(file, protocol=json.dumps(parts), **unit)
+        np.savez(file, protocol=json.dumps(parts), made=json.dumps(made_by({}, parts).told()), **unit)
 
 # %% ../../nbs/studies/study.ipynb #0aab1823
 class _Rows(dict):

@@ -8,7 +8,7 @@ __all__ = ['app', 'hardware_app', 'study_app', 'complete_dataset', 'complete_ans
            'hardware_fetch_command', 'study_claims_command', 'study_restarts_command', 'main']
 
 # %% ../nbs/cli.ipynb #a8961b8a
-import codecs, io, json, os, sys
+import codecs, io, os, sys
 from glob import escape, glob
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ import typer
 from .terminal import (check_positive, friendly_errors, items, nearest_characters, option, show_table,
                           writable_folder)
 from .table_commands import (TABLE_COMMANDS, Decimal, Header, Json, Label, Quiet, Sep, print_json,
-                                say_notices, table_errors)
+                                say_notices)
 from .rerun import RERUN, recorded
 
 # %% ../nbs/cli.ipynb #15c44f7a
@@ -85,7 +85,7 @@ def _objectives(names, word_weights):
     "The chosen objectives by label."
     from qhn.studies.compare import OBJECTIVES, pick
     from qhn.objectives.mmd import MMD
-    chosen = {name: pick("objective", name, OBJECTIVES) for name in items("objectives", names, str)}
+    chosen = {name: pick("objectives", name, OBJECTIVES) for name in items("objectives", names, str)}
     if not chosen:
         raise ValueError(f"objectives must name at least one of {', '.join(OBJECTIVES)}, got {names!r}")
     def made(kind): return MMD(items("word_weights", word_weights, float)) if kind is MMD else kind()
@@ -214,20 +214,7 @@ def compare_command(
     """Train MLE, ELBO and SELBO side by side and compare them with mean field and, up to 22 weights,
     the exact posterior."""
     given = SimpleNamespace(**locals())    # all options, by name
-    with table_errors(): _compare(given)
-
-# %% ../nbs/cli.ipynb #68a1abfd
-def _options(text, dynamical_decoupling, twirling):
-    "IBM's options as a dictionary, or None if there are none."
-    try: given = dict(json.loads(text))
-    except (TypeError, ValueError):
-        example = '{"twirling": {"enable_gates": true}}'
-        raise ValueError(f"options must be a JSON object, such as '{example}', got {text!r}") from None
-    if dynamical_decoupling:
-        given["dynamical_decoupling"] = {"enable": True, **given.get("dynamical_decoupling", {})}
-    if twirling:
-        given["twirling"] = {"enable_gates": True, **given.get("twirling", {})}
-    return given or None
+    with friendly_errors(): _compare(given)
 
 # %% ../nbs/cli.ipynb #4a56aa58
 def _carry_out(plan, folder, max_qpu_seconds, anyway=False):
@@ -297,11 +284,11 @@ def hardware_run_command(
 ) -> None:
     "Begin a run, or go on with the same one."
     with friendly_errors():
-        from qhn.hardware.run import Plan
+        from qhn.hardware.run import Plan, sampler_options
         plan = Plan(backend=backend, dataset=dataset, n_train=n_train, hidden=items("hidden", hidden, int),
                     layers=layers, mle=mle, final_shots=final_shots, readout=readout,
                     layout=items("layout", layout, int) or None,
-                    options=_options(options, dynamical_decoupling, twirling),
+                    options=sampler_options(options, dynamical_decoupling, twirling),
                     steps=steps, shots=shots, seed=seed)
         _carry_out(plan, out, max_qpu_seconds)
 

@@ -90,8 +90,8 @@ def sweep(
     "Remove what killed processes left unfinished."
     for part in folder.glob(".*-*.part*"):
         name = _PART.fullmatch(part.name)
-        is_one = name and stem in (None, name[1])
-        if is_one and not _is_written(part, int(name[2])): _remove(part)
+        if name is None or stem not in (None, name[1]): continue
+        if not _is_written(part, int(name[2])): _remove(part)
 
 # %% ../nbs/disk.ipynb #d0977f3c
 def _moved_aside(path):
@@ -112,7 +112,7 @@ def put_back(
 def whole_folder(
     path: Path,    # that other programs see, with all its files or as it was
 ):                 # a new folder beside it, for the block to fill
-    "What the block writes is in the folder of this name once it succeeds, or not at all. `OSError`: the disk's."
+    "What the block writes has this name once it succeeds, with all its files, or not. `OSError`: the disk's."
     path = path.resolve()
     part, old = (path.with_name(f".{path.name}-{os.getpid()}.{end}") for end in ("part", "old"))
     part.mkdir()
@@ -136,11 +136,11 @@ def _sign(descriptor):
 
 def _holder(lock):
     "Who holds a lock, in words."
-    try: told = json.loads(lock.read_text())
-    except (OSError, ValueError): return "another process"
-    own = (told["pid"], told["host"]) == (os.getpid(), socket.gethostname())
-    who = "an earlier call of this process" if own else f"process {told['pid']} on {told['host']}"
-    return f"{who}, since {told['since']}"
+    try: pid, host, since = map(json.loads(lock.read_text()).get, ("pid", "host", "since"))
+    except (OSError, ValueError, AttributeError): return "another process"
+    own = (pid, host) == (os.getpid(), socket.gethostname())
+    who = "an earlier call of this process" if own else f"process {pid} on {host}"
+    return f"{who}, since {since}"
 
 # %% ../nbs/disk.ipynb #9e24d11c
 @contextmanager

@@ -153,7 +153,7 @@ class _Reader:
         "The described value."
         if isinstance(told, list): return [self(part) for part in told]
         if not isinstance(told, dict): return told
-        kind = next(iter(told))
+        kind = next(iter(told), None)
         if kind not in _MAKES: raise ValueError(f"it holds a {kind!r}, which is not known")
         return _MAKES[kind](self, told, told[kind])
 
@@ -164,7 +164,9 @@ def _dictionary(reader, told, pairs): return {reader(key): reader(part) for key,
 def _stored(reader, told, name): return jnp.asarray(reader.arrays[name])
 def _plain(reader, told, name): return reader.arrays[name][()]    # a scalar becomes a scalar again
 def _key(reader, told, data): return jax.random.wrap_key_data(reader(data), impl=told["impl"])
-def _texts(reader, told, texts): return np.array(texts, told["dtype"]).reshape(told["shape"])
+def _texts(reader, told, texts):
+    if np.dtype(told["dtype"]).itemsize * len(texts) > 2**30: raise ValueError("it holds texts of a gigabyte")
+    return np.array(texts, told["dtype"]).reshape(told["shape"])
 def _type(reader, told, name): return _class(name)
 def _function(reader, told, name): return _FUNCTIONS[name]
 def _own(reader, told, name): return reader.own[name]
@@ -209,6 +211,14 @@ def save(
     return write_archive(path, _KIND, writer.arrays, description)
 
 
+# %% ../nbs/files.ipynb #784c7fa8
+def _check_told(path, told):
+    own = told.get("own") if isinstance(told, dict) else None
+    is_told = isinstance(own, list | dict) and all(isinstance(name, str) for name in own)
+    if isinstance(own, dict): is_told = is_told and set(told.get("made") or ()) == set(Made._fields)
+    if is_told and "object" in told: return
+    raise ValueError(f"{path} holds a description that `save` does not write; write the file anew")
+
 # %% ../nbs/files.ipynb #7cff2dbc
 def _warn_changed(path, kept, own, made):
     "Warn of one's own things that are not those of the file. Python's compiled code differs by version."
@@ -227,6 +237,7 @@ def load(
 
     `ValueError`: the file is damaged, newer or foreign, or `own` lacks a name. `OSError`: no such file."""
     description, arrays = read_archive(path, _KIND)
+    _check_told(path, description)
     kept, own = description["own"], own or {}
     missing = sorted(set(kept) - set(own))
     if missing:
@@ -235,5 +246,5 @@ def load(
                          f"use load(path, own={{{given}}})")
     if isinstance(kept, dict): _warn_changed(path, kept, own, Made(**description["made"]))
     try: return _Reader(arrays, own)(description["object"])
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise ValueError(f"{path} holds what this version of qhn cannot make: {error}") from error
+    except Exception as error:    # of whatever class cannot be made of what the file holds
+        raise ValueError(f"{path} holds what this version of qhn cannot make: {error!s:.300}") from error

@@ -50,10 +50,11 @@ def of_ulimit() -> Iterator[tuple[int, int]]:    # limit and what is left of it,
     "The limits that `ulimit` has set to this process."
     try: import resource
     except ImportError: return    # Windows
-    now = psutil.Process().memory_info()
-    for name, used in (("RLIMIT_AS", now.vms), ("RLIMIT_DATA", getattr(now, "data", now.rss))):
-        most, _ = resource.getrlimit(getattr(resource, name))
-        if most != resource.RLIM_INFINITY: yield most, most - used
+    now = psutil.Process().memory_info()._asdict()
+    used = {resource.RLIMIT_AS: now["vms"], resource.RLIMIT_DATA: now.get("data", now["rss"])}
+    for kind, taken in used.items():
+        most, _ = resource.getrlimit(kind)
+        if most != resource.RLIM_INFINITY: yield most, most - taken
 
 # %% ../nbs/memory.ipynb #49d66186
 def memory_limit() -> int:    # bytes

@@ -14,8 +14,8 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 from .made import Made, differences, made_by
-from .table_commands import Json, Quiet, print_json, table_errors
-from .terminal import check_positive, option
+from .table_commands import Json, Quiet, print_json
+from .terminal import check_positive, friendly_errors, option
 
 # %% ../nbs/rerun.ipynb #a8e7d756
 def _distance(before, again):
@@ -190,7 +190,7 @@ def rerun_command(
 
     `typer.Exit`: the status, unless it is 0."""
     given = SimpleNamespace(**locals())
-    with table_errors(): found = _rerun(given)
+    with friendly_errors(): found = _rerun(given)
     if as_json: print_json(found._asdict())
     elif not quiet: print("\n".join([found.answer, *(f"  {text}" for text in found.different)]))
     if not found.same: raise typer.Exit(1)

@@ -6,6 +6,7 @@
 __all__ = ['Source', 'source_of', 'find_source', 'TableModel', 'train_table', 'describe', 'labelled_rows', 'load_table_model']
 
 # %% ../nbs/table_model.ipynb #9e84eb47
+import re
 import numpy as np
 import pandas as pd
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from .classifier import QHNClassifier, QHNRegressor
 from .files import load
 from .objectives.elbo import KL
 from .problem.cells import as_number, is_number, listed, nearest
-from .problem.columns import Columns, learn_columns
+from .problem.columns import Columns, in_file, learn_columns
 from .problem.headers import class_name
 from .problem.tables import Table
 
@@ -163,6 +164,9 @@ def labelled_rows(
     unknown: str = "refuse",       # as in `TableModel.features`
 ) -> tuple[pd.DataFrame, np.ndarray]:    # features; labels as class numbers or as numbers
     "Features and labels. `ValueError`: a missing column or an invalid cell."
+    with in_file(rows): return _labelled_rows(model, rows, missing, unknown)
+
+def _labelled_rows(model, rows, missing, unknown):
     frame = rows.features
     _check_label(model, frame)
     model.columns.notices_on(frame)    # refuses rows that lack a column
@@ -174,8 +178,10 @@ def labelled_rows(
 def _check_label(model, frame):
     label = model.columns.label
     if label in frame: return
-    raise ValueError(f"the rows have no column {label!r}, which is what is predicted; "
-                     f"{nearest(label, list(frame))}")
+    like = nearest(label, list(frame))
+    has_names = not all(re.fullmatch("x[0-9]+", name) for name in frame)
+    if not has_names: like = "the file has no header: write one in a first line"
+    raise ValueError(f"the rows have no column {label!r}, which is what is predicted; {like}")
 
 def _labels(model, column):
     texts = column.fillna("").map(lambda cell: class_name(str(cell).strip()))

@@ -84,7 +84,7 @@ onload = () => {
     const scrolls = e => e !== column && (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
     const wide = [...column.querySelectorAll("*")].filter(e => e.getBoundingClientRect().right > edge + 1 && !scrolls(e.parentElement));
     const missing = [...page.images].filter(e => !e.naturalWidth);
-    const cut = [...column.querySelectorAll("table:not(.dataframe)")].filter(e => e.scrollWidth > e.clientWidth + 1);
+    const cut = [...column.querySelectorAll("table")].filter(e => !e.closest(".cell") && e.scrollWidth > e.clientWidth + 1);
     const edges = e => e && [e.getBoundingClientRect().top, e.getBoundingClientRect().bottom];
     const lines = [...page.querySelectorAll("pre")].find(e => e.textContent.includes("fit("));
     return {name: frame.title, picture: edges(page.images[0]), lines: edges(lines), width: +frame.width, scroll: page.documentElement.scrollWidth, images: page.images.length,
@@ -100,7 +100,7 @@ FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --
 
 
 def measure(pages, widths, chromium, folder) -> list:  # of a dictionary for each page and width
-    "What Chromium finds in pages (name -> HTML): the width each takes, what juts out of the column, the images that are missing. One process for all."
+    "What Chromium finds in pages (name -> HTML): their width, what juts out of the column, Markdown's tables that scroll, missing images. One process."
     frames = [f'<iframe title="{html.escape(name)}" width={width} height=800 srcdoc="{html.escape(text)}"></iframe>'
               for name, text in pages.items() for width in widths]
     (folder / "all.html").write_text(f"<!doctype html><meta charset=utf-8><body>{MEASURE}{''.join(frames)}</body>", encoding="utf-8")

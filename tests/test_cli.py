@@ -355,3 +355,31 @@ def test_only_the_elbo_stands_beside_the_evidence():
     assert found == [["MLE"], ["ELBO", "mean field", "−log evidence"], ["tempered"], ["SELBO"], ["exact posterior"]]
     low, high = figure.axes[1].get_ylim()
     assert low < 28 < 30 < high
+
+
+def options_of(app):
+    "(name of the argument, spelling) of the options of all commands."
+    import typer
+    def leaves(command):
+        for inner in getattr(command, "commands", {}).values(): yield from leaves(inner)
+        if not hasattr(command, "commands"): yield from command.params
+    return {(param.name, param.opts[0]) for param in leaves(typer.main.get_command(app)) if param.opts[0].startswith("--")}
+
+
+def test_messages_know_the_spelling_of_all_options():
+    "An option that is left out here would be called as Python calls it."
+    from qhn.terminal import OPTIONS, as_options
+    silent = {"help", "version", "install_completion", "show_completion", "as_json", "quiet", "x64", "quick", "alone", "regress", "train", "header"}    # nothing is said of them
+    for name, spelling in options_of(qhn.cli.app):
+        if name in silent: continue
+        assert "--" + OPTIONS[name].replace("_", "-") == spelling, name
+        assert as_options(f"{name} must be 1, got {name}=2") == f"{spelling} must be 1, got 2"
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--layers", "0"], "--layers must be an integer of at least 1, got 0"), (["--dataset", "nowhere.csv"], "expected a CSV file, but there is none at 'nowhere.csv'"),
+    (["--logit-scale", "0"], "--logit-scale must be positive and finite, got 0.0"), (["--objectives", "vae"], "--objectives must be one of mle, elbo, selbo, got 'vae'"),
+    (["--n-train", "0"], "--n-train must be an integer of at least 2, got 0"), (["--hidden", "0"], "--hidden must be positive")])
+def test_a_message_spells_the_option(arguments, message, tmp_path):
+    status, text = qhn_compare(*arguments, "--steps", "2", "--seeds", "2", "--out", tmp_path)
+    assert status == 2 and message in text and "=" not in text.replace(">=", "")

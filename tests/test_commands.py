@@ -292,8 +292,9 @@ def test_a_model_is_not_replaced_unasked(flock, monkeypatch):
     ([], "--missing drop or --missing mean"), (["--label", "kin"], "has no column 'kin'; the nearest is 'kind'"),
     (["--label", "bill", "--missing", "drop"], "give --regress"), (["--missing", "zero"], "missing must be"), (["--hidden", "a"], "hidden must be comma-separated numbers"),
     (["--missing", "drop", "--ansatz", "ring"], "ansatz must be one of"), (["--missing", "drop", "--objective", "map"], "objective must be one of"),
-    (["--missing", "drop", "--steps", "0"], "n_steps"), (["--temperature", "0"], "temperature must be positive"), (["--sep", "ab"], "sep must be one character"),
-    (["--missing", "drop", "--hidden", "0"], "hidden must be"), (["--missing", "drop", "--layers", "0", "--ansatz", "staircase"], "n_layers"),
+    (["--missing", "drop", "--steps", "0"], "--steps must be an integer of at least 1, got 0"), (["--temperature", "0"], "temperature must be positive"), (["--sep", "ab"], "sep must be one character"),
+    (["--missing", "drop", "--hidden", "0"], "hidden must be"), (["--missing", "drop", "--layers", "0", "--ansatz", "staircase"], "--layers must be an integer of at least 1, got 0"),
+    (["--missing", "keep"], "--missing must be refuse, drop or mean, got 'keep'"), (["--missing", "drop", "--layers", "2"], "use --ansatz staircase"), (["--missing", "drop", "--seed", "-1"], "--seed must be 0 or more, got -1"),
     (["--missing", "drop", "--restarts", "0"], "n_restarts"), (["--missing", "drop", "--label", "kind", "--regress"], "expected a finite number to predict"),
 ])
 def test_refused_training(flock, tmp_path, arguments, message):
@@ -404,3 +405,17 @@ def test_each_file_is_hashed_once(small, monkeypatch):
     (small / "train.csv").rename(small / "new.csv")
     hashed.clear()
     assert table_model.find_source(load(small / "a.qhn").source, small, ".", small) .name == "new.csv" and hashed == ["new.csv"]
+
+
+def test_rows_without_a_header_are_told_so(flock, tmp_path):
+    (path := tmp_path / "bare.csv").write_text("N1,41.5,Biscoe,3800\nN2,46.5,Dream,4800\n")
+    refused(f"{path}: the rows have no column 'bill', and 2 more; the file has no header: write 'bill', 'island', 'mass' in a first line", "predict", flock[1], path)
+    refused("the file has no header: write one in a first line", "evaluate", flock[1], path, "--alone")
+
+
+def test_a_dash_is_a_gap_where_numbers_are_asked_for(flock, tmp_path):
+    "Also in a file of one row, whose column holds no number."
+    for mass in ("-", ""):
+        (path := tmp_path / "one.csv").write_text(f"bill,island,mass\n41.5,Biscoe,{mass}\n")
+        refused(f"{path}, line 2, column 'mass': got", "predict", flock[1], path)
+        assert command("predict", flock[1], path, "--missing", "mean")[1] == command("predict", flock[1], tmp_path / "one.csv", "--missing", "mean", "--quiet")[1]

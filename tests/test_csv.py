@@ -305,7 +305,7 @@ REFUSED = {
     "an index without a name and labels alone": (",kind\n0,a\n1,b\n", "holds row numbers and labels only"),
     "point or numbers of columns": ("0,1\n1,0\n2,1\n3,0\n", "line 1: '0,1' may be a point, or the header"),
     "point or numbers of three columns": ("0,1,2\n3,4,1\n5,6,2\n3,4,1\n", "line 1: '0,1,2' may be a point, or the header"),
-    "16 bits a letter": (ROWS.encode("utf-16"), "line 1: not a text table in UTF-8; save it as CSV in UTF-8"),
+    "32 bits a letter": (ROWS.encode("utf-32"), "line 1: not a text table in UTF-8; save it as CSV in UTF-8"),
     "16 bits a letter, no mark": (ROWS.encode("utf-16-le"), "line 1: not a text table in UTF-8"),
     "Latin": ((ROWS + "1,2,née\n").encode("latin-1"), "line 7: not a text table in UTF-8"),
     "years that leave one out": ("2019,2021,label\n" + ROWS, "line 1: the label 'label' stands in this line alone; if the line holds the names of the columns, give header=True"),
@@ -555,3 +555,43 @@ def test_a_quoted_separator_far_below_counts(tmp_path):
     np.testing.assert_array_equal(read_table(path).features.u, pd.read_csv(path, sep=";").u)
     (path).write_text("u,v,kind\n" + "".join(f"{k / 7:.3f},{k},{k % 2}\n" for k in range(900)) + "1,2\n")
     with pytest.raises(ValueError, match="line 902: expected 3 columns"): read_table(path)
+
+
+def test_dashes_in_columns_of_numbers_are_gaps_and_said(tmp_path):
+    "Elsewhere they are words: the classes + and -."
+    text = "size,sign,kind\n" + "".join(f"{'-' if k == 3 else k / 2},{'+-'[k % 2]},{'+-'[k // 2 % 2]}\n" for k in range(12))
+    (path := tmp_path / "table.csv").write_text(text)
+    with pytest.raises(ValueError, match="line 5, column 1 .'size'.: expected a finite number, got ''; fill it in"): read_table(path)
+    table = read_table(path, missing="mean")
+    theirs = pd.read_csv(path, na_values={"size": "-"}, keep_default_na=False)
+    np.testing.assert_allclose(table.features["size"], theirs["size"].fillna(theirs["size"].mean()))
+    assert table.features.sign.tolist() == theirs.sign.tolist() and table.y.tolist() == theirs.kind.tolist()
+    assert "a dash is read as a missing value in column 1" in table.notices
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_wide_texts_with_a_mark_are_read(encoding, tmp_path):
+    text = "größe,n,kind\n" + ROWS
+    (path := tmp_path / "table.csv").write_bytes((text if encoding == "utf-16" else "\ufeff" + text).encode(encoding))
+    (plain := tmp_path / "plain.csv").write_text(text, encoding="utf-8")
+    pd.testing.assert_frame_equal(read_table(path).features, read_table(plain).features)
+    path.write_bytes(text.encode(encoding)[:-1] if encoding == "utf-16" else text.encode(encoding))
+    with pytest.raises(ValueError, match="not a text table in UTF-8; save it as CSV in UTF-8"): read_table(path)
+
+
+def test_packed_tables_are_named(tmp_path):
+    frame = pd.DataFrame(X, columns=["u", "v"]).assign(kind=AB)
+    for kind, ending in {"gzip": "gz", "bzip2": "bz2", "xz": "xz", "zip": "zip"}.items():
+        frame.to_csv(path := tmp_path / f"table.csv.{ending}", index=False)
+        with pytest.raises(ValueError, match=f"table.csv.{ending} is packed .{kind}.*; unpack it, or save the table as CSV"): read_table(path)
+
+
+def test_what_a_column_refuses_names_its_file(tmp_path):
+    (path := tmp_path / "table.csv").write_text("u,v,kind\n" + ROWS)
+    columns = learn_columns(read_table(path))
+    (new := tmp_path / "new.csv").write_text("u,v\n1,x\n")
+    with pytest.raises(ValueError, match=r"new.csv, line 2, column 'v': expected a finite number, got 'x'"): columns.matrix(read_rows(new))
+    with pytest.raises(ValueError, match="^row 0, column 'v'"): columns.matrix(pd.DataFrame({"u": [1.], "v": ["x"]}))    # no file
+    path.write_text("u,v,kind\n1,2,a\n2,3,b\n")
+    with pytest.raises(ValueError, match=r"table.csv: each class needs at least 2 points"): from_csv(path)
+    with pytest.raises(ValueError, match="missing must be 'refuse', 'drop' or 'mean', got missing='keep'"): from_csv(path, missing="keep")

@@ -18,7 +18,7 @@ from qhn.inference.state import TrainState
 from qhn.objectives.elbo import KL, log_evidence
 from qhn.posterior import diagnose as judging
 from qhn.posterior import importance as weighing
-from qhn.posterior.diagnose import diagnose, n_distinct
+from qhn.posterior.diagnose import can_enumerate, diagnose, diagnose_exactly, n_distinct
 from qhn.posterior.importance import anneal, drawn, mean_of, pareto_k, weighed, weighted_mean
 from qhn.problem.costs import as_target, log_likelihood_table
 from qhn.problem.datasets import moons
@@ -302,9 +302,9 @@ def test_sentence_bounds_the_total_variation(distance, worst):
 
 def test_another_key_compiles_nothing():
     result = result_of(TABLE, BIAS, [1.])
-    result.diagnose(KEY)
+    result.diagnose(KEY, n_samples=1000)
     sizes = [f._cache_size() for f in (weighing._simulated, weighing._annealed, judging._cross)]
-    result.diagnose(jax.random.key(1))
+    result.diagnose(jax.random.key(1), n_samples=1000)
     assert sizes == [f._cache_size() for f in (weighing._simulated, weighing._annealed, judging._cross)]
 
 
@@ -331,3 +331,37 @@ RESULT = result_of(TABLE, BIAS, [1.])
 def test_refused(ask, error, text):
     with pytest.raises(error) as caught: ask()
     assert text in str(caught.value)
+
+
+def test_all_networks_are_counted_where_they_can_be():
+    "Evidence, ELBOs, distance, fit and number of distinct starts by their formulas; two products far apart are two."
+    params = np.stack([np.full((1, 10), 1.5), np.full((1, 10), -1.5)])
+    told = diagnose_exactly(TWO, params, [2., 1.])
+    signs = 1 - 2 * ((np.arange(1024)[:, None] >> np.arange(9, -1, -1)) & 1)
+    fit = np.asarray(TwoModes().log_likelihood(jnp.asarray(signs, float)))
+    joint = fit - 10 * math.log(2)
+    log_q = np.asarray(jax.vmap(lambda one: jnp.log(TWO.distribution.probs(one)))(jnp.asarray(params)), float)
+    q, evidence = np.exp(log_q), logsumexp(joint)
+    np.testing.assert_allclose(told.evidence.log_mean, math.log(2) - 10 * math.log(2), atol=1e-9)
+    np.testing.assert_allclose(told.starts.elbos, (q * (joint - log_q)).sum(1), atol=1e-9)
+    np.testing.assert_allclose((told.distance.value, told.distance.error), ((q[1] * (log_q[1] - joint + evidence)).sum(), 0), atol=1e-9)
+    np.testing.assert_allclose(told.posterior_fit.value, np.exp(joint - evidence) @ fit, atol=1e-9)
+    mixed = q.mean(0)
+    np.testing.assert_allclose(told.starts.n_distinct, math.exp((q * (log_q - np.log(mixed))).sum() / 2), atol=1e-9)
+    assert told.is_exact and told.n_samples == 1024 and "if that distance is right" not in told.sentence and "annealing" not in repr(told)
+
+
+def test_a_result_counts_where_no_number_is_asked_for():
+    result = result_of(TWO, np.stack([np.full((1, 10), 1.5), np.full((1, 10), -1.5)]), [2., 1.])
+    assert can_enumerate(TWO) and result.diagnose(KEY).is_exact and not result.diagnose(KEY, n_samples=50).is_exact
+    assert not can_enumerate(replace(TWO, distribution=Bernoulli(15))) and not can_enumerate(replace(TWO, prior=OnlySampled()))
+    assert not can_enumerate(replace(TWO, distribution=SampleOnly(Bernoulli(10))))
+
+
+def test_networks_that_cannot_be_do_not_spoil_a_mean():
+    "q = 0 where log p(D|w) = -inf."
+    class Half:
+        n_weights = 10
+        def log_likelihood(self, weights): return jnp.where(weights[..., 0] > 0, 0., -jnp.inf)
+    told = diagnose_exactly(replace(TWO, target=as_target(Half())), np.full((1, 1, 10), 1.5), [1.])
+    assert told.elbo.value == -math.inf and math.isclose(told.evidence.log_mean, -math.log(2), abs_tol=1e-9)

@@ -378,7 +378,7 @@ def test_lost_bits_are_fetched_again_and_damaged_ones_refused(tmp_path):
     data = bytearray(files[1].read_bytes())
     data[len(data) // 2] ^= 255
     files[1].write_bytes(data)
-    with pytest.raises(ValueError, match="cannot be read .*: delete it and run the same command again"): program(device, tmp_path, 2)
+    with pytest.raises(ValueError, match="cannot be read: .*; delete it and run the same command again"): program(device, tmp_path, 2)
     files[1].unlink()
     np.testing.assert_array_equal(program(device, tmp_path, 2), bits)
     assert len(device.jobs) == 2
@@ -568,7 +568,7 @@ def test_angles_are_settled_when_a_job_is_first_asked_for(tmp_path):
         assert journal.settled(np.zeros(5)).shape == (5,)        # another shape: the payload will be refused
         np.testing.assert_array_equal(journal.settled(payload(0)["angles"] - 1e-5), payload(0)["angles"])
     (tmp_path / "asked-0.npz").write_bytes(b"")
-    with pytest.raises(ValueError, match="asked-0.npz cannot be read .*: delete it and run the same command again"): program(None, tmp_path, 2, digits=0.)
+    with pytest.raises(ValueError, match="asked-0.npz cannot be read: .*; delete it and run the same command again"): program(None, tmp_path, 2, digits=0.)
     (tmp_path / "asked-0.npz").unlink()
     np.testing.assert_array_equal(program(None, tmp_path, 2, digits=0.), bits)
 

@@ -175,3 +175,26 @@ def test_notebooks_are_clean_and_exported(tmp_path):
     written = [p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.suffix in (".py", ".ipynb", ".toml")]
     stale = [p.as_posix() for p in written if not (ROOT / p).is_file() or (ROOT / p).read_bytes() != (tmp_path / p).read_bytes()]
     assert not stale, "run nbdev_export and nbdev_clean, and commit what they write"
+
+
+def bounds(path): return dict(line.split("==") for line in path.read_text().splitlines() if not line.startswith("#"))
+def numbers(version): return [int(part) for part in version.split(".")]
+
+
+@pytest.mark.parametrize("name", ["lowest", "newest"])
+def test_constraints_are_those_of_the_settings(name, settings):
+    "The lowest are the bounds themselves, whatever zeros stand at their end; the newest are no lower."
+    held = bounds(ROOT / "tests" / f"constraints-{name}.txt")
+    asked = dict(re.match(r"([\w-]+)>=([\d.]+)", requirement).groups() for requirement in settings["requirements"].split())
+    assert held.keys() == asked.keys()
+    for package, least in asked.items():
+        ours = numbers(held[package])
+        wanted = numbers(least) + [0] * (len(ours) - len(numbers(least)))
+        assert ours == wanted if name == "lowest" else ours >= wanted, package
+
+
+def test_the_second_set_of_versions_keeps_the_bounds(settings):
+    asked = {name_of(requirement): requirement for requirement in settings["requirements"].split()}
+    lines = [line for line in (ROOT / "tests" / "requirements-newest-qiskit.txt").read_text().splitlines() if line and not line.startswith("#")]
+    for line in lines:
+        if name_of(line) in asked and "==" not in line: assert line == asked[name_of(line)]

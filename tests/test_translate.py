@@ -12,7 +12,7 @@ from qiskit.quantum_info import Statevector
 from qhn.circuits.ansatz import Ansatz, Entangler, Rotation, brickwork, hardware_efficient, staircase
 from qhn.circuits.gates import GATES, Gate, X, Y, fixed, register
 from qhn.circuits.openqasm import from_openqasm, to_openqasm
-from qhn.circuits.translate import pennylane_params
+from qhn.circuits.translate import pennylane_params, read_qiskit
 from qhn.distributions.born import BornMachine
 from qhn.hardware.backends import qiskit_circuit
 from qhn.hardware.sampler import HardwareSampler
@@ -177,6 +177,21 @@ def test_a_gate_is_known_by_what_it_does_and_not_by_its_name(text):
                                            ("if (c[0]) { ry(0.1) q[0]; }", "if_else on wires")])
 def test_what_no_ansatz_holds_is_named(body, message):
     with pytest.raises(ValueError, match=message): from_openqasm(f'OPENQASM 3.0; include "stdgates.inc"; qubit[2] q; bit[2] c; {body}'.replace("; ", ";\n"))
+
+
+@pytest.mark.parametrize("pairs, message", [([(0, 1), (1, 0)], "wire 0 into bit 1, wire 1 into bit 0"), ([(2, 0), (0, 2), (1, 1)], "wire 2 into bit 0"), ([(0, 0), (1, 0)], "wire 1 into bit 0")])
+def test_a_circuit_of_qiskit_keeps_the_order_of_its_bits(pairs, message):
+    "Where another order would be read as the same, weights would come from the wrong wires."
+    circuit = QuantumCircuit(3, 3)
+    for wire in range(3): circuit.ry(0.1 + wire, wire)
+    for wire, bit in pairs: circuit.measure(wire, bit)
+    with pytest.raises(ValueError, match=f"the measurements must keep the order of the wires, got .*{message}"): read_qiskit(circuit)
+
+
+def test_bits_in_order_may_lie_anywhere():
+    circuit = QuantumCircuit(3, 9)
+    for wire, bit in ((2, 8), (0, 1), (1, 5)): circuit.ry(0.1 + wire, wire), circuit.measure(wire, bit)
+    assert read_qiskit(circuit)[0] == 3
 
 
 # names and devices

@@ -82,3 +82,13 @@ def test_newest_versions_every_week():
     flow = load(FOLDER / "weekly.yaml")
     assert re.fullmatch(r"\d+ \d+ \* \* \d", flow["on"]["schedule"][0]["cron"])
     assert [name for name, job in flow["jobs"].items() if job.get("continue-on-error") == "true"] == ["nbdev-3"]
+
+
+def test_lowest_and_newest_versions_every_week():
+    bounds, audit = (load(FOLDER / "weekly.yaml")["jobs"][name] for name in ("bounds", "audit"))
+    held = {row["versions"]: row["python"] for row in bounds["strategy"]["matrix"]["include"]}
+    tested = load(FOLDER / "test.yaml")["jobs"]["pytest"]["strategy"]["matrix"]["python"]
+    assert held == {"lowest": tested[0], "newest": tested[-1]} and all((ROOT / "tests" / f"constraints-{name}.txt").is_file() for name in held)
+    install, run = (step["run"] for step in steps(bounds)[2:])
+    assert "-c tests/constraints-${{ matrix.versions }}.txt" in install and all((ROOT / path).exists() for path in run.split()[1:])
+    assert any("pip-audit" in step.get("run", "") for step in steps(audit))

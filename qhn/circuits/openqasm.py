@@ -54,18 +54,6 @@ def _loaded(text):
         raise ValueError(
             f"text must be a program in OpenQASM {version[1]}.0; Qiskit says: {error}") from error
 
-# %% ../../nbs/circuits/openqasm.ipynb #7e084b1c
-def _check_measured(circuit):
-    "Whether the bits of a circuit of Qiskit's are in the order of its wires."
-    def index(bit): return circuit.find_bit(bit).index
-    steps = [step for step in circuit if step.operation.name == "measure"]
-    pairs = sorted((index(step.qubits[0]), index(step.clbits[0])) for step in steps)
-    bits = [bit for _, bit in pairs]
-    if bits == sorted(bits): return
-    said = ", ".join(f"wire {wire} into bit {bit}" for wire, bit in pairs)
-    raise ValueError(f"the measurements must keep the order of the wires, got {said}; "
-                     "measure in order, or exchange the wires")
-
 # %% ../../nbs/circuits/openqasm.ipynb #2d9c0a4c
 def from_openqasm(
     text: str,    # a program in OpenQASM 2.0 or 3.0
@@ -75,6 +63,5 @@ def from_openqasm(
     `ValueError`: no such program, a gate that cannot be expressed, an open angle, wires measured
     in another order. `ImportError`: the reader of 3.0 is not installed."""
     circuit = _loaded(text)
-    _check_measured(circuit)
     n_qubits, layers = read_qiskit(circuit)
     return Ansatz.from_layers(n_qubits, layers), angles_of(layers)

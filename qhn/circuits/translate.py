@@ -263,19 +263,29 @@ def _read_step(number, op, wires, names):
     try: return _from_qiskit(op, wires, names)
     except _Inexpressible as inner: raise _refused(number, op.name, wires, inner) from None
 
+# %% ../../nbs/circuits/translate.ipynb #38c45494
+def _check_measured(pairs):
+    "Whether bits are in the order of their wires, and each wire has its own."
+    bits = [bit for _, bit in sorted(pairs)]
+    if bits == sorted(set(bits)): return
+    said = ", ".join(f"wire {wire} into bit {bit}" for wire, bit in sorted(pairs))
+    raise ValueError(f"the measurements must keep the order of the wires, got {said}; "
+                     "measure in order, or exchange the wires")
+
 # %% ../../nbs/circuits/translate.ipynb #8f94c8e3
 def read_qiskit(
     circuit: Any,    # qiskit.QuantumCircuit
 ) -> tuple[int, list[list[Read]]]:    # number of wires, and layers of gates of one kind
     """Read a circuit of Qiskit's; measurements at its end are left aside.
 
-    `ValueError`: a gate that cannot be expressed."""
+    `ValueError`: a gate that cannot be expressed, wires measured in another order."""
     names = {gate.qiskit: gate for gate in _usable()}
-    n_qubits, gates, measured = circuit.num_qubits, [], set()
+    n_qubits, gates, measured = circuit.num_qubits, [], {}
     for number, step in enumerate(circuit):
         op, wires = _on(circuit, step, range(n_qubits))
-        if op.name == "measure": measured |= {*wires}
-        elif measured & {*wires} and op.name not in _NOTHING:
+        if op.name == "measure": measured[wires[0]] = circuit.find_bit(step.clbits[0]).index
+        elif measured.keys() & {*wires} and op.name not in _NOTHING:
             raise _refused(number, op.name, wires, op.name, "comes behind a measurement")
         else: gates += _read_step(number, op, wires, names)
+    _check_measured(measured.items())
     return n_qubits, layered(n_qubits, gates)

@@ -26,8 +26,8 @@ from .dense import (dense_probs, dense_statevector, memories, split_wires,
 def _check_draws(n_samples, n, dtype, chi=0, keep=False):
     "Raise unless `n_samples` is an integer ≥ 1 and the draws fit in memory, with their work space."
     n_samples = check_integer("n_samples", n_samples, 1)
-    kept = 2 * chi * n if keep else 0    # the left vectors, for the score
-    n_bytes = n_samples * (2*n + 10*chi + kept) * jnp.result_type(dtype, jnp.float32).itemsize
+    numbers = 5*n + 28*chi + 2*chi*n*keep if chi else 2*n    # kept: left vectors, for the score
+    n_bytes = n_samples * numbers * jnp.result_type(dtype, jnp.float32).itemsize
     check_memory(n_bytes, f"n_samples={n_samples} samples of {n} weights", "fewer samples at a time")
 
 def _check_finite(params):

@@ -22,7 +22,7 @@ from ..problem.bits import check_integer
 from ..circuits.ansatz import Ansatz
 from ..inference.callbacks import StopTraining
 from .jobs import Budget, BudgetSpent, JobError, Service, Status, run_job
-from .journal import Journal, read_journal
+from .journal import Journal, read_journal, without_secrets
 from .backends import (Compiled, aer_simulator, ask_ibm, compile_circuit, is_aer,
                                    is_pennylane, open_backend, used_part)
 
@@ -85,7 +85,7 @@ def _ibm_sampler(device, options):
     except ImportError: from qiskit_ibm_runtime import SamplerV2
     try: return SamplerV2(mode=device, options=options)
     except (TypeError, ValueError) as error:
-        reason = f"got {options!r}: " + " ".join(str(error).split())
+        reason = without_secrets(f"got {options!r}: " + " ".join(str(error).split()), options)
         raise ValueError("options must be options of IBM's SamplerV2, such as {'dynamical_decoupling': "
                          "{'enable': True}, 'twirling': {'enable_gates': True}}, " + reason) from error
 
@@ -341,7 +341,7 @@ def _as_before(folder, ansatz, backend, layout):
     "The device, layout and instance that a run in this folder chose; all may have been left open."
     if not (Path(folder) / "journal.jsonl").exists(): return backend, layout, None
     settings = read_journal(folder)[1]
-    if settings["ansatz"] != repr(ansatz): return backend, layout, None    # the journal will refuse
+    if settings.get("ansatz") != repr(ansatz): return backend, layout, None    # the journal will refuse
     if backend == "least_busy": backend = settings["backend"]
     if layout is None and settings["layout"]: layout = tuple(settings["layout"])
     return backend, layout, settings["instance"]

@@ -49,9 +49,9 @@ def _arrays(state, history):
 # %% ../../nbs/inference/checkpoints.ipynb #1bf5807c
 def _leaf(array, like):
     "An array as the leaf that it was."
-    kept, was = jnp.asarray(array), without_key(like)
-    if (kept.shape, kept.dtype) != (was.shape, was.dtype):
-        raise ValueError("checkpoint comes from an optimizer whose state is arranged in another way")
+    kept, was = array if array is None else jnp.asarray(array), without_key(like)
+    if kept is None or (kept.shape, kept.dtype) != (was.shape, was.dtype):
+        raise ValueError("comes from an optimizer whose state is arranged in another way")
     if not is_key(like): return kept
     return jax.random.wrap_key_data(kept, impl=jax.random.key_impl(like))
 
@@ -59,7 +59,7 @@ def _leaf(array, like):
 def _restored(arrays, like):
     "State and history, arranged like a state."
     leaves, arrangement = jax.tree.flatten(like)
-    stored = [arrays.pop(f"state {i}") for i in range(len(leaves))]
+    stored = [arrays.pop(f"state {i}", None) for i in range(len(leaves))]
     kept = [_leaf(array, leaf) for array, leaf in zip(stored, leaves)]
     return jax.tree.unflatten(arrangement, kept), arrays
 
@@ -76,6 +76,16 @@ def _clear(folder):
     "The folder is there, without what a killed process was writing."
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
+
+# %% ../../nbs/inference/checkpoints.ipynb #076100dc
+def _whole(path, told, arrays):
+    "Description and arrays of a file, if they are those of a checkpoint."
+    call = told.get("call") if isinstance(told, dict) else None
+    history = [array for name, array in arrays.items() if not name.startswith("state ")]
+    lengths = {array.shape[:1] for array in history}
+    is_even = "loss" in arrays and len(lengths) == 1 and () not in lengths
+    if isinstance(call, dict) and is_even: return told, arrays
+    raise ValueError(f"{path} holds no call and history that `fit` wrote")
 
 # %% ../../nbs/inference/checkpoints.ipynb #92b793e2
 class Keeper:
@@ -96,7 +106,7 @@ class Keeper:
     def newest(self) -> tuple[Any, dict] | None:
         "Description and arrays of the newest file that is whole. `ValueError`: all are damaged."
         for path in reversed(_files(self.folder)):
-            try: return read_archive(path, _KIND)
+            try: return _whole(path, *read_archive(path, _KIND))
             except ValueError as error:
                 self.damaged.add(path)
                 warnings.warn(f"checkpoint passed over: {error}", stacklevel=2)
@@ -148,7 +158,8 @@ def go_on(
     found = keeper.newest()
     if found is None: return state, None, n_steps
     _check_made(keeper, found[0])
-    state, history = _restored(found[1], state)
+    try: state, history = _restored(found[1], state)
+    except ValueError as error: raise ValueError(f"checkpoint {str(keeper.folder)!r} {error}") from None
     keeper.step = int(state.step)
     return state, history, _steps_left(keeper, len(history["loss"]), n_steps)
 

@@ -10,7 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 from ..distributions.base import Remote
-from ..problem.bits import physical_memory
+from ..memory import physical_memory
 from .shots import SPSA, ParameterShift
 from .estimator import Estimator, Problem, check_objective, exact_bytes, fitting, no_estimator
 from .gradients import Exact, ScoreFunction

@@ -14,7 +14,7 @@ from jax import Array
 from jax.sharding import PartitionSpec, get_abstract_mesh
 from typing import Any, NamedTuple
 from ..distributions.base import Distribution, LogProb, Remote, Samples, Table, Words
-from ..problem.bits import physical_memory
+from ..memory import physical_memory
 from ..problem.costs import CostTable, Target
 from ..problem.prior import Prior, check_prior
 from ..objectives.elbo import KL, Divergence, Loss, NoDivergence, answers

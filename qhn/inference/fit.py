@@ -32,7 +32,7 @@ from .gradients import ScoreFunction
 from .choice import choose_estimator
 from .mesh import check_alike, checked_mesh, memories_of, placed
 from .outside import host_step, host_steps, is_outside
-from .state import Info, TrainState, arranged, chunks, init, run_chunk
+from .state import Info, TrainState, arranged, check_seeds, chunks, init, run_chunk
 from .result import FitResult
 from .diverged import Sound, TrainingDiverged, diverged, goes_on_without, stopped_in
 from .callbacks import Callback, StopTraining, asked
@@ -84,6 +84,7 @@ def fit(
     outside = is_outside(distribution, estimator)
     mesh = checked_mesh(mesh, distribution, estimator, n_seeds, problem.target.data, outside)
     _check_table(problem, estimator, n_seeds, mesh)
+    check_seeds(distribution, optimizer, n_seeds, n_steps)
     begun = {"begins with": "state"}
     if state is None: state, begun = _begun(distribution, optimizer, key, n_seeds, params, noise)
     made = training_record(problem, estimator, optimizer, state, n_steps=n_steps, **begun)

@@ -17,7 +17,7 @@ from ..distributions.base import Remote, Samples, Table
 from .calls import digest
 from .state import TrainState, remembering
 from ..made import Made
-from ..posterior.diagnose import Diagnosis, diagnose
+from ..posterior.diagnose import Diagnosis, can_enumerate, diagnose, diagnose_exactly
 from ..posterior.networks import PackedNetworks, pack_networks
 from ..posterior.predictive import posterior_predictive, posterior_predictive_from_samples
 from ..problem.bits import check_integer, weights_from_index
@@ -105,12 +105,15 @@ def _with_data(problem, data, made):
                          "give what fit was given: diagnose(key, data=(x, y))") from None
     return problem
 
-def _diagnosed(result, data, key, *numbers):
+def _diagnosed(result, data, key, **numbers):
     if result.problem is None:
         raise ValueError("diagnose needs the problem that was trained, but the result has none")
     result.best_seed()    # which refuses a result without a step
-    problem = _with_data(result.problem, data, result.made)
-    return diagnose(problem, result.params, _at_end(result, "loss"), key, *numbers)
+    problem, losses = _with_data(result.problem, data, result.made), _at_end(result, "loss")
+    given = {name: number for name, number in numbers.items() if number is not None}
+    if given or not can_enumerate(problem): return diagnose(problem, result.params, losses, key, **given)
+    check_key(key)
+    return diagnose_exactly(problem, result.params, losses)
 
 # %% ../../nbs/inference/result.ipynb #5321375a
 def _packed(result, k, key, n_samples):
@@ -198,15 +201,18 @@ class FitResult(Outcome):
 
     def diagnose(self,
         key: Array,                   # `jax.random.key`
-        n_samples: int = 1000,        # networks from each seed, ≥ 2; on a device from the best alone
-        n_temperatures: int = 100,    # of annealing, as many sweeps of `n_particles` chains; 0: without
-        n_particles: int = 200,       # of annealing, ≥ 2
+        n_samples: int | None = None,         # networks from each seed, ≥ 2; on a device from the best
+        n_temperatures: int | None = None,    # of annealing, sweeps of `n_particles` chains; 0: without
+        n_particles: int | None = None,       # of annealing, ≥ 2
         data: tuple | None = None,    # that `fit` was given, for a result that was loaded; None: it has them
     ) -> Diagnosis:
         """How far the best seed is from the posterior, and what to do.
 
+        If none of the numbers is given: by all networks up to 14 weights, else as `diagnose`.
+
         `ValueError`, `TypeError`: numbers, no key, no samples, no step, no data."""
-        return _diagnosed(self, data, key, n_samples, n_temperatures, n_particles)
+        return _diagnosed(self, data, key, n_samples=n_samples, n_temperatures=n_temperatures,
+                          n_particles=n_particles)
 
     def summary(self) -> dict[str, Any]:
         "What was trained, how, and what came of it: name to number or text."

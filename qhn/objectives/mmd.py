@@ -59,7 +59,7 @@ def kernel(
     `ValueError`: a matrix that does not fit."""
     n, m, k = np.shape(weights)[-1], len(weights), len(others)
     check_weights(weights, n); check_weights(others, n)    # before JAX narrows what it is given
-    n_bytes = 4 * m * k * jnp.result_type(float).itemsize    # distances, a term, the sum, the next sum
+    n_bytes = m * k * jnp.result_type(float).itemsize    # distances, terms and sums are formed in it
     check_memory(n_bytes, f"the kernel of {m} with {k} networks", "mmd2_from_samples, which keeps no matrix,")
     decays = tuple(np.log1p(-2 * word_probs(word_weights, n)).tolist())
     return _kernel(as_float(weights, "weights"), as_float(others, "others"), decays)

@@ -377,5 +377,5 @@ def load_networks(
         if noise is not None: noise = tuple(noise)
         told |= {"layer_sizes": tuple(sizes), "noise": noise}
         return PackedNetworks(**arrays, **told)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds what this version of qhn cannot make: {error}") from error
+    except Exception as error:    # of parts that do not fit together
+        raise ValueError(f"{path} holds what this version of qhn cannot make: {error!s:.300}") from error

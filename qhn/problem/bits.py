@@ -16,7 +16,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.scipy.special import logsumexp
-from ..memory import check_memory, physical_memory
+from ..memory import check_memory
 
 # %% ../../nbs/problem/bits.ipynb #af2c2b94
 def is_traced(value) -> bool:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import jax.numpy as jnp, numpy as np
 
-from .bits import check_integer, to_numbers
-from .columns import Columns, learn_columns
+from .bits import check_integer, check_memory, to_numbers
+from .columns import Columns, in_file, learn_columns
 from .dealing import LabelledTable, Scaling, common_scale, separate_scale, split
 from .points import check_data, check_targets
 from .tables import encode_labels, read_table
@@ -125,9 +125,12 @@ def _check_number(name, value, least, most):
     if not least <= value <= most:
         raise ValueError(f"{name} must lie between {least} and {most}, got {name}={value!r}")
 
+_POINT_BYTES = 72    # of two features and a label, while they are drawn and scaled
+
 def _toy(name, draw, n_train, n_test, seed, scale=None):
     check_integer("n_train", n_train, 2)
     check_integer("n_test", n_test, 1)
+    check_memory(_POINT_BYTES * (n_train + n_test), f"{n_train} + {n_test} points", "fewer points")
     check_integer("seed", seed, 0)
     stream = np.random.RandomState(seed)
     x_train, y_train = draw(n_train, stream)
@@ -337,11 +340,12 @@ def from_csv(
     **options,                         # `sep`, `decimal` and `header` of `read_table`
 ) -> Dataset:
     "Your own table, each feature standardised. `ValueError`, `FileNotFoundError`: what `read_table` refuses."
+    if missing == "keep": raise ValueError("missing must be 'refuse', 'drop' or 'mean', got missing='keep'")
     gaps = "keep" if missing == "mean" else missing
     table = read_table(path, label, missing=gaps, target=target, **options)
     name = os.fsencode(Path(path).name).decode(errors="replace")    # in another encoding than the system's
     how = n_train, test_fraction, seed
-    return _of_table(table, name, how, "mean" if missing == "mean" else "refuse")
+    with in_file(table): return _of_table(table, name, how, "mean" if missing == "mean" else "refuse")
 
 # %% ../../nbs/problem/datasets.ipynb #348820aa
 DATASETS = {

@@ -53,11 +53,14 @@ def _check_rarest(y, class_names):
     if counts.min() >= 2: return
     rarest = class_names[counts.argmin()]
     raise ValueError(f"each class needs at least 2 points, one to train and one to test with; "
-                     f"class {rarest!r} has {counts.min()} of {len(y)}")
+                     f"class {rarest!r:.80} has {counts.min()} of {len(y)}")
 
 # %% ../../nbs/problem/dealing.ipynb #c6fd6efd
 def _training_points(n_points, n_classes, n_train, test_fraction):
     least, most = max(n_classes, 2), n_points - max(n_classes, 1)
+    if most < least:
+        raise ValueError(f"expected at least {n_points + least - most} points to train and to test with, "
+                         f"got {n_points}")
     if n_train is None:
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction=}")

@@ -65,7 +65,7 @@ def _stands_again(table):
 def _read_as_header(path, table):
     "True, and said, unless the first line may as well be a point."
     first = ",".join(table.iloc[0])
-    what = f"{path}, line {table.index[0]}: {first!r}"
+    what = f"{path}, line {table.index[0]}: {first!r:.80}"
     features = table.iloc[1:, :-1]
     whole = features.map(lambda cell: cell.lstrip("+-").isdecimal())
     if whole.any().all():

@@ -197,7 +197,8 @@ class BernoulliPrior(_Coins):
         """log p(w) of all networks of n weights: (2ⁿ,) nats, basis order.
 
         `ValueError`: more than memory holds."""
-        check_memory(2**n * 8, f"the prior's table of 2**{n} networks", "log_prob on sampled weights")
+        n_bytes = 2**n * jnp.result_type(float).itemsize
+        check_memory(n_bytes, f"the prior's table of 2**{n} networks", "log_prob on sampled weights")
         return outer_sum(_log_coins(self._odds, n))
     def cross_entropy(self, q: Array) -> Array:
         "-Σ q(w) log p(w) of probabilities q (2ⁿ,), without a table: nats."

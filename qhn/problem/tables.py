@@ -56,7 +56,7 @@ def _no_classes(cells):
     n, k = len(filled), len(values)
     reals = _reals(values)
     if not n: return "is empty"
-    if reals: return f"holds real numbers such as {reals[0]!r}, {k} different ones in {n} rows"
+    if reals: return f"holds real numbers such as {reals[0]!r:.80}, {k} different ones in {n} rows"
     if _is_spread(n, k): return f"has {k} different values in {n} rows"
     is_count = k > 20 and all(map(is_number, values))
     return f"holds {k} different whole numbers" if is_count else ""
@@ -79,7 +79,7 @@ def _asked(path, names, label):
     digits = str(label).removeprefix("-")
     if digits.isdecimal(): return _at_place(path, names, int(label))
     known = nearest(label, list(by_name))
-    raise ValueError(f"{path} has no column {label!r}; {known}")
+    raise ValueError(f"{path} has no column {label!r:.80}; {known}")
 
 # %% ../../nbs/problem/tables.ipynb #2ced3fdc
 _HINTS = """label labels class classes target y species kind category outcome diagnosis
@@ -100,7 +100,7 @@ def _why_not_last(table, names, target, header):
     elif target == "number": why = "" if is_numeric(table[place]) else "holds no numbers"
     elif header and name.casefold() in _TIMES: why = "tells the time"
     else: why = _no_classes(table[place])
-    return why and f"the last one, {name!r}, {why}"
+    return why and f"the last one, {name!r:.80}, {why}"
 
 # %% ../../nbs/problem/tables.ipynb #74635ee8
 def _guessed(path, table, names, target, header):
@@ -126,7 +126,7 @@ def _labelled(path, table, place, header, missing):
     line = gaps.idxmax()
     at, cell = where(path, line, place, header), table[place][line]
     raise ValueError(
-        f"{at}: expected a label, got {cell!r}; "
+        f"{at}: expected a label, got {cell!r:.80}; "
         'fill it in, delete the row, give missing="drop", or rename the class if it is called so')
 
 # %% ../../nbs/problem/tables.ipynb #48e06e21
@@ -134,16 +134,16 @@ def _check_classes(path, name, y):
     classes, values = _values(y)
     n, k = len(classes), len(values)
     if k < 2:
-        raise ValueError(f"{path}: the label {name!r} must hold at least two classes, "
-                         f"got {y.iloc[0]!r} in all {n} rows")
+        raise ValueError(f"{path}: the label {name!r:.80} must hold at least two classes, "
+                         f"got {y.iloc[0]!r:.80} in all {n} rows")
     reals = _reals(values)
     is_measured = 1 in map(classes.count, reals)
     if not is_measured and not _is_spread(n, k): return
     what = f"{k} different values"
-    if is_measured: what = f"real numbers such as {reals[0]!r}, {k} different ones"
+    if is_measured: what = f"real numbers such as {reals[0]!r:.80}, {k} different ones"
     numeric = all(map(is_number, values))
     advice = '; to predict numbers, give target="number"' if numeric else ""
-    raise ValueError(f"{path}: the label {name!r} must hold classes, got {what} in {n} rows{advice}")
+    raise ValueError(f"{path}: the label {name!r:.80} must hold classes, got {what} in {n} rows{advice}")
 
 # %% ../../nbs/problem/tables.ipynb #59f85650
 def _check_first_line(path, y, header):
@@ -151,7 +151,7 @@ def _check_first_line(path, y, header):
     alone = classes.count(classes[0]) == 1
     if header is None and alone:
         raise ValueError(
-            f"{path}, line {y.index[0]}: the label {first!r} stands in this line alone; if the line "
+            f"{path}, line {y.index[0]}: the label {first!r:.80} stands in this line alone; if the line "
             "holds the names of the columns, give header=True, else delete it: a class needs "
             "at least 2 points")
     if header is None: return
@@ -159,7 +159,7 @@ def _check_first_line(path, y, header):
     numbers = list(filter(is_number, header))
     if class_name(label) in classes and numbers in ([], [label]):
         raise ValueError(f"{path}: expected names of columns or a point in the first line, got words for "
-                         f"features and {label!r}, which is a class; rename the label, write numbers, "
+                         f"features and {label!r:.80}, which is a class; rename the label, write numbers, "
                          "or give header=True or header=False")
 
 # %% ../../nbs/problem/tables.ipynb #b47b00ea
@@ -170,7 +170,7 @@ def _numbers(path, y, header):
     if not wrong.any(): return numbers
     line = wrong.idxmax()
     place = where(path, line, y.name, header)
-    raise ValueError(f"{place}: expected a finite number to predict, got {y[line]!r}")
+    raise ValueError(f"{place}: expected a finite number to predict, got {y[line]!r:.80}")
 
 _LARGEST = np.finfo(np.float32).max
 
@@ -200,7 +200,7 @@ def _check_cells(path, cells, header, missing):
     expected = "a finite number" if is_numeric(column) else "a value"
     cell, line = column.iloc[row], cells.index[row]
     place, advice = where(path, line, column.name, header), _advice(cell)
-    raise ValueError(f"{place}: expected {expected}, got {cell!r}; {advice}")
+    raise ValueError(f"{place}: expected {expected}, got {cell!r:.80}; {advice}")
 
 # %% ../../nbs/problem/tables.ipynb #e59f7d52
 def _typed(cells):
@@ -240,7 +240,7 @@ def _filled(features):
     "The rows with gaps filled in, and what is said."
     counts = features.isna().sum()
     counts = counts[counts > 0]
-    said = [f"missing values of {name!r} are filled in: {n}" for name, n in counts.items()]
+    said = [f"missing values of {name!r:.80} are filled in: {n}" for name, n in counts.items()]
     usual = {name: _usual(features[name]) for name in counts.index}
     return features.fillna(usual), said
 
@@ -249,7 +249,7 @@ def _gapless(features, missing):
     "Features without gaps, and what was done."
     if missing == "keep": return features, []
     features, lost = _without_sparse(features)
-    said = [f"column {name!r} is left out: more than half of it is missing" for name in lost]
+    said = [f"column {name!r:.80} is left out: more than half of it is missing" for name in lost]
     treat = _filled if missing == "mean" else _dropped
     features, more = treat(features)
     return features, said + more
@@ -261,12 +261,13 @@ class Table(NamedTuple):
     y: "pd.Series | None"          # names of classes, or numbers to predict; None where no label was asked
     label: str | None              # name of the column of labels
     notices: tuple[str, ...]       # what was guessed, left out and filled in
+    path: str | None = None        # of the file, for messages
 
 # %% ../../nbs/problem/tables.ipynb #c2c2b993
 def _check_choices(label, missing, target):
     known = label is None or isinstance(label, (str, int))
     if not known or isinstance(label, bool):
-        raise TypeError(f"label must be a name, a place, 'first' or 'last', got {label!r}")
+        raise TypeError(f"label must be a name, a place, 'first' or 'last', got {label!r:.80}")
     if missing not in ("refuse", "drop", "mean", "keep"):
         raise ValueError(f"missing must be 'refuse', 'drop', 'mean' or 'keep', got {missing=}")
     if target not in ("class", "number"):
@@ -287,7 +288,7 @@ def _numbers_rows(place, name, header):
     "What is said of a column that is left out, and how to keep it."
     advice = "; if it is a feature, name it otherwise" if header and header[place] == name else ""
     if not header: advice = "; if it is a feature, write names in a first line"
-    return f"column {place + 1} ({name!r}) numbers the rows and is left out{advice}"
+    return f"column {place + 1} ({name!r:.80}) numbers the rows and is left out{advice}"
 
 # %% ../../nbs/problem/tables.ipynb #c055d8b4
 def _target(path, y, name, header, is_given, target):
@@ -309,7 +310,7 @@ def _missing_texts(cells):
     for name, column in cells.items():
         if plain_numbers(column) is not None: continue
         texts = sorted(cell for cell in set(column) if cell and is_gap(cell))
-        if texts: yield f"read as missing values of {name!r}: {listed(texts)}"
+        if texts: yield f"read as missing values of {name!r:.80}: {listed(texts)}"
 
 # %% ../../nbs/problem/tables.ipynb #9d4d0786
 def _features(path, cells, by_place, header, missing):
@@ -350,8 +351,8 @@ def read_table(
     features, more = _features(path, labelled.drop(columns=place), names, first, missing)
     labels = labelled.loc[features.index, place]
     y = _target(path, labels, name, first, header is not None, target)
-    chosen = f"the label is column {place + 1} ({name!r}){why}"
-    return Table(features, y, name, (*notices, *said, chosen, *unlabelled, *more))
+    chosen = f"the label is column {place + 1} ({name!r:.80}){why}"
+    return Table(features, y, name, (*notices, *said, chosen, *unlabelled, *more), str(path))
 
 # %% ../../nbs/problem/tables.ipynb #a70b02d1
 def _texts(cells):
@@ -371,4 +372,5 @@ def read_rows(
     cells, notices = read_cells(path, sep, decimal, least=1)
     names, cells = split_header(path, cells, header)
     cells = cells.rename(columns=names_of(names, list(cells.columns)))
-    return Table(cells.apply(_texts), None, None, tuple(notices))
+    if names is None: notices.append("the file has no header; columns are called by their place")
+    return Table(cells.apply(_texts), None, None, tuple(notices), str(path))

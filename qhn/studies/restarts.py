@@ -27,7 +27,7 @@ def _number(path, line, text):
     try: value = float(text)
     except ValueError: value = math.nan
     if math.isfinite(value): return value
-    raise ValueError(f"{path}, line {line}: expected a finite number, got {text!r}")
+    raise ValueError(f"{path}, line {line}: expected a finite number, got {text!r:.80}")
 
 # %% ../../nbs/studies/restarts.ipynb #1a9a863b
 def _read_lines(path):

@@ -15,7 +15,6 @@ from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 import jax, jax.numpy as jnp, numpy as np
 from jax import Array
 from tqdm import tqdm
@@ -27,6 +26,7 @@ from ..problem.prior import BernoulliPrior
 from ..problem.symmetry import Symmetry
 from ..objectives.elbo import exact_posterior, posterior_divergence
 from ..problem.bits import total_variation
+from ..archive import parse_json, read_npz
 from ..made import made_by
 from ..inference.calls import check_versions
 from ..disk import fingerprint, held, sweep, whole_file
@@ -240,7 +240,7 @@ def _fingerprint(protocol, task, method):
 # %% ../../nbs/studies/study.ipynb #86ca8760
 def _check_parts(path, stored, wanted):
     "Refuses a unit made of other parts."
-    parts = json.loads(stored)
+    parts = parse_json(path, stored)
     if not isinstance(parts, dict): parts = {}
     other = [name for name in wanted if parts.get(name) != wanted[name]]
     if not other: return
@@ -266,15 +266,19 @@ def _words(name):
 def _stored(path, parts):
     "A finished unit, or None."
     if not path.is_file(): return None
-    try:
-        with np.load(path) as file: arrays = {name: file[name] for name in file.files}
-        made_of = str(arrays.pop("protocol"))
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
-        raise ValueError(f"{path.name} in the study's folder is damaged ({error}): delete it, and it is "
-                         "computed again") from None
-    _check_parts(path, made_of, parts)
-    if "made" in arrays: _check_versions(path, json.loads(str(arrays.pop("made"))))
-    return arrays
+    try: unit = read_npz(path, "protocol")
+    except ValueError as error: raise ValueError(f"{error}; delete it, and it is computed again") from None
+    _check_parts(path, str(unit.pop("protocol")), parts)
+    if "made" in unit: _check_versions(path, json.loads(str(unit.pop("made"))))
+    return unit
+
+def _check_unit(path, unit):
+    "Refuses what is no finished unit: numbers, and the measures of the same runs."
+    shapes = {unit[name].shape for name in MEASURES if name in unit}
+    is_whole = {"chosen", "validation", *MEASURES} <= unit.keys() and len(shapes) == 1
+    are_numbers = all(array.dtype.kind in "iuf" for array in unit.values())
+    if is_whole and are_numbers and len(*shapes) == 2 and unit["chosen"].shape == (): return
+    raise ValueError(f"{path} holds no unit that was stored here; delete it, and it is computed again")
 
 def _store(path, parts, unit):
     with whole_file(path) as part, part.open("wb") as file:
@@ -323,7 +327,9 @@ def _unit(protocol, folder, task, method, chosen, bar):
     parts = _fingerprint(protocol, task, method) | {"trial": chosen}
     path, begun = (_unit_path(folder, task, method, ending) for ending in ("", _BEGUN))
     unit = _stored(path, parts)
-    if unit is not None: bar.update(n_ticks(protocol, method))
+    if unit is not None:
+        _check_unit(path, unit)
+        bar.update(n_ticks(protocol, method))
     else:
         unit = run_unit(protocol, task, method, chosen, tick=bar.update, rows=_Rows(begun, parts))
         _store(path, parts, unit)
@@ -337,7 +343,7 @@ def compute_units(
     progress: bool = True,
     bar: Any = None,           # progress bar to move, in place of one of its own
 ) -> dict:                     # (task name, method label) to a unit
-    "What `run_study` does, in a folder that this process or its parent holds. Errors are those of `run_study`."
+    "What `run_study` does, in a folder that this process or its parent holds, with the same errors."
     units = {}
     with _bar(protocol, progress) if bar is None else nullcontext(bar) as bar:
         for method, task in product(protocol.methods, protocol.tasks):

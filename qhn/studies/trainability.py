@@ -89,7 +89,8 @@ def gradients_at(
     machine = BornMachine(staircase(n, depth, final_rz=False))
     variances = _variances(machine, tuple(_OBJECTIVES.values()), planted_costs(n, jax.random.key(n)), keys)
     at = {"qubits": n, "depth": depth, "starts": study.n_starts}
-    return [at | {"objective": label, "variance": variance} for label, variance in zip(_OBJECTIVES, variances)]
+    found = zip(_OBJECTIVES, variances)
+    return [at | {"objective": label, "variance": variance} for label, variance in found]
 
 def gradient_study(
     study: GradientStudy,

@@ -114,7 +114,7 @@ def run_apart(
     progress: bool = True,
     beside: tuple[Callable, ...] = (),    # other work for the same processes; functions without arguments
 ) -> dict:                           # folder to what `run_study` returns
-    "Compute the missing units of all rounds, tasks in parallel. Errors are those of `run_study`."
+    "Compute the missing units of all rounds, tasks in parallel. `ValueError`, `RuntimeError`: as there."
     n_workers = check_integer("n_workers", n_workers, 1)
     for folder, protocol in rounds.items(): check_folder(folder, protocol)
     with ExitStack() as stack:

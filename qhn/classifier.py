@@ -41,6 +41,7 @@ class Rows(NamedTuple):
     y: np.ndarray          # (N,) labels or numbers
     weights: np.ndarray    # (N,) > 0
 
+# %% ../nbs/classifier.ipynb #4954a603
 def distinct_rows(
     x: np.ndarray,          # (N, d) features
     y: np.ndarray,          # (N,) numbers
@@ -81,6 +82,7 @@ def _objective(asked, temperature):
         raise ValueError(f'temperature={temperature} weighs a divergence, and objective="mle" has none')
     return _OBJECTIVES[asked](COLD if temperature is None else temperature)
 
+# %% ../nbs/classifier.ipynb #26c4fb5d
 def _check_name(what, asked, known, other=""):
     if isinstance(asked, str) and asked in known: return
     names = ", ".join(map(repr, known))
@@ -96,6 +98,7 @@ def _check_layers(asked, n_layers):
     raise ValueError(f'n_layers={n_layers} makes layers of entangling gates, and ansatz="product" has none; '
                      'use ansatz="staircase"')
 
+# %% ../nbs/classifier.ipynb #03dec266
 def _circuit(asked, n_weights, n_layers):
     "The circuit for this number of weights."
     if isinstance(asked, Ansatz): ansatz = asked
@@ -176,6 +179,7 @@ def _distribution(settings, network):
     _check_copies(network)
     return Symmetrised(machine, network)
 
+# %% ../nbs/classifier.ipynb #3c114340
 def _check_copies(network):
     n_copies = Symmetry(network).n_moves
     if n_copies <= _COPIES: return

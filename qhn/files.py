@@ -61,6 +61,7 @@ _ROOMS = {
 }
 _HOMES = {name: f"qhn.{module}" for module, names in _ROOMS.items() for name in names.split()}
 
+# %% ../nbs/files.ipynb #c321ccb6
 @lru_cache
 def _class(name):
     "The class of this name, if a file may contain it."
@@ -229,6 +230,7 @@ def _warn_changed(path, kept, own, made):
     warnings.warn(f"{', '.join(changed)} in own is not what {path} was saved with: its code or its numbers "
                   "are others, and what was trained with it may answer otherwise", stacklevel=3)
 
+# %% ../nbs/files.ipynb #0b5c6dcb
 def load(
     path: str | Path,            # written by `save`
     own: dict | None = None,     # name to your own object: an activation, a prior, a circuit

@@ -68,6 +68,7 @@ class Made(NamedTuple):
         "As JSON has it."
         return json.loads(json.dumps(self._asdict(), default=str))
 
+# %% ../nbs/made.ipynb #e947646f
 def made_by(
     settings: dict,    # plain data
     digests: dict,     # name to SHA-256

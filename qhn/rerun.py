@@ -36,6 +36,7 @@ class Match(NamedTuple):
     within: float | None   # the largest relative distance; None: the numbers were not computed
     different: list        # what the records say is different: data, versions, machine
 
+# %% ../nbs/rerun.ipynb #2a22be33
 def matched(
     before: dict,          # name to array: what was there
     again: dict,           # name to array: what was computed
@@ -100,6 +101,7 @@ def _trained_again(model, file):
                            missing=model.source.missing)
         return train_table(table, model.estimator)
 
+# %% ../nbs/rerun.ipynb #f73d24e7
 def _rerun_model(path, model, given):
     "A `Match` of a model with itself, trained again."
     file = _training_file(model, path, given.train)
@@ -145,6 +147,7 @@ def _environment(settings):
     precision = settings.get("made", {}).get("machine", {}).get("precision", "single")
     return os.environ | {"JAX_ENABLE_X64": str(int(precision == "double"))}
 
+# %% ../nbs/rerun.ipynb #c88bdbc7
 def _rerun_comparison(folder, given):
     "A `Match` of a comparison with itself, run again."
     before, settings = _angles_in(folder)
@@ -179,6 +182,14 @@ _Train = Annotated[Path | None, option("CSV file of training. Looked for beside 
                                        "if left out.")]
 _Within = Annotated[float, option("Relative distance of the numbers that counts as the same.")]
 
+# %% ../nbs/rerun.ipynb #b195bd5e
+def _say(found, given):
+    "Print a `Match`. `typer.Exit`: it is none."
+    if given.as_json: print_json(found._asdict())
+    elif not given.quiet: print("\n".join([found.answer, *(f"  {text}" for text in found.different)]))
+    if not found.same: raise typer.Exit(1)
+
+# %% ../nbs/rerun.ipynb #53f3aedf
 def rerun_command(
     path: _What,
     train: _Train = None,
@@ -186,13 +197,8 @@ def rerun_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Repeat a training or a comparison, and say whether its numbers are the same. Status 1: they are not.
-
-    `typer.Exit`: the status, unless it is 0."""
+    "Repeat a training or a comparison, and say whether its numbers are the same. Status 1: they are not."
     given = SimpleNamespace(**locals())
-    with friendly_errors(): found = _rerun(given)
-    if as_json: print_json(found._asdict())
-    elif not quiet: print("\n".join([found.answer, *(f"  {text}" for text in found.different)]))
-    if not found.same: raise typer.Exit(1)
+    with friendly_errors(): _say(_rerun(given), given)
 
 RERUN = {"rerun": (rerun_command, "Examples:\n\nqhn rerun penguins.qhn\n\nqhn rerun qhn-compare")}

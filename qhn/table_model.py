@@ -49,6 +49,7 @@ class Source(NamedTuple):
     reading: dict | None = None    # arguments of `read_table`: sep, decimal, header
     size: int | None = None        # bytes; None: written by an older version
 
+# %% ../nbs/table_model.ipynb #baea553d
 def source_of(
     path: str | Path,
     missing: str = "refuse",
@@ -68,6 +69,7 @@ def _candidates(source, folder):
     files = [path for path in (named, *other) if path.is_file()]
     return [path for path in files if source.size in (None, path.stat().st_size)]
 
+# %% ../nbs/table_model.ipynb #ae3d20ea
 def find_source(
     source: Source,
     *folders: str | Path,    # the same folder may come twice

@@ -209,6 +209,7 @@ def check_versions(
     raise ValueError(f"{what} was written with {', '.join(other)}, and the numbers of other versions may "
                      f"differ; install those, begin anew, or {way}")
 
+# %% ../../nbs/inference/calls.ipynb #4b8c666a
 def check_call(
     folder: Any,             # of the checkpoint, for the message
     stored: dict,            # hashes of the call that began it

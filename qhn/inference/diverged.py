@@ -69,6 +69,7 @@ def stopped_in(
     return {int(seed): Stopped(step - int(trailing[seed]), np.nan, np.nan, None)
             for seed in np.flatnonzero(trailing)}
 
+# %% ../../nbs/inference/diverged.ipynb #68810d77
 class Sound:
     "Chunks in which a seed that turned non-finite stays as it was before."
     def __init__(self, run: Callable, stopped: dict[int, Stopped]):
@@ -137,6 +138,7 @@ def _of_model(problem, was):
     return (f"log_likelihood of {type(problem.target.model).__name__} is not finite for {n} of {_N_ASKED} "
             "random networks: look at the model and its data")
 
+# %% ../../nbs/inference/diverged.ipynb #b040bf37
 def _of_prior(problem, was):
     "A prior that forbids networks."
     if not (problem.objective.needs_density and problem.prior.has_density): return None
@@ -158,6 +160,7 @@ def _of_distribution(problem, was):
 
 _SUSPECTS = _of_weight, _of_model, _of_prior, _of_steps, _of_distribution
 
+# %% ../../nbs/inference/diverged.ipynb #d779bbaf
 def likely_cause(
     problem: Any,    # `Problem`
     was: Stopped,
@@ -178,6 +181,7 @@ class TrainingDiverged(FloatingPointError):
         self.result = result
     def __str__(self): return self.args[0]
 
+# %% ../../nbs/inference/diverged.ipynb #2b9da950
 def diverged(
     stopped: dict[int, Stopped],    # all seeds
     result: Any,                    # the `FitResult` of what was before

@@ -42,6 +42,7 @@ from .checkpoints import Checkpoint, Keeper, go_on, split_callbacks
 # %% ../../nbs/inference/fit.ipynb #822bef6d
 DEFAULT_OPTIMIZER = optax.adam(0.05)    # one object, so that repeated calls share one compilation
 
+# %% ../../nbs/inference/fit.ipynb #cda403ec
 def fit(
     distribution: Distribution,          # BornMachine or any other
     model: Any,                          # BiNN, (2**n,) costs in nats, or `n_weights` and `log_likelihood`
@@ -98,6 +99,7 @@ def _begun(distribution, optimizer, key, n_seeds, params, noise):
     kept, kind = jax.random.key_data(key).tolist(), "drawn params" if params is None else "given params"
     return state, {"begins with": kind, "key": kept, "noise": noise}
 
+# %% ../../nbs/inference/fit.ipynb #1c020dba
 def _fit(problem, estimator, optimizer, state, n_steps, progress, info, mesh, watch, made):
     "Train what is checked, on one device or on a mesh."
     watch.together = mesh is not None and mesh.is_multi_process
@@ -220,6 +222,7 @@ def _largest(jaxpr):
         sizes += [_largest(inner) for inner in _inner_programs(equation)]
     return max(sizes)
 
+# %% ../../nbs/inference/fit.ipynb #254e0b0d
 def _inner_programs(equation):
     "The programs among an equation's parameters, single or in sequences."
     values = []

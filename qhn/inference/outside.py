@@ -37,6 +37,7 @@ def host_step(problem, estimator, optimizer, state, n_steps=1):
     state, info = _step(problem, estimator, optimizer, state, samples)
     return state, {name: np.asarray(value)[None] for name, value in info._asdict().items()}
 
+# %% ../../nbs/inference/outside.ipynb #e903af51
 def host_steps(run, state, n_steps):
     "Like `chunks`, for samples from outside: one step at a time."
     for _ in range(n_steps):

@@ -49,6 +49,7 @@ def _best_of(losses):
     if np.isnan(losses).all(): raise ValueError("best_seed needs a loss, but all seeds were stopped")
     return int(np.nanargmin(losses))
 
+# %% ../../nbs/inference/result.ipynb #d1a734bb
 def _reached(result):
     "The loss of the best seed at the end, its parts, and the median over the seeds; estimated ones as means."
     if not result.history["loss"].size: return {}
@@ -105,6 +106,7 @@ def _with_data(problem, data, made):
                          "give what fit was given: diagnose(key, data=(x, y))") from None
     return problem
 
+# %% ../../nbs/inference/result.ipynb #4894b9df
 def _diagnosed(result, data, key, **numbers):
     if result.problem is None:
         raise ValueError("diagnose needs the problem that was trained, but the result has none")

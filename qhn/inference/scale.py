@@ -184,7 +184,7 @@ def _watching(callbacks, checkpoint, is_first):
         "no checkpoint can be kept where the scale is chosen; train with `fit`, which keeps them")
 
 def checked_rows(
-    network: BiNN,
+    network: Any,   # `BiNN`
     data: tuple,    # (x, y), or (x, y, row_weights)
 ) -> tuple:         # the three of them
     "x, y and row weights as JAX's arrays. `TypeError`, `ValueError`: as of `fit`."

@@ -54,6 +54,7 @@ def scaled_table(
     scale, x = jnp.asarray(scale, float), jnp.asarray(x, float)
     return _scaled_table(binn, scale, x, jnp.asarray(y))
 
+# %% ../../nbs/studies/study.ipynb #b535189b
 @jax.jit
 def _scaled_table(binn, scale, x, y):
     def log_likelihood(number):
@@ -280,6 +281,7 @@ def _check_unit(path, unit):
     if is_whole and are_numbers and len(*shapes) == 2 and unit["chosen"].shape == (): return
     raise ValueError(f"{path} holds no unit that was stored here; delete it, and it is computed again")
 
+# %% ../../nbs/studies/study.ipynb #8aa3bff9
 def _store(path, parts, unit):
     with whole_file(path) as part, part.open("wb") as file:
         np.savez(file, protocol=json.dumps(parts), made=json.dumps(made_by({}, parts).told()), **unit)
@@ -363,6 +365,7 @@ def held_study(
         sweep(folder)
         yield
 
+# %% ../../nbs/studies/study.ipynb #a85c770f
 def run_study(
     protocol: Protocol,
     folder: Path,              # of the units; made if need be

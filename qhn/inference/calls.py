@@ -31,6 +31,7 @@ def told(
     outer: tuple = (),      # identities of what it is a part of
 ) -> Any:
     "What a value is, as plain data, the same in every process."
+    if isinstance(value, float) and value.is_integer(): return int(value)    # as optax makes 10.0 of 10
     if value is None or isinstance(value, _PLAIN): return value
     if id(value) in outer: return "itself"
     part = partial(told, outer=(*outer, id(value)))
@@ -176,6 +177,7 @@ def in_words(
     if isinstance(value, optax.GradientTransformation): return in_words(value.update)
     if isinstance(value, (list, tuple)): return ", ".join(map(in_words, value))
     inner = inspect.unwrap(value) if callable(value) else value
+    if isinstance(value, float) and value.is_integer(): return str(int(value))
     if not isinstance(inner, FunctionType): return _ADDRESS.sub("", repr(value))[:200]
     name, enclosed = inner.__qualname__.partition(".")[0], _enclosed(inner)
     return f"{name}({enclosed})"[:500] if enclosed else name

@@ -103,10 +103,9 @@ def _opened(path, kind):
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}
             return file.metadata() or {}, arrays
-    except (SafetensorError, AttributeError, TypeError, ValueError) as error:    # also a type without a name
+    except (SafetensorError, AttributeError, TypeError, ValueError):    # also a type without a name
         if not path.stat().st_size: raise ValueError(f"{path} is empty") from None
-        raise ValueError(
-            f"{path} is not a file that `{kind.writer}` wrote, or it was cut short: {error!s:.200}") from None
+        raise ValueError(f"{path} is not a file that `{kind.writer}` wrote, or it was cut short") from None
 
 # %% ../nbs/archive.ipynb #397207b4
 _READERS = {"qhn": "load(path)", "qhn networks": "load_networks(path)",

@@ -23,9 +23,10 @@ from .distributions.base import Words
 from .distributions.born import BornMachine
 from .distributions.symmetrised import Symmetrised
 from .inference.gradients import Exact, ScoreFunction
-from .inference.scale import fit_scaled
+from .inference.scale import checked_rows, fit_scaled
 from .objectives.elbo import KL, Divergence, NoDivergence
 from .objectives.mmd import MMD
+from .posterior.diagnose import Diagnosis
 from .posterior.networks import PackedUncertainty
 from .problem.checks import as_numbers, check_flag, check_integer, check_number, to_numpy
 from .problem.dealing import Scaling, separate_scale
@@ -40,6 +41,7 @@ class Rows(NamedTuple):
     y: np.ndarray          # (N,) labels or numbers
     weights: np.ndarray    # (N,) > 0
 
+# %% ../nbs/classifier.ipynb #4954a603
 def distinct_rows(
     x: np.ndarray,          # (N, d) features
     y: np.ndarray,          # (N,) numbers
@@ -80,6 +82,7 @@ def _objective(asked, temperature):
         raise ValueError(f'temperature={temperature} weighs a divergence, and objective="mle" has none')
     return _OBJECTIVES[asked](COLD if temperature is None else temperature)
 
+# %% ../nbs/classifier.ipynb #26c4fb5d
 def _check_name(what, asked, known, other=""):
     if isinstance(asked, str) and asked in known: return
     names = ", ".join(map(repr, known))
@@ -95,6 +98,7 @@ def _check_layers(asked, n_layers):
     raise ValueError(f'n_layers={n_layers} makes layers of entangling gates, and ansatz="product" has none; '
                      'use ansatz="staircase"')
 
+# %% ../nbs/classifier.ipynb #03dec266
 def _circuit(asked, n_weights, n_layers):
     "The circuit for this number of weights."
     if isinstance(asked, Ansatz): ansatz = asked
@@ -175,6 +179,7 @@ def _distribution(settings, network):
     _check_copies(network)
     return Symmetrised(machine, network)
 
+# %% ../nbs/classifier.ipynb #3c114340
 def _check_copies(network):
     n_copies = Symmetry(network).n_moves
     if n_copies <= _COPIES: return
@@ -256,6 +261,16 @@ def _warn_far(settings, distances):
     warnings.warn(f"columns of X lie far from the training data, in standard deviations: {told}; "
                   "are their units the same?", stacklevel=4)
 
+# %% ../nbs/classifier.ipynb #39541556
+def _training_data(estimator, X, y, sample_weight):
+    "Features, labels and weights as the training had them."
+    X = validate_data(estimator, X, reset=False, dtype=np.float64)
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    rows = distinct_rows(X, estimator._targets(y), weights)
+    in_units = rows._replace(x=estimator.units_(rows.x), y=estimator._in_units(rows.y))
+    network = estimator.result_.problem.target.model
+    return tuple(map(np.asarray, checked_rows(network, _data(in_units, network.likelihood))))
+
 # %% ../nbs/classifier.ipynb #348c3cba
 class _Fitted(_Hypernetwork):
     "What classifier and regressor share after `fit`."
@@ -268,6 +283,22 @@ class _Fitted(_Hypernetwork):
         check_integer("n_samples", n_samples, 1)
         key = jax.random.key(_seed(random_state))
         return np.asarray(self.result_.sample(key, n_samples)).astype(np.int8)
+
+    def diagnose(self,
+        X: Any,                          # these three as `fit` was given them
+        y: Any,
+        sample_weight: Any = None,
+        random_state: Any = None,
+        **numbers: int,                  # n_samples, n_temperatures, n_particles of `FitResult.diagnose`
+    ) -> Diagnosis:
+        """How far the training is from the posterior. For a model that was loaded, whose file has no data.
+
+        `NotFittedError`: before `fit`. `ValueError`: other data than those of the training."""
+        check_is_fitted(self)
+        data = _training_data(self, X, y, sample_weight)
+        return self.result_.diagnose(jax.random.key(_seed(random_state)), data=data, **numbers)
+
+    def _in_units(self, y): return y    # classes have no units
 
 # %% ../nbs/classifier.ipynb #cd8a9945
 def _learn(estimator, rows, likelihood, n_outputs):
@@ -300,6 +331,12 @@ class QHNClassifier(ClassifierMixin, _Fitted):
         rows, n_classes = distinct_rows(X, labels, weights), len(self.classes_)
         return _learn(self, rows, Categorical(), 1 if n_classes == 2 else n_classes)
 
+    def _targets(self, y):
+        unknown = sorted(set(np.asarray(y)) - set(self.classes_))
+        if not unknown: return np.searchsorted(self.classes_, y)
+        raise ValueError(f"y holds {unknown[0]!r}, which was no class of the training: "
+                         f"{', '.join(map(repr, self.classes_))}")
+
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (N, n_classes) in the order of `classes_`.
 
@@ -328,11 +365,13 @@ class QHNRegressor(RegressorMixin, _Fitted):
         if not weights.any(): raise ValueError("sample_weight must be positive for at least one row")
         rows = distinct_rows(X, y, weights)
         self.target_units_ = separate_scale(rows.y[:, None], rows.weights)
-        y = self.target_units_(rows.y[:, None])
-        _learn(self, rows._replace(y=y[:, 0]), Gaussian(), 1)
+        _learn(self, rows._replace(y=self._in_units(rows.y)), Gaussian(), 1)
         noise = np.asarray(self.networks_.noise)    # of one output, in its units
         self.noise_ = float((noise * self.target_units_.scale)[0])
         return self
+
+    def _targets(self, y): return np.asarray(y, np.float64)
+    def _in_units(self, y): return self.target_units_(y[:, None])[:, 0]
 
     def predict(self,
         X: Any,                     # (N, d)

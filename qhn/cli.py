@@ -18,6 +18,7 @@ from .terminal import (check_positive, friendly_errors, items, nearest_character
                           writable_folder)
 from .table_commands import (TABLE_COMMANDS, Decimal, Header, Json, Label, Quiet, Sep, print_json,
                                 say_notices)
+from .rerun import RERUN, recorded
 
 # %% ../nbs/cli.ipynb #15c44f7a
 _DATASETS = "gaussian-mixture", "moons", "circles", "xor", "digits", "breast-cancer"
@@ -54,7 +55,7 @@ hardware_app = typer.Typer(no_args_is_help=True, help="Train in simulation, samp
 study_app = typer.Typer(no_args_is_help=True, help="Re-run the studies of the book.")
 app.add_typer(hardware_app, name="hardware")
 app.add_typer(study_app, name="study")
-for _name, (_command, _examples) in TABLE_COMMANDS.items():
+for _name, (_command, _examples) in (TABLE_COMMANDS | RERUN).items():
     app.command(_name, epilog=_examples)(_command)
 
 # %% ../nbs/cli.ipynb #04dee086
@@ -142,8 +143,8 @@ def _compared(given, asked, console):
     settings = numbers_from(vars(given), asked[0])
     with results_folder(given.out, settings, given.force) as folder:
         console.print(_opening(*asked[:2], given), highlight=False)
-        found = compare(*asked, folder, given.steps, given.seeds, given.learning_rate, given.seed, settings,
-                        console)
+        found = compare(*asked, folder, given.steps, given.seeds, given.learning_rate, given.seed,
+                        recorded(settings), console)
         if found is None: raise typer.Exit(130)
     console.print(f"written to {given.out}: {', '.join(FILES)}")
     return found
@@ -216,9 +217,9 @@ def compare_command(
     with friendly_errors(): _compare(given)
 
 # %% ../nbs/cli.ipynb #4a56aa58
-def _carry_out(plan, folder, max_qpu_seconds):
+def _carry_out(plan, folder, max_qpu_seconds, anyway=False):
     from qhn.hardware.run import hardware_run
-    _show_report(hardware_run(plan, folder, max_qpu_seconds), plan, folder)
+    _show_report(hardware_run(plan, folder, max_qpu_seconds, anyway=anyway), plan, folder)
 
 def _show_report(report, plan, folder):
     "Exit status 1 if the run has to be resumed."
@@ -258,6 +259,7 @@ _MaxSeconds = Annotated[float | None, option("Budget of the whole run, in QPU se
                                             "run's own, at first 60 on a device of IBM's.")]
 _RunOut = Annotated[Path, option("Folder of the run, new or of the same run.")]
 _Folder = Annotated[Path, typer.Argument(help="Folder of the run.")]
+_Anyway = Annotated[bool, option("Go on although qhn, JAX or optax has another version.", "--anyway")]
 
 # %% ../nbs/cli.ipynb #13c96e54
 @hardware_app.command("run")
@@ -292,11 +294,12 @@ def hardware_run_command(
 
 # %% ../nbs/cli.ipynb #8e778dbb
 @hardware_app.command("resume")
-def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None) -> None:
+def hardware_resume_command(folder: _Folder, max_qpu_seconds: _MaxSeconds = None,
+                            anyway: _Anyway = False) -> None:
     "Go on with a run, after a crash or with a larger budget; what is paid is not paid again."
     with friendly_errors():
         from qhn.hardware.run import stored_plan
-        _carry_out(stored_plan(folder), folder, max_qpu_seconds)
+        _carry_out(stored_plan(folder), folder, max_qpu_seconds, anyway)
 
 # %% ../nbs/cli.ipynb #ee2d0c3d
 @hardware_app.command("status")

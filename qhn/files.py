@@ -7,7 +7,7 @@ __all__ = ['FORMAT', 'save', 'load']
 
 # %% ../nbs/files.ipynb #078a6454
 import math
-import subprocess
+import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +15,14 @@ import optax
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import version
 from jax import Array
 from pathlib import Path
 from typing import Any
 from .archive import Kind, read_archive, write_archive
+from .made import Made, made_by, versions
 from .circuits.ansatz import Ansatz
 from .distributions.base import Distribution
+from .inference.calls import digest
 from .inference.estimator import Estimator
 from .inference.state import Leaves
 from .objectives.elbo import Divergence
@@ -39,6 +40,7 @@ _ROOMS = {
     "distributions.symmetrised": "Symmetrised",
     "distributions.mixtures": "Mixture",
     "baselines.variational": "Bernoulli Ensemble",
+    "made": "Made",
     "problem.columns": "Column Columns",
     "problem.dealing": "Scaling",
     "problem.likelihood": "Categorical Gaussian",
@@ -59,6 +61,7 @@ _ROOMS = {
 }
 _HOMES = {name: f"qhn.{module}" for module, names in _ROOMS.items() for name in names.split()}
 
+# %% ../nbs/files.ipynb #c321ccb6
 @lru_cache
 def _class(name):
     "The class of this name, if a file may contain it."
@@ -109,13 +112,17 @@ def _array(writer, value):
     return {"array" if is_jax else "numpy": name}
 
 # %% ../nbs/files.ipynb #961a7984
+def _leaves_of(opt_state):
+    "The arrays of an optimiser's state, also of one that was loaded."
+    return list(opt_state) if isinstance(opt_state, Leaves) else jax.tree.leaves(opt_state)
+
 def _parts(writer, value):
     "The fields of an object of a known class."
     if isinstance(value, tuple): named = value._asdict()
     elif is_dataclass(value): named = {f.name: vars(value)[f.name] for f in fields(value)}
     else: named = vars(value) | {"callbacks": None}    # of an estimator, without the callbacks of training
     kind = type(value).__name__
-    if kind == "TrainState": named["opt_state"] = jax.tree.leaves(named["opt_state"])
+    if kind == "TrainState": named["opt_state"] = _leaves_of(named["opt_state"])
     if kind == "Target": named["data"] = ()    # training data are not stored
     return {name: writer(part) for name, part in named.items()}
 
@@ -183,14 +190,8 @@ _MAKES = {"float": _number, "tuple": _tuple, "dict": _dictionary, "array": _stor
           "is": _object}
 
 # %% ../nbs/files.ipynb #8befad1c
-FORMAT = 2    # is increased when older versions cannot read new files
+FORMAT = 3    # is increased when older versions cannot read new files
 _KIND = Kind("qhn", FORMAT, "save", "load")
-
-def _revision():
-    "The git revision of the current folder, or None."
-    try: done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired): return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 # %% ../nbs/files.ipynb #e8f8def8
 def save(
@@ -206,20 +207,30 @@ def save(
     if content == {"own": next(iter(writer.own), None)}:
         raise ValueError(f"a file keeps of your own {content['own']} the name alone; "
                          "save what was trained with it")
-    versions = {name: version(name) for name in ("qhn", "jax", "numpy", "optax")}
-    told = {"object": content, "own": sorted(writer.own)}
-    told |= {"versions": versions, "revision": _revision()}
-    return write_archive(path, _KIND, writer.arrays, told)
+    own = {name: digest(writer.own[name]) for name in sorted(writer.own)}
+    description = {"object": content, "own": own, "made": made_by({}, {}).told()}
+    return write_archive(path, _KIND, writer.arrays, description)
 
 
 # %% ../nbs/files.ipynb #784c7fa8
 def _check_told(path, told):
     own = told.get("own") if isinstance(told, dict) else None
-    is_told = isinstance(own, list) and all(isinstance(name, str) for name in own)
+    is_told = isinstance(own, list | dict) and all(isinstance(name, str) for name in own)
+    if isinstance(own, dict): is_told = is_told and set(told.get("made") or ()) == set(Made._fields)
     if is_told and "object" in told: return
     raise ValueError(f"{path} holds a description that `save` does not write; write the file anew")
 
 # %% ../nbs/files.ipynb #7cff2dbc
+def _warn_changed(path, kept, own, made):
+    "Warn of one's own things that are not those of the file. Python's compiled code differs by version."
+    def minor(version): return version.split(".")[:2]
+    if minor(made.versions["Python"]) != minor(versions()["Python"]): return
+    changed = [name for name in kept if digest(own[name]) != kept[name]]
+    if not changed: return
+    warnings.warn(f"{', '.join(changed)} in own is not what {path} was saved with: its code or its numbers "
+                  "are others, and what was trained with it may answer otherwise", stacklevel=3)
+
+# %% ../nbs/files.ipynb #0b5c6dcb
 def load(
     path: str | Path,            # written by `save`
     own: dict | None = None,     # name to your own object: an activation, a prior, a circuit
@@ -227,15 +238,17 @@ def load(
     """Read an object that `save` wrote.
 
     `ValueError`: the file is damaged, newer or foreign, or `own` lacks a name. `OSError`: no such file."""
-    told, arrays = read_archive(path, _KIND)
-    _check_told(path, told)
+    description, arrays = read_archive(path, _KIND)
+    _check_told(path, description)
     if own is not None and not isinstance(own, dict):
         raise TypeError(f"own must be a dictionary, name to your own object, got {own!r}")
-    missing = sorted(set(told["own"]) - set(own or {}))
+    kept, own = description["own"], own or {}
+    missing = sorted(set(kept) - set(own))
     if missing:
         given = ", ".join(f'"{name}": ...' for name in missing)
         raise ValueError(f"{path} holds your own {', '.join(missing)}, of which a file keeps the name alone; "
                          f"use load(path, own={{{given}}})")
-    try: return _Reader(arrays, own or {})(told["object"])
+    if isinstance(kept, dict): _warn_changed(path, kept, own, Made(**description["made"]))
+    try: return _Reader(arrays, own)(description["object"])
     except Exception as error:    # of whatever class cannot be made of what the file holds
         raise ValueError(f"{path} holds what this version of qhn cannot make: {error!s:.300}") from error

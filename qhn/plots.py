@@ -81,10 +81,10 @@ def _in_unit(what, values):
 
 # %% ../nbs/plots.ipynb #f75fee96
 def _centre_and_band(runs, centre):
-    "The line of these runs, and the two ends of the band around it."
-    if centre == "median": return np.quantile(runs, (0.5, 0.25, 0.75), axis=0)
-    n, mean = len(runs), runs.mean(axis=0)
-    error = runs.std(axis=0, ddof=min(1, n - 1)) / n**0.5    # 0 of a single run
+    "The line of these runs, and the two ends of the band around it; a run counts until it is NaN."
+    if centre == "median": return np.nanquantile(runs, (0.5, 0.25, 0.75), axis=0)
+    n, mean = (~np.isnan(runs)).sum(axis=0), np.nanmean(runs, axis=0)
+    error = np.nanstd(runs, axis=0, ddof=min(1, len(runs) - 1)) / n**0.5    # 0 of a single run
     return mean, mean - error, mean + error
 
 def _band(ax, k, label, runs, centre):

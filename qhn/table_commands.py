@@ -263,22 +263,22 @@ def predict_command(
 _HINT = "give --train FILE, the file of training, to see what others make of the same rows"
 _SEEN = "these are the rows of training; on new rows a model is worse"
 
-def _training(given, model):
+def _training(given, model, judged):
     "The file of training, how it is read, what is done with its missing values, and remarks."
     from qhn.table_model import find_source
     if given.alone: return None, {}, None, []
-    if given.train: return given.train, _reading(given), given.missing, [*_strange(given, model)]
+    if given.train: return given.train, _reading(given), given.missing, [*_strange(given, model, judged)]
     source = model.source
     found = source and find_source(source, given.file.parent, given.model.parent, Path())
     if not found: return None, {}, None, [_HINT]
     remark = f"the others are trained on {found}, as the model was"
     return found, source.reading or {}, source.missing, [remark]
 
-def _strange(given, model):
+def _strange(given, model, judged):
     "What is odd about a file of training that was named."
     from qhn.table_model import source_of
-    train, test = source_of(given.train).sha256, source_of(given.file).sha256
-    if train == test: yield "the others are trained on the rows that they are judged on"
+    train = source_of(given.train).sha256
+    if train == judged: yield "the others are trained on the rows that they are judged on"
     if model.source and train != model.source.sha256:
         yield f"{given.train} is not the file that the model was trained on"
 
@@ -290,12 +290,13 @@ def _judged(given):
     from qhn.table_report import check_picture, evaluate_table
     model = load_table_model(given.model)
     if given.picture: check_picture(given.picture, model)
-    path, reading, train_missing, heard = _training(given, model)
+    judged = source_of(given.file).sha256
+    path, reading, train_missing, heard = _training(given, model, judged)
     with _heard(heard):
         rows = read_rows(given.file, **_reading(given))
         train = read_rows(path, **reading) if path else None
         report = evaluate_table(model, rows, train, given.missing, given.unknown, train_missing)
-    if model.source and source_of(given.file).sha256 == model.source.sha256: heard.append(_SEEN)
+    if model.source and judged == model.source.sha256: heard.append(_SEEN)
     return report, [*rows.notices, *heard]
 
 # %% ../nbs/table_commands.ipynb #366f7238

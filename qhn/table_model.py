@@ -47,23 +47,37 @@ class Source(NamedTuple):
     sha256: str     # of its bytes
     missing: str    # how missing values were treated
     reading: dict | None = None    # arguments of `read_table`: sep, decimal, header
+    size: int | None = None        # bytes; None: written by an older version
 
+# %% ../nbs/table_model.ipynb #baea553d
 def source_of(
     path: str | Path,
     missing: str = "refuse",
     reading: dict | None = None,
 ) -> Source:
-    "The name and digest of a file. `OSError`: there is no such file."
-    with Path(path).open("rb") as file: digest = file_digest(file, "sha256")
-    return Source(Path(path).name, digest.hexdigest(), missing, reading)
+    "The name, size and digest of a file. `OSError`: there is no such file."
+    path = Path(path)
+    with path.open("rb") as file: digest = file_digest(file, "sha256")
+    return Source(path.name, digest.hexdigest(), missing, reading, path.stat().st_size)
 
+# %% ../nbs/table_model.ipynb #0a977b8b
+def _candidates(source, folder):
+    "Files in a folder that may be the one, that of its name first."
+    named, other = folder / source.name, []
+    if source.size is not None and folder.is_dir():
+        other = sorted(path for path in folder.iterdir() if path.suffix == named.suffix and path != named)
+    files = [path for path in (named, *other) if path.is_file()]
+    return [path for path in files if source.size in (None, path.stat().st_size)]
+
+# %% ../nbs/table_model.ipynb #ae3d20ea
 def find_source(
     source: Source,
-    *folders: str | Path,
-) -> Path | None:    # None if no folder holds it
-    "The same file, unchanged, in the first folder that holds it."
-    paths = [Path(folder) / source.name for folder in folders]
-    files = [path for path in paths if path.is_file()]
+    *folders: str | Path,    # the same folder may come twice
+) -> Path | None:            # None if no folder holds it
+    "The same file, unchanged, in the first folder that holds it, also under another name."
+    different: dict[Path, Path] = {}
+    for folder in map(Path, folders): different.setdefault(folder.resolve(), folder)
+    files = (path for folder in different.values() for path in _candidates(source, folder))
     return next((path for path in files if source_of(path).sha256 == source.sha256), None)
 
 # %% ../nbs/table_model.ipynb #bc8c4e0f

@@ -23,7 +23,8 @@ from qhn.objectives.elbo import KL, exact_posterior
 from qhn.problem.prior import BernoulliPrior, Prior
 from qhn.inference.estimator import Problem
 from qhn.problem.costs import as_target
-from qhn.inference.result import FitResult, TrainingDiverged
+from qhn.inference.diverged import TrainingDiverged
+from qhn.inference.result import FitResult
 from qhn.inference.fit import fit
 
 METHODS = [mean_field, bayes_binn, straight_through, simulated_annealing, exhaustive_search, gibbs, locally_balanced]

@@ -21,8 +21,8 @@ import qhn
 from qhn.archive import Kind, write_archive
 from qhn.disk import fingerprint
 from qhn.inference.callbacks import Callback, StopTraining
-from qhn.inference.checkpoints import told
-from qhn.inference.result import TrainingDiverged
+from qhn.inference.calls import told
+from qhn.inference.diverged import TrainingDiverged
 
 KEY, ADAM = jax.random.key(0), optax.adam(0.05)
 X, Y = np.random.default_rng(0).normal(size=(20, 2)), np.tile([0, 1], 10)
@@ -277,7 +277,7 @@ import jax
 jax.config.update("jax_enable_x64", True)
 import qhn, test_callbacks
 from qhn.disk import fingerprint
-from qhn.inference.checkpoints import told
+from qhn.inference.calls import told
 print(fingerprint(told(test_callbacks.described())), flush=True)
 whole, left = os.replace, [3]
 def replace(part, path):

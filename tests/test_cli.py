@@ -22,7 +22,7 @@ from qhn.circuits.ansatz import staircase
 from qhn.distributions.born import BornMachine
 from qhn.problem.datasets import load_dataset
 from qhn.objectives.elbo import KL, NoDivergence
-from qhn.inference.result import TrainingDiverged
+from qhn.inference.diverged import TrainingDiverged
 from qhn.objectives.mmd import MMD
 
 SMALL = ["--dataset", "moons", "--n-train", "40", "--hidden", "1", "--ansatz", "staircase", "--layers", "1", "--seeds", "3", "--steps", "20"]

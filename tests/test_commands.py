@@ -3,7 +3,10 @@ import io
 import json
 import os
 import re
+import subprocess
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -229,7 +232,7 @@ def test_evaluation_alone(flock):
 
 def test_a_model_names_no_folder(flock):
     "A file that is passed on says nothing of where it was made."
-    assert load(flock[1]).source[::2] == ("train.csv", "drop") and str(flock[0]).encode() not in Path(flock[1]).read_bytes()
+    assert load(flock[1]).source[:4:2] == ("train.csv", "drop") and str(flock[0]).encode() not in Path(flock[1]).read_bytes()
 
 
 def test_refused_evaluations(flock, tmp_path):
@@ -327,6 +330,81 @@ def test_help_has_examples(name):
 
 
 def test_completion_is_there(): assert "--install-completion" in command("--help")[1]
+
+
+# ---- the same again
+
+@pytest.fixture
+def small(tmp_path):
+    "A folder with a table and the model of it."
+    write(birds(30, 5), tmp_path / "train.csv")
+    assert command("train", tmp_path / "train.csv", *QUICK, "--label", "kind", "--out", tmp_path / "a.qhn")[0] == 0
+    return tmp_path
+
+
+def test_a_model_is_repeated_bit_for_bit(small, flock, monkeypatch):
+    assert command("rerun", small / "a.qhn")[:2] == (0, "the same, bit for bit\n")
+    (small / "train.csv").rename(small / "renamed.csv")
+    status, out, _ = command("rerun", small / "a.qhn", "--json")
+    assert status == 0 and json.loads(out) == {"same": True, "answer": "the same, bit for bit", "within": 0.0, "different": [], "notices": []}
+    status, out, _ = command("rerun", flock[1], "--train", flock[0] / "train.csv")    # gaps, German signs, another folder
+    assert (status, out) == (0, "the same, bit for bit\n")
+
+
+def test_what_cannot_be_the_same_is_said(small):
+    status, out, _ = command("rerun", small / "a.qhn", "--train", write(birds(30, 6), small / "b.csv"))
+    assert status == 1 and "b.csv is not the file of training" in out and "another data" in out
+    (small / "train.csv").write_text((small / "train.csv").read_text() + "N99,40.0,Dream,3000.0,Adelie\n")
+    status, out, _ = command("rerun", small / "a.qhn", "--json")
+    assert status == 1 and "train.csv has changed since" in json.loads(out)["answer"]
+    (small / "train.csv").unlink()
+    refused("the file of training, train.csv, is not beside", "rerun", small / "a.qhn")
+    qhn.save(qhn.BornMachine(qhn.product(2)), small / "own.qhn")
+    refused("holds a BornMachine of code of your own, which no file can hold; `qhn rerun` repeats what `qhn train` and `qhn compare` wrote", "rerun", small / "own.qhn")
+    refused("holds no angles.npz: give the folder that `qhn compare` wrote", "rerun", small)
+    refused("within must be positive", "rerun", small / "a.qhn", "--within", 0)
+
+
+def test_what_differs_is_named(small):
+    "As if another version had trained with another seed: the numbers differ, and the reasons are said."
+    model = load(small / "a.qhn")
+    result = model.estimator.result_
+    made = result.made._replace(versions=result.made.versions | {"jax": "0.1.2"}, machine=result.made.machine | {"processor": "abacus"})
+    model.estimator.result_ = replace(result, made=made, history=result.history | {"loss": result.history["loss"] * (1 + 1e-5)})
+    qhn.save(model, small / "near.qhn")
+    status, out, _ = command("rerun", small / "near.qhn")
+    assert status == 0 and out.startswith("the same within 1e-05\n  jax was 0.1.2, is ") and "processor was abacus, is" in out
+    status, out, _ = command("rerun", small / "near.qhn", "--within", 1e-7)
+    assert status == 1 and out.startswith("not the same: apart by 1e-05 of the largest number")
+
+
+@pytest.mark.parametrize("is_apart", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["in this process", "in another"])
+def test_a_comparison_is_repeated(tmp_path, monkeypatch, is_apart):
+    def here(words, **options): return SimpleNamespace(returncode=command(*words[3:])[0], stderr="")    # as `python -m qhn` does, without the start
+    if not is_apart: monkeypatch.setattr(subprocess, "run", here)
+    write(birds(40, 7)[["bill", "mass", "kind"]], tmp_path / "birds.csv")
+    options = "--label", "kind", "--objectives", "elbo", "--layers", 1, "--steps", 5, "--seeds", 2, "--n-train", 20
+    assert command("compare", "--dataset", tmp_path / "birds.csv", *options, "--quiet", "--out", tmp_path / "there")[0] == 0
+    assert command("rerun", tmp_path / "there")[:2] == (0, "the same, bit for bit\n")
+    write(birds(40, 8)[["bill", "mass", "kind"]], tmp_path / "birds.csv")
+    status, out, _ = command("rerun", tmp_path / "there")
+    assert status == 1 and out.startswith("not the same: apart by") and "another data" in out
+
+
+def test_each_file_is_hashed_once(small, monkeypatch):
+    from qhn import table_model
+    hashed, true = [], table_model.source_of
+    monkeypatch.setattr(table_model, "source_of", lambda path, *rest: hashed.append(Path(path).name) or true(path, *rest))
+    monkeypatch.chdir(small)
+    test = write(birds(20, 9), small / "test.csv")
+    for options in (["--train", small / "train.csv"], []):
+        hashed.clear()
+        assert command("evaluate", small / "a.qhn", test, *options, "--json")[0] == 0
+        assert sorted(hashed) == ["test.csv", "train.csv"]
+    for name in ("x.csv", "y.csv"): (small / name).write_text("another size")
+    (small / "train.csv").rename(small / "new.csv")
+    hashed.clear()
+    assert table_model.find_source(load(small / "a.qhn").source, small, ".", small) .name == "new.csv" and hashed == ["new.csv"]
 
 
 def test_rows_without_a_header_are_told_so(flock, tmp_path):

@@ -1,8 +1,10 @@
 """Saved and loaded: what comes back is what was written, in another process too, and nothing else is read."""
 import json
 import pickle
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -157,12 +159,13 @@ def test_other_files_are_refused_by_their_reason(kind, tmp_path):
     whole = save(RESULTS["circuit"](), tmp_path / "whole.qhn").read_bytes()
     content, reason = altered(whole)[kind]
     (tmp_path / "other.qhn").write_bytes(content)
-    with pytest.raises(ValueError, match=reason): load(tmp_path / "other.qhn")
+    with pytest.raises(ValueError, match=reason) as caught: load(tmp_path / "other.qhn")
+    assert not re.search("header|deserializ|safetensor_error|buffer|offset", str(caught.value), re.IGNORECASE)    # the reader's own words
 
 
 def test_a_file_that_names_a_class_of_others_makes_nothing(tmp_path):
     "With checksums that agree: no module is imported by a name from a file."
-    told = {"object": {"is": "Popen", "fields": {"args": "true"}}, "own": []}
+    told = {"object": {"is": "Popen", "fields": {"args": "true"}}, "own": []}    # as in files of format 1 and 2
     write_archive(tmp_path / "evil.qhn", Kind("qhn", 1, "save", "load"), {}, told)
     with pytest.raises(ValueError, match="it names 'Popen', which no file may hold"): load(tmp_path / "evil.qhn")
 
@@ -180,3 +183,50 @@ def test_files_of_every_format_are_read(path):
 
 
 def test_there_is_a_file_of_each_format(): assert len(list(DATA.glob("format-*.qhn"))) == FORMAT
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_what_made_a_result_comes_back_and_is_in_the_heading(kind, tmp_path):
+    result = RESULTS[kind]()
+    path = save(result, tmp_path / "a.qhn")
+    assert load(path).made == load(path).state.made == result.made and result.made.settings["n_steps"] == 5
+    with safe_open(path, "numpy") as file: told = json.loads(file.metadata()["qhn"])
+    assert told["made"]["versions"]["numpy"] == np.__version__ and {"qhn", "jax", "jaxlib", "optax", "scikit-learn", "Python"} <= told["made"]["versions"].keys()
+    assert told["object"]["fields"]["made"]["is"] == "Made"
+
+
+def test_a_loaded_result_refuses_other_data(tmp_path):
+    "To go on with, and to be diagnosed by: in other units, or in another order."
+    again = load(save(trained(MACHINE), tmp_path / "a.qhn"))
+    for x, y in ((10 * X, Y), (X[::-1], Y[::-1])):
+        with pytest.raises(ValueError, match="data are not those of the training .*; with a classifier or a regressor, use its diagnose"): again.diagnose(KEY, data=(x, y))
+        with pytest.raises(ValueError, match="state comes from a training with another data"): trained_on(again.state, (x, y))
+    assert trained_on(again.state, (X, Y)).n_steps == 6
+
+
+def trained_on(state, data): return qhn.fit(MACHINE, NETWORK, data, state=state, n_steps=1, progress=False)
+
+
+def test_another_of_ones_own_of_the_same_name_is_noticed(tmp_path):
+    "Another number, another code, another enclosed value; not another comment."
+    def waves(slope):
+        def wave(t): return jnp.sin(slope * t)
+        return wave
+    path = save(qhn.BiNN((2, 1, 1), waves(3)), tmp_path / "own.qhn")
+    def wave(t): return jnp.cos(3 * t)
+    for other in (waves(4), wave):
+        with pytest.warns(UserWarning, match="wave in own is not what .*own.qhn was saved with: its code or its numbers are others"): load(path, own={"wave": other})
+    with warnings.catch_warnings(action="error"): load(path, own={"wave": waves(3)})
+
+
+@pytest.mark.parametrize("kind", [qhn.QHNClassifier, qhn.QHNRegressor])
+def test_a_loaded_estimator_is_diagnosed_in_the_units_of_its_user(kind, tmp_path):
+    y = Y if kind is qhn.QHNClassifier else 50 + 10 * X[:, 0]
+    model = kind(hidden=1, n_steps=5, n_restarts=1, random_state=0).fit(1000 * X, y)
+    again, numbers = load(save(model, tmp_path / "a.qhn")), dict(n_temperatures=0, n_samples=50)
+    with pytest.raises(ValueError, match="data are not those of the training"): again.result_.diagnose(KEY, data=(1000 * X, y))
+    told, expected = (each.diagnose(1000 * X, y, random_state=1, **numbers) for each in (again, model))
+    assert told.elbo == expected.elbo == model.result_.diagnose(jax.random.key(np.random.RandomState(1).randint(2**31 - 1)), **numbers).elbo
+    with pytest.raises(ValueError, match="data are not those of the training"): again.diagnose(999 * X, y)
+    if kind is qhn.QHNClassifier:
+        with pytest.raises(ValueError, match="y holds .*7.*, which was no class of the training"): again.diagnose(1000 * X, np.full(20, 7))

@@ -779,6 +779,18 @@ def test_angles_are_kept_when_a_job_fails_for_good(stand_in, monkeypatch, tmp_pa
     assert run(plan, tmp_path, poll=0.).stopped is None and len(device.submitted) == 6
 
 
+def test_a_run_of_other_versions_goes_on_when_told_to(tmp_path, finished):
+    "Nothing is submitted, nor forgotten, where it is refused."
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    made = json.loads((folder / "made.json").read_text())
+    assert made["settings"]["backend"] == "aer" and {"qhn", "jax", "jaxlib", "numpy", "optax"} <= made["versions"].keys()
+    (folder / "made.json").write_text(json.dumps(made | {"versions": made["versions"] | {"jax": "0.1.7"}}))
+    before = (folder / "journal.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"run .* was written with jax 0.1.7 \(here .*or go on all the same with hardware_run\(..., anyway=True\), or with --anyway"): run(PLAIN, folder)
+    assert run(PLAIN, folder, anyway=True).stopped is None and (folder / "journal.jsonl").read_bytes() == before
+
+
+
 def test_options_and_layout_of_a_plan_reach_the_device(stand_in, monkeypatch, tmp_path):
     device, plan = on_stand_in(stand_in, monkeypatch)
     plan = dataclasses.replace(plan, steps=0, readout=True, layout=(3, 1, 2), options={"twirling": {"enable_gates": True}})

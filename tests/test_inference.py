@@ -1,5 +1,9 @@
 """Training against plain numpy: every number that fit reports, every way it can be stopped, resumed or refused."""
+import json
+import pickle
+import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -12,6 +16,7 @@ import pytest
 from circuits import bits, directional_derivative, numpy_state, quick_jit
 import qhn.inference.fit as inference
 import qhn.inference.state as state_room
+import qhn.made as made_room
 from qhn.circuits.ansatz import product, staircase
 from qhn.problem.network import BiNN
 from qhn.problem.costs import CostTable
@@ -21,15 +26,19 @@ from qhn.distributions.base import SampleOnly
 from qhn.problem.datasets import moons
 from qhn.objectives.divergences import Renyi
 from qhn.objectives.elbo import KL, NoDivergence
-from qhn.problem.prior import BernoulliPrior
+from qhn.plots import learning_curves
+from qhn.posterior.diagnose import Starts
+from qhn.problem.prior import BernoulliPrior, Prior
 from qhn.inference.estimator import Problem
 from qhn.inference.shots import SPSA, ParameterShift
 from qhn.inference.gradients import Exact, ScoreFunction
 from qhn.problem.costs import as_target
-from qhn.inference.result import FitResult, TrainingDiverged
-from qhn.inference.callbacks import StopTraining
+from qhn.inference.diverged import TrainingDiverged
+from qhn.inference.result import FitResult
+from qhn.inference.callbacks import EarlyStopping, StopTraining
+from qhn.inference.checkpoints import Checkpoint
 from qhn.inference.fit import fit
-from qhn.inference.state import TrainState, init, step
+from qhn.inference.state import TrainState, init, remembering, step
 from qhn.objectives.mmd import MMD
 
 MACHINE = BornMachine(staircase(3, 1))    # 12 angles
@@ -246,7 +255,7 @@ def test_other_data_of_the_same_shape_compile_nothing():
     def run(n_steps, **options): return train(n_steps, model=binn, data=data(), prior=BernoulliPrior(rng.uniform(0.2, 0.8, 3)), **options)
     first = run(30, key=jax.random.key(1))
     assert compilations(lambda: run(57, key=jax.random.key(2))) == 0
-    assert compilations(lambda: run(13, state=first.state)) == 0
+    assert compilations(lambda: run(13, state=first.state, anyway=True)) == 0
 
 
 # ---- optimisers of the user
@@ -431,9 +440,10 @@ def test_a_seed_that_turns_non_finite_is_named_whatever_the_shape(shape):
         return -0.1 * gradient + jnp.zeros(params.size).at[-1].set(jnp.where(spoil, jnp.nan, 0.0)).reshape(params.shape), state + 1
     start = jnp.zeros((4, *shape)).at[2].set(jnp.zeros(shape).reshape(-1).at[0].set(200.0).reshape(shape))
     optimizer = optax.GradientTransformation(lambda params: jnp.zeros((), int), update)
-    with pytest.raises(FloatingPointError, match="non-finite at step 5, seed 2") as error:
-        fit(Shaped(shape), COSTS, None, PRIOR, optimizer=optimizer, estimator=Exact(), n_steps=20, n_seeds=4, params=start, key=KEY, progress=False)
-    assert error.value.result.params.shape == (4, *shape) and np.isfinite(error.value.result.params).all()
+    with pytest.warns(UserWarning, match="seed 2 of 4 turned non-finite at step 5; .* and the optimiser's step was not"):
+        result = fit(Shaped(shape), COSTS, None, PRIOR, optimizer=optimizer, estimator=Exact(), n_steps=20, n_seeds=4, params=start, key=KEY, progress=False)
+    assert result.params.shape == (4, *shape) and np.isfinite(result.params).all() and result.info["stopped seeds"] == {2: 5}
+    np.testing.assert_array_equal(np.isnan(result.history["loss"]), np.outer([0, 0, 1, 0], np.arange(20) >= 5))
 
 
 # ---- samples from outside JAX
@@ -589,14 +599,199 @@ def test_divergence_of_one_seed_is_that_seeds():
     spoil = optax.GradientTransformation(optax.sgd(0.1).init, lambda updates, state, params: (jnp.where(params[6] == 0.5, jnp.nan, -0.1 * updates), state))
     angles = np.zeros((3, 12))
     angles[1, 6] = 0.5
-    with pytest.raises(FloatingPointError, match="non-finite at step 0, seed 1; the 0 steps") as caught: train(params=angles, optimizer=spoil)
+    with pytest.warns(UserWarning, match="seed 1 of 3 turned non-finite at step 0; it stays"): result = train(params=angles, optimizer=spoil)
+    assert result.info["stopped seeds"] == {1: 0} and result.best_seed() != 1 and np.isnan(result.history["loss"][1]).all()
+    np.testing.assert_array_equal(result.params[1], angles[1])
+    with pytest.raises(TrainingDiverged, match="non-finite at step 0, seed 0; the 0 steps") as caught: train(params=angles[1], optimizer=spoil)
     assert caught.value.result.history["loss"].shape == (3, 0) and caught.value.result.n_steps == 0
-    np.testing.assert_array_equal(caught.value.result.params, angles)
 
 
 def test_divergence_counts_on_from_a_resumed_state():
     with pytest.raises(TrainingDiverged, match="non-finite at step 30, seed 0") as caught: train(30, objective=COUNTING, state=train(20, objective=COUNTING).state)
     assert caught.value.result.history["loss"].shape == (3, 10)
+
+
+# ---- a seed that turns non-finite stops, the others go on
+
+@lru_cache
+def spoiling(at=17):
+    "Adam whose updates are NaN from a step on, for a seed whose first angle is beyond 100."
+    adam = optax.adam(0.05)
+    def update(gradient, state, params):
+        count, state = state
+        updates, state = adam.update(gradient, state)
+        return jnp.where((count >= at) & (params[0] > 100), jnp.nan, updates), (count + 1, state)
+    return optax.GradientTransformation(lambda params: (jnp.zeros((), int), adam.init(params)), update)
+
+
+def poisoned(seeds, n_steps=60, **options):
+    "Three seeds, of which some turn NaN; their first angle is 32 turns further."
+    start = np.array(init(MACHINE, ADAM, KEY, 3).params)
+    start[list(seeds), 0] = start[list(seeds), 0] % (2 * np.pi) + 64 * np.pi
+    with warnings.catch_warnings(action="ignore"): return train(n_steps, params=start, optimizer=spoiling(), **options)
+
+
+WAYS = {"score function": dict(estimator=FEW), "shift": dict(estimator=ParameterShift(32), objective=MMD()), "SPSA": dict(estimator=SPSA(32), objective=MMD())}
+
+
+@pytest.mark.parametrize("pace, options", [*((pace, dict()) for pace in PACES), *(("fast", options) for options in WAYS.values())], ids=[*PACES, *WAYS])
+def test_the_others_have_the_numbers_that_they_have_without_it(monkeypatch, pace, options):
+    "And up to its last finite step so has the seed that stops."
+    if not options: paced(monkeypatch, PACES[pace])
+    good, bad = poisoned([], **options), poisoned([1], **options)
+    assert bad.info["stopped seeds"] == {1: 17} and "stopped seeds" not in good.info and bad.n_steps == 60
+    for seed in (0, 2):
+        assert same_bytes(of_seed(good.state, seed), of_seed(bad.state, seed))
+        for name in good.history: np.testing.assert_array_equal(good.history[name][seed], bad.history[name][seed])
+    short = poisoned([1], n_steps=17, **options)
+    assert same_bytes(of_seed(short.state, 1)[:3], of_seed(bad.state, 1)[:3])
+    np.testing.assert_array_equal(bad.history["loss"][1, :17], short.history["loss"][1])
+    assert all(np.isnan(values[1, 17:]).all() for values in bad.history.values()) and np.isfinite(bad.params).all()
+
+
+@paces
+def test_where_all_stop_the_error_has_all_until_the_last(monkeypatch, pace):
+    paced(monkeypatch, PACES[pace])
+    def update(gradient, state, params): return jnp.where(state >= 10 * (1 + params[0] // 100), jnp.nan, -0.01 * gradient), state + 1
+    start = np.zeros((3, 12)) + 0.3
+    start[:, 0] = 100.3, 200.3, 0.3
+    with pytest.raises(TrainingDiverged, match="non-finite at step 30, seed 1; the 30 steps before") as caught, warnings.catch_warnings(action="ignore"):
+        train(60, params=start, optimizer=optax.GradientTransformation(lambda params: jnp.zeros((), int), update))
+    result = caught.value.result
+    assert result.n_steps == 30 and result.info["stopped seeds"] == {0: 20, 2: 10} and result.best_seed() == 1 and np.isfinite(result.params).all()
+
+
+def test_a_stopped_seed_stays_stopped_where_its_loss_is_finite_again():
+    "The divergence is infinite at step 5 alone, for seeds that are a point mass."
+    @dataclass(frozen=True)
+    class Blinking(KL):
+        def of_table(self, q, prior, costs, step=0): return jnp.where((step == 5) & (q.max() > 0.9), jnp.inf, super().of_table(q, prior, costs, step))
+    start = np.array(init(MACHINE, ADAM, KEY, 3).params)
+    start[1] = 0.
+    with pytest.warns(UserWarning, match="seed 1 of 3 turned non-finite at step 5"): result = train(40, params=start, objective=Blinking())
+    assert result.info["stopped seeds"] == {1: 5} and np.isnan(result.history["loss"][1, 5:]).all()
+
+
+def test_a_stop_before_the_bad_step_forgets_it(monkeypatch):
+    paced(monkeypatch, PACES["fast"])
+    def stop(step, info, state):
+        if step > 12: raise StopTraining("enough", 12)
+    result = poisoned([1], callbacks=[stop])
+    assert result.n_steps == 12 and "stopped seeds" not in result.info and np.isfinite(result.history["loss"]).all()
+
+
+def test_a_stopped_seed_is_stopped_after_a_kill(monkeypatch, tmp_path):
+    class Killed(BaseException): pass
+    def dies(step, info, state):
+        if step >= 30: raise Killed
+    paced(monkeypatch, PACES["middling"])
+    whole = poisoned([1])
+    with pytest.raises(Killed): poisoned([1], checkpoint=Checkpoint(tmp_path, every=0), callbacks=[dies])
+    again = poisoned([1], checkpoint=tmp_path)
+    assert same_bytes(again.state, whole.state) and again.info == whole.info
+    for name in whole.history: np.testing.assert_array_equal(again.history[name], whole.history[name])
+
+
+def test_a_stopped_seed_is_nowhere_taken_for_the_best():
+    result = poisoned([0], objective=KL(), n_steps=80)
+    assert result.best_seed() == np.nanargmin(result.history["loss"][:, -1]) != 0 and np.isfinite([result.summary()[name] for name in ("best loss", "median loss")]).all()
+    assert "FitResult" in repr(result) and str(Starts(result.history["loss"][:, -1], None, None)).startswith("3: loss from") and learning_curves({"a": result.history["loss"]})
+    stopping = EarlyStopping(10)
+    stopped = poisoned([0], n_steps=400, callbacks=[stopping])
+    assert stopping.lowest.seed != 0 and stopped.n_steps < 400
+
+
+def test_with_shots_from_outside_a_seed_stops_too():
+    start = np.array(init(MACHINE, ADAM, KEY, 3).params)
+    start[1, 0] = 201.
+    with pytest.warns(UserWarning, match="seed 1 of 3 turned non-finite at step 2"):
+        result = train(6, distribution=Outside(), objective=MMD(), estimator=SPSA(16), params=start, optimizer=spoiling(2))
+    assert result.info["stopped seeds"] == {1: 2} and np.isfinite(result.params).all() and result.n_steps == 6
+
+
+class Forbids(Prior):
+    def log_prob(self, weights): return jnp.where(weights[..., 0] > 0, -jnp.inf, 0.).astype(float)
+
+
+class Unsound:
+    n_weights = 3
+    def log_likelihood(self, weights, x): return jnp.log(weights.sum(-1)) + x.sum()
+
+
+CAUSES = {"a prior": (dict(prior=Forbids()), "Forbids gives 1.. of 256 random networks the probability 0"),
+          "the edge of a prior": (dict(prior=BernoulliPrior(log_odds=np.array([0., 0., -1e300]))), "BernoulliPrior gives 1.. of 256"),
+          "a point mass": (dict(estimator=ParameterShift(64), params=np.zeros(12)), "as a point mass does, and KL asks for their log q: start elsewhere"),
+          "a weight": (dict(objective=COUNTING), "the weight of KL is nan at this step"),
+          "a model": (dict(model=Unsound(), data=(np.zeros(1),), estimator=FEW), "log_likelihood of Unsound is not finite for 1.. of 256 random networks"),
+          "an update": (dict(optimizer=optax.scale(-jnp.inf)), "loss and gradient were finite, and the optimiser's step was not: try a smaller learning rate")}
+
+
+@pytest.mark.parametrize("options, text", CAUSES.values(), ids=CAUSES)
+def test_the_cause_is_looked_for(options, text):
+    with pytest.raises(TrainingDiverged, match=text) as caught: train(60, **options)
+    assert ("learning rate" in str(caught.value)) == ("learning rate" in text)
+
+
+# ---- what made a result, and going on with something else
+
+def test_a_result_says_what_made_it():
+    made = train(5, objective=KL(0.5), noise=0.2).made
+    assert made.settings == {"n_steps": 5, "n_seeds": 3, "from step": 0, "begins with": "drawn params", "key": [0, 0], "noise": 0.2, "objective": "KL(weight=0.5)", "estimator": "Exact()", "optimizer": made.settings["optimizer"]}
+    assert "scale_by_adam" in made.settings["optimizer"] and "0.05" in made.settings["optimizer"]
+    assert {"Python", "qhn", "jax", "jaxlib", "numpy", "optax", "scikit-learn"} <= made.versions.keys() and made.versions["numpy"] == np.__version__
+    assert {"data", "model", "prior", "objective", "optimizer", "estimator", "distribution"} <= made.digests.keys() and made.machine["precision"] == "double"
+    assert json.loads(json.dumps(made.told())) == made.told()
+
+
+def test_another_objective_data_optimiser_or_prior_is_another_digest():
+    base = train(1).made.digests
+    for name, options in {"objective": dict(objective=KL(0.5)), "prior": dict(prior=BernoulliPrior(0.3)), "optimizer": dict(optimizer=optax.adam(0.04)), "model": dict(model=COSTS + 1), "estimator": dict(estimator=FEW)}.items():
+        digests = train(1, **options).made.digests
+        assert [key for key in base if base[key] != digests[key]] == [name]
+
+
+CHANGED = {"objective": dict(objective=MMD()), "prior": dict(prior=BernoulliPrior(0.3)), "optimizer": dict(optimizer=optax.adam(0.04)), "model": dict(model=COSTS + 1)}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_going_on_with_another_is_refused_unless_asked_for(name, tmp_path):
+    half, options = train(5), CHANGED[name]
+    with pytest.raises(ValueError, match=f"state comes from a training with another {name}; .* params=state.params, or go on all the same with fit.*anyway=True"):
+        train(5, state=half.state, **options)
+    on = train(5, state=half.state, anyway=True, **options)
+    assert on.n_steps == 10 and same_bytes(train(5, state=half.state._replace(), **options).state, on.state)    # a copy by hand knows nothing
+    train(5, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=f"is of another training, with another {name}; .* anyway=True"): train(9, checkpoint=tmp_path, **options)
+    on = train(9, checkpoint=tmp_path, anyway=True, **options)
+    assert on.n_steps == 9
+    np.testing.assert_array_equal(on.history["loss"][:, :5], half.history["loss"])
+    train(9, checkpoint=tmp_path, **options)    # which is now the call of the folder
+
+
+def test_other_data_are_refused_too(tmp_path):
+    x, y = np.eye(2), np.array([0, 1])
+    def run(x, **more): return train(3, model=BiNN((2, 1)), data=(x, y), **more)
+    half = run(x)
+    with pytest.raises(ValueError, match="state comes from a training with another data"): run(2 * x, state=half.state)
+    assert run(np.eye(2).tolist(), state=half.state).n_steps == 6    # the same numbers
+    assert run(x, state=half.state, estimator=FEW).n_steps == 6      # another estimate of the same
+
+
+def test_other_versions_are_refused_unless_asked_for(monkeypatch, tmp_path):
+    half = train(5, checkpoint=tmp_path)
+    now = made_room.versions() | {"jax": "99.1.2"}
+    monkeypatch.setattr(made_room, "versions", lambda: now)
+    for options, what in ((dict(state=half.state), "state was written with jax"), (dict(checkpoint=tmp_path), "checkpoint .* was written with jax")):
+        with pytest.raises(ValueError, match=what + r" \S+ \(here 99.1.2\), and the numbers of other versions may differ; install those, begin anew, or go on"): train(9, **options)
+        train(9, anyway=True, **options)
+    monkeypatch.undo()
+    patch = half.made._replace(versions=half.made.versions | {"jax": half.made.versions["jax"] + "7", "scikit-learn": "0.1"})
+    assert train(1, state=remembering(half.state, patch)).n_steps == 6    # a patch, and a package that does not train
+
+
+def test_a_result_remembers_through_pickle():
+    result = pickle.loads(pickle.dumps(train(3)))
+    assert result.made == train(3).made and result.state.made == result.made
 
 
 # ---- refused

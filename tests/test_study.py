@@ -2,6 +2,7 @@
 import csv
 import importlib.util
 import multiprocessing
+import json
 import os
 import signal
 import subprocess
@@ -253,6 +254,20 @@ def test_shares_of_cores(monkeypatch):
 def test_a_round_without_comparison_is_refused_before_it_runs(tmp_path, methods):
     with pytest.raises(ValueError, match="rounds must each have the method 'MLE' and one of"): study_claims((TINY, replace(TINY, methods=methods)), None, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_unit_knows_what_made_it_and_refuses_other_versions(tmp_path):
+    protocol = replace(TINY, methods=METHODS[3:4])
+    run_study(protocol, tmp_path, progress=False)
+    path = next(tmp_path.glob("*.npz"))
+    with np.load(path) as file: arrays = {name: file[name] for name in file.files}
+    made = json.loads(str(arrays["made"]))
+    assert made["versions"]["numpy"] == np.__version__ and made["digests"] == json.loads(str(arrays["protocol"]))
+    np.savez(path, **arrays | {"made": json.dumps(made | {"versions": made["versions"] | {"jaxlib": "0.1.7"}})})
+    with pytest.raises(ValueError, match=r"written with jaxlib 0.1.7 \(here .*; install those, begin anew, or choose another folder, or delete that file"): run_study(protocol, tmp_path, progress=False)
+    np.savez(path, **{name: array for name, array in arrays.items() if name != "made"})    # of an older version of qhn
+    run_study(protocol, tmp_path, progress=False)
+
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])

@@ -19,7 +19,8 @@ from ..problem.prior import BernoulliPrior
 from ..objectives.elbo import KL
 from ..inference.estimator import Problem, check_differentiable
 from ..inference.fit import DEFAULT_OPTIMIZER, check_settings, checked_key, checked_target
-from ..inference.result import FitResult, TrainingDiverged
+from ..inference.diverged import TrainingDiverged
+from ..inference.result import FitResult
 from ..inference.state import TrainState, chunks, recorded
 from ..posterior.moves import (Chain, Kernel, Sweep, chosen, energy_parts, flipped, heat_bath,
                                  metropolis, tempered)

@@ -22,7 +22,9 @@ from ..problem.datasets import Dataset, load_dataset
 from ..objectives.elbo import NoDivergence
 from ..inference.shots import SPSA
 from ..inference.callbacks import StopTraining
+from ..inference.calls import check_versions
 from ..inference.fit import fit
+from ..made import made_by
 from .jobs import fetch
 from ..archive import parse_json
 from .journal import SECRET, private_file, read_journal, redacted
@@ -206,14 +208,18 @@ def _open_device(plan, ansatz, folder, **kwargs):
                            seed=plan.seed, folder=folder, settings=asdict(plan), **kwargs)
 
 # %% ../../nbs/hardware/run.ipynb #70f219c3
-def _open_run(plan, folder, progress, **kwargs):
+_ANYWAY = "go on all the same with hardware_run(..., anyway=True), or with --anyway"
+
+def _open_run(plan, folder, progress, anyway=False, **kwargs):
     "The run in the folder, begun there or gone on with."
-    task = plan.problem()
+    task, made = plan.problem(), _read(folder / "made.json", None)
     _check_plan(plan, folder)
+    if made: check_versions(f"run {str(folder)!r}", made["versions"], anyway, _ANYWAY)
     device = _open_device(plan, task.ansatz, folder, **kwargs)
     try:
         _keep_data(device.journal, task.data)
         _write(folder / "plan.json", asdict(plan))
+        if not made: _write(folder / "made.json", made_by(asdict(plan), {}).told())
     except BaseException:
         device.close()
         raise
@@ -338,17 +344,18 @@ def hardware_run(
     folder: str | Path,                     # of this run alone; the same plan in the same folder goes on
     max_qpu_seconds: float | None = None,   # None: as before, or as `HardwareSampler`
     progress: bool = True,                  # say costs, show bars, and say how a waiting job stands
+    anyway: bool = False,                   # go on although the versions of qhn, JAX or optax are others
     **waiting,                              # `timeout`, `max_queue`, `poll`, `retries`, `report` of `run_job`
 ) -> Report:
     """Train in simulation, sample on the device; fine-tune there and sample again, if the plan has steps.
 
-    `ValueError`: another plan or other data than those of the run in the folder. `JobError`: a job
-    that failed for good. Else as `HardwareSampler`. A budget that is spent is no error: the report
+    `ValueError`: another plan, other data or versions than those of the run in the folder. `JobError`:
+    a job that failed for good. Else as `HardwareSampler`. A budget that is spent is no error: the report
     says so."""
     folder = Path(folder)
     if max_qpu_seconds is None: max_qpu_seconds = _read(folder / "budget.json", None, (int, float))
     if progress: waiting = {"report": tqdm.write, **waiting}
-    run = _open_run(plan, folder, progress, max_qpu_seconds=max_qpu_seconds, **waiting)
+    run = _open_run(plan, folder, progress, anyway, max_qpu_seconds=max_qpu_seconds, **waiting)
     with run.device as device:
         budget = device.budget
         _write(folder / "budget.json", budget.max_qpu_seconds)

@@ -131,7 +131,8 @@ class _Lowest:
         del self.recent[:-max(n, 10)]
         if len(self.recent) < n: return
         means = np.mean(self.recent[-n:], axis=0)
-        seed = int(means.argmin())
+        if np.isnan(means).all(): return    # of seeds that were stopped
+        seed = int(np.nanargmin(means))
         if means[seed] >= self.loss - self.min_delta: return
         self.loss = float(means[seed])
         self.step, self.seed = step, seed

@@ -16,6 +16,7 @@ from jax import Array
 from typing import Any
 from ..distributions.base import Distribution
 from .checkpoints import split_callbacks
+from .calls import digest
 from .fit import fit, progress_bar
 from .result import FitResult
 from ..problem.checks import check_integer, check_key
@@ -120,12 +121,15 @@ def _settled(model):
         likelihood = Gaussian(noise[0] if len(noise) == 1 else noise)
     return replace(model.network, logit_scale=float(model.scale), likelihood=likelihood)
 
-def _joined(results, model, data):
+def _joined(results, model, data, settings):
     "The last result with all histories, and the network that it ended with."
-    last = results[-1]
+    last, network = results[-1], _settled(model)
     history = {name: np.concatenate([r.history[name] for r in results], 1) for name in last.history}
-    problem = replace(last.problem, target=Target(_settled(model), data))
-    return replace(last, history=history, problem=problem)
+    problem = replace(last.problem, target=Target(network, data))
+    made = results[0].made
+    digests = made.digests | {"model": digest(network)}
+    made = made._replace(settings=made.settings | settings, digests=digests)
+    return replace(last, history=history, problem=problem, made=made)
 
 # %% ../../nbs/inference/scale.ipynb #98fabd90
 def fit_scaled(
@@ -145,7 +149,7 @@ def fit_scaled(
 ) -> FitResult:
     "Train, and choose the scale of the outputs on the same data. `TypeError`, `ValueError`: as of `fit`."
     _check_call(network, scale, every, n_steps)
-    data, results = _checked_rows(network, data), []
+    data, results = checked_rows(network, data), []
     key_fit, key_judge = jax.random.split(check_key(key))
     model, start = _start(network, scale), {"key": key_fit, "n_seeds": n_seeds}
     with progress_bar(progress, n_steps) as bar:
@@ -153,13 +157,14 @@ def fit_scaled(
             watching = {"progress": False,
                         "callbacks": _watching(callbacks, settings.get("checkpoint"), done == 0)}
             size = min(every, n_steps - done)
-            last = fit(distribution, model, data, prior, n_steps=size, **start, **watching, **settings)
+            last = fit(distribution, model, data, prior, n_steps=size, anyway=True, **start, **watching,
+                       **settings)
             results.append(last)
             bar.update(size)
             judges = last.sample(jax.random.fold_in(key_judge, done), _JUDGES)
             model, start = _improved(Target(model, data), judges, scale is None), {"state": last.state}
             if last.interrupted or "stopped" in last.info: break
-    return _joined(results, model, data)
+    return _joined(results, model, data, {"n_steps": n_steps, "every": every, "scale": scale})
 
 # %% ../../nbs/inference/scale.ipynb #0e5a5b75
 def _check_call(network, scale, every, n_steps):
@@ -177,8 +182,11 @@ def _watching(callbacks, checkpoint, is_first):
     raise ValueError(
         "no checkpoint can be kept where the scale is chosen; train with `fit`, which keeps them")
 
-def _checked_rows(network, data):
-    "x, y and row weights as JAX's arrays."
+def checked_rows(
+    network: Any,   # `BiNN`
+    data: tuple,    # (x, y), or (x, y, row_weights)
+) -> tuple:         # the three of them
+    "x, y and row weights as JAX's arrays. `TypeError`, `ValueError`: as of `fit`."
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise TypeError("data must be a tuple (x, y) or (x, y, row_weights); use train or test of a Dataset")
     rows = data[2] if len(data) == 3 else np.ones(len(data[0]))

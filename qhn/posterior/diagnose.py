@@ -60,7 +60,7 @@ def _range(starts):
     "ELBOs of the starts in words, or their losses."
     kind, values = "ELBO", starts.elbos
     if values is None: kind, values = "loss", starts.losses
-    least, most = values.min(), values.max()
+    least, most = np.nanmin(values), np.nanmax(values)
     if len(values) == 1: return f"1: {kind} {most:.2f}"
     said = f"{len(values)}: {kind} from {least:.2f} to {most:.2f}"
     return said if starts.n_distinct is None else f"{said}, {starts.n_distinct:.1f} distinct"
@@ -260,7 +260,7 @@ def diagnose(
     distribution, losses = problem.distribution, np.asarray(losses, float)
     _checked(distribution, params, key, n_samples, n_temperatures, n_particles)
     key_draw, key_walk = jax.random.split(key)
-    best = int(losses.argmin())
+    best = int(np.nanargmin(losses))    # a start that was stopped has none
     if not distribution.can(Samples): params, best = params[best][None], 0
     draws = drawn(distribution, params, problem.target, problem.prior, key_draw, n_samples)
     told = _of_best(draws, best, n_samples) | _by_annealing(problem, key_walk, n_temperatures, n_particles)

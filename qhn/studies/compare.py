@@ -263,7 +263,7 @@ def _write_angles(path, results, settings):
 def _frame(losses, floor):
     "Limits that show the ends of the curves: the first steps are far above all that matters."
     late = losses[:, losses.shape[1] // 10:]
-    low, high = losses.min(), np.quantile(late, 0.95)
+    low, high = np.nanmin(losses), np.nanquantile(late, 0.95)    # NaN: a seed that was stopped
     if floor is not None: low = min(low, -floor)
     margin = 0.08 * (high - low)
     return low - margin, high + 2 * margin

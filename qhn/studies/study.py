@@ -27,6 +27,8 @@ from ..problem.symmetry import Symmetry
 from ..objectives.elbo import exact_posterior, posterior_divergence
 from ..problem.bits import total_variation
 from ..archive import parse_json, read_npz
+from ..made import made_by
+from ..inference.calls import check_versions
 from ..disk import fingerprint, held, sweep, whole_file
 from .methods import CIRCUITS, N_STOPS, Method
 from ..posterior.calibration import (accuracy, expected_calibration_error, log_loss,
@@ -52,6 +54,7 @@ def scaled_table(
     scale, x = jnp.asarray(scale, float), jnp.asarray(x, float)
     return _scaled_table(binn, scale, x, jnp.asarray(y))
 
+# %% ../../nbs/studies/study.ipynb #b535189b
 @jax.jit
 def _scaled_table(binn, scale, x, y):
     def log_likelihood(number):
@@ -246,6 +249,11 @@ def _check_parts(path, stored, wanted):
         f"{path.name} in the study's folder is of another protocol (not the same: {', '.join(other)}); "
         "choose another folder, or delete that file")
 
+def _check_versions(path, made):
+    "Refuses a unit whose numbers may not go together with those of here; `made` is its record."
+    way = "choose another folder, or delete that file, which is computed again"
+    check_versions(f"{path.name} in the study's folder", made["versions"], way=way)
+
 # %% ../../nbs/studies/study.ipynb #35904a90
 def _unit_path(folder, task, method, ending=""):
     "Where a unit is kept: a file with the names of task and method."
@@ -262,6 +270,7 @@ def _stored(path, parts):
     try: unit = read_npz(path, "protocol")
     except ValueError as error: raise ValueError(f"{error}; delete it, and it is computed again") from None
     _check_parts(path, str(unit.pop("protocol")), parts)
+    if "made" in unit: _check_versions(path, json.loads(str(unit.pop("made"))))
     return unit
 
 def _check_unit(path, unit):
@@ -272,9 +281,10 @@ def _check_unit(path, unit):
     if is_whole and are_numbers and len(*shapes) == 2 and unit["chosen"].shape == (): return
     raise ValueError(f"{path} holds no unit that was stored here; delete it, and it is computed again")
 
+# %% ../../nbs/studies/study.ipynb #8aa3bff9
 def _store(path, parts, unit):
     with whole_file(path) as part, part.open("wb") as file:
-        np.savez(file, protocol=json.dumps(parts), **unit)
+        np.savez(file, protocol=json.dumps(parts), made=json.dumps(made_by({}, parts).told()), **unit)
 
 # %% ../../nbs/studies/study.ipynb #0aab1823
 class _Rows(dict):
@@ -355,6 +365,7 @@ def held_study(
         sweep(folder)
         yield
 
+# %% ../../nbs/studies/study.ipynb #a85c770f
 def run_study(
     protocol: Protocol,
     folder: Path,              # of the units; made if need be

@@ -30,7 +30,7 @@ CASES = {
     "draws of chains": ("import qhn; from qhn.baselines.chains import gibbs; from qhn.problem.costs import CostTable; t = CostTable(np.arange(2.**8))",
                         "gibbs(t, n_steps=k, key=jax.random.key(0), progress=False, n_seeds=20)", 10, 400_000),
     "orbits": ("import qhn; from qhn.problem.symmetry import Symmetry, _orbits", "_orbits(qhn.BiNN((k, 2, 1)))", 1, 8),
-    "functions": ("import qhn; from qhn.problem.symmetry import function_labels; x = np.random.default_rng(0).normal(size=(4, 20))",
+    "functions": ("import qhn; from qhn.problem.symmetry import function_labels; x = np.random.default_rng(0).normal(size=(4, 30))",
                   "function_labels(qhn.BiNN((k, 1)), x[:, :k])", 3, 22),
 }
 MEASURE = """

@@ -142,10 +142,10 @@ def test_a_module_that_runs():
 
 @pytest.mark.parametrize("arguments, message", [
     (["--label", "kind"], "is for a file.csv"), (["--dataset", "iris"], "digits"), (["--objectives", "map"], "mle, elbo, selbo"), (["--objectives", ""], "objectives"),
-    (["--ansatz", "ladder"], "brickwork, staircase, hardware-efficient"), (["--layers", "-1"], "n_layers=-1"), (["--seeds", "0"], "seeds=0"),
-    (["--steps", "0"], "steps=0"), (["--learning-rate", "nan"], "learning_rate=nan"), (["--word-weights", "1,x"], "word_weights"),
-    (["--word-weights", "-1"], "word_weights"), (["--hidden", "0"], "layer_sizes"),
-    (["--logit-scale", "0"], "logit_scale"), (["--n-train", "100000"], "n_train"), (["--dataset", "absent.csv"], "absent.csv"),
+    (["--ansatz", "ladder"], "brickwork, staircase, hardware-efficient"), (["--layers", "-1"], "--layers"), (["--seeds", "0"], "--seeds"),
+    (["--steps", "0"], "--steps"), (["--learning-rate", "nan"], "--learning-rate must be positive and finite, got nan"), (["--word-weights", "1,x"], "--word-weights must be comma-separated numbers"),
+    (["--word-weights", "-1"], "--word-weights"), (["--hidden", "0"], "--hidden"),
+    (["--logit-scale", "0"], "--logit-scale"), (["--n-train", "100000"], "--n-train"), (["--dataset", "absent.csv"], "absent.csv"),
 ])
 def test_refused_in_one_line_before_training(monkeypatch, tmp_path, arguments, message):
     monkeypatch.setattr(qhn.studies.compare, "fit", lambda *a, **k: pytest.fail("training began"))

@@ -19,7 +19,7 @@ from jax import Array
 from pathlib import Path
 from typing import Any
 from .archive import Kind, read_archive, write_archive
-from .made import Made, made_by, versions
+from .made import made_by, made_of, versions
 from .circuits.ansatz import Ansatz
 from .distributions.base import Distribution
 from .inference.calls import digest
@@ -213,11 +213,16 @@ def save(
 
 
 # %% ../nbs/files.ipynb #784c7fa8
-def _check_told(path, told):
+def _is_told(told):
+    "Whether a description names the object, what is the user's own, and what made it."
     own = told.get("own") if isinstance(told, dict) else None
-    is_told = isinstance(own, list | dict) and all(isinstance(name, str) for name in own)
-    if isinstance(own, dict): is_told = is_told and set(told.get("made") or ()) == set(Made._fields)
-    if is_told and "object" in told: return
+    if not isinstance(own, list | dict) or not all(isinstance(name, str) for name in own): return False
+    if isinstance(own, list): return "object" in told    # of older files
+    try: return bool(made_of(told.get("made"))) and "object" in told
+    except ValueError: return False
+
+def _check_told(path, told):
+    if _is_told(told): return
     raise ValueError(f"{path} holds a description that `save` does not write; write the file anew")
 
 # %% ../nbs/files.ipynb #7cff2dbc
@@ -248,7 +253,7 @@ def load(
         given = ", ".join(f'"{name}": ...' for name in missing)
         raise ValueError(f"{path} holds your own {', '.join(missing)}, of which a file keeps the name alone; "
                          f"use load(path, own={{{given}}})")
-    if isinstance(kept, dict): _warn_changed(path, kept, own, Made(**description["made"]))
+    if isinstance(kept, dict): _warn_changed(path, kept, own, made_of(description["made"]))
     try: return _Reader(arrays, own)(description["object"])
     except Exception as error:    # of whatever class cannot be made of what the file holds
         raise ValueError(f"{path} holds what this version of qhn cannot make: {error!s:.300}") from error

@@ -87,7 +87,7 @@ def _gib(n_bytes):
     return f"{n_bytes / 2**30:.3g} GiB" if exponent < 20 else f"2**{exponent} GiB"   # 2**2110 overflows
 
 # %% ../nbs/memory.ipynb #86fc9447
-_SMALL = 2**26    # bytes that are not worth asking for
+_TINY, _SMALL = 2**20, 2**26    # bytes for which nothing is asked, and of which not what is left
 
 def check_memory(
     n_bytes: int,   # size of the arrays that are about to be made
@@ -95,6 +95,7 @@ def check_memory(
     instead: str,   # what to call when they do not fit
 ) -> None:
     "Raise a `ValueError` if `n_bytes` is more than is left of the memory of this machine or accelerator."
+    if n_bytes < _TINY: return    # nor is JAX started, which `join_processes` must do first
     limit = physical_memory()
     left = limit if n_bytes < min(_SMALL, limit) else min(limit, free_memory())
     if n_bytes <= left: return

@@ -6,26 +6,29 @@
 __all__ = ['RERUN', 'Match', 'matched', 'repeats', 'recorded', 'rerun_command']
 
 # %% ../nbs/rerun.ipynb #c04d51ad
-import json, os, subprocess, sys, tempfile, warnings
+import json, math, os, subprocess, sys, tempfile, warnings
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, NamedTuple
-import numpy as np
 import typer
-from .made import Made, differences, made_by
+from .made import differences, made_by, made_of
 from .table_commands import Json, Quiet, print_json
 from .terminal import check_positive, friendly_errors, option
 
 # %% ../nbs/rerun.ipynb #a8e7d756
 def _distance(before, again):
     "The largest difference, relative to the largest number; infinite for other shapes."
+    import numpy as np
     before, again = np.asarray(before, float), np.asarray(again, float)
     if before.shape != again.shape or (np.isnan(before) != np.isnan(again)).any(): return np.inf
     apart = np.nanmax(np.abs(before - again), initial=0)
     return float(apart / max(np.nanmax(np.abs(before), initial=0), np.finfo(float).tiny)) if apart else 0.
 
 def _same_bytes(before, again):
+    import numpy as np
+    before, again = np.asarray(before), np.asarray(again)
     return before.dtype == again.dtype and before.tobytes() == again.tobytes()
 
 # %% ../nbs/rerun.ipynb #a368a18b
@@ -44,9 +47,9 @@ def matched(
     within: float = 1e-3,  # relative distance that counts as the same
 ) -> Match:
     "Compare two sets of numbers."
-    if before.keys() != again.keys(): return Match(False, "not the same: other arrays", np.inf, different)
+    if before.keys() != again.keys(): return Match(False, "not the same: other arrays", math.inf, different)
     farthest = max((_distance(before[name], again[name]) for name in before), default=0.)
-    bitwise = all(_same_bytes(np.asarray(before[name]), np.asarray(again[name])) for name in before)
+    bitwise = all(_same_bytes(before[name], again[name]) for name in before)
     if bitwise: return Match(True, "the same, bit for bit", 0., different)
     if farthest <= within: return Match(True, f"the same within {farthest:.1g}", farthest, different)
     return Match(False, f"not the same: apart by {farthest:.1g} of the largest number", farthest, different)
@@ -54,6 +57,7 @@ def matched(
 # %% ../nbs/rerun.ipynb #648e9614
 def _numbers_of(result):
     "Parameters and history of a `FitResult`."
+    import numpy as np
     return {"params": np.asarray(result.params)} | {name: np.asarray(x) for name, x in result.history.items()}
 
 def repeats(
@@ -85,6 +89,7 @@ def _training_file(model, path, train):
 
 # %% ../nbs/rerun.ipynb #86f5ad43
 def _numbers_of_model(model):
+    import numpy as np
     estimator = model.estimator
     packed = estimator.networks_
     return _numbers_of(estimator.result_) | {
@@ -106,7 +111,7 @@ def _rerun_model(path, model, given):
     "A `Match` of a model with itself, trained again."
     file = _training_file(model, path, given.train)
     if isinstance(file, str): return Match(False, f"not repeated: {file}", None, ["another data"])
-    if not isinstance(model.estimator.random_state, (int, np.integer)):
+    if not isinstance(model.estimator.random_state, Integral):
         raise ValueError(f"{path} cannot be repeated: its random_state was "
                          f"{model.estimator.random_state!r}, not a number")
     again = _trained_again(model, file)
@@ -135,6 +140,7 @@ def _arguments(settings: dict) -> Iterator[str]:
 # %% ../nbs/rerun.ipynb #cf38794f
 def _angles_in(folder):
     "The angles of a comparison, and its settings. `ValueError`: the folder holds none."
+    import numpy as np
     path = folder / "angles.npz"
     if not path.is_file():
         raise ValueError(f"{folder} holds no angles.npz: give the folder that `qhn compare` wrote")
@@ -158,7 +164,7 @@ def _rerun_comparison(folder, given):
         if done.returncode: raise ValueError(f"`qhn compare` could not be repeated: {done.stderr.strip()}")
         again, now = _angles_in(Path(name) / "again")
     different = ["what made it is not known: an older folder"]
-    if "made" in settings: different = differences(Made(**settings["made"]), Made(**now["made"]))
+    if "made" in settings: different = differences(made_of(settings["made"]), made_of(now["made"]))
     return matched(before, again, different, given.within)
 
 # %% ../nbs/rerun.ipynb #4b612683

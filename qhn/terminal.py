@@ -48,7 +48,7 @@ OPTIONS = {"n_layers": "layers", "n_steps": "steps", "n_restarts": "restarts", "
 OPTIONS |= {name: name for name in """ansatz backend dataset decimal dynamical_decoupling final_shots force
     hidden iterations label layers layout learning_rate logit_scale max_qpu_seconds missing mle n_train
     objective objectives options out picture readout restarts seed seeds sep shots steps temperature
-    twirling unknown word_weights workers""".split()}
+    twirling unknown within word_weights workers""".split()}
 _ASIDES = (", or a Divergence such as KL()", "; use product() for a circuit without entanglers",
            ", an Ansatz, or a function that makes one from the number of weights")
 

@@ -421,7 +421,7 @@ REFUSED = {
     "two sets": (lambda: MPS(mixed).sample(np.zeros((2, 10)), KEY, 3), "params must have shape (20,) (angles), got shape (2, 10)"),
     "rows and columns": (lambda: MPS(mixed).log_prob(np.zeros((4, 5)), np.ones(5)), "params must have shape (20,) (angles), got shape (4, 5)"),
     "width": (lambda: MPS(mixed).log_prob(zeros[mixed], np.ones((3, 4))), "weights must have n_weights=5 entries along the last axis, got shape (3, 4)"),
-    "no width": (lambda: MPS(mixed).log_prob(zeros[mixed], 1.0), "weights must have n_weights=5 entries along the last axis, got shape ()"),
+    "no width": (lambda: MPS(mixed).log_prob(zeros[mixed], 1.0), "weights must have shape (..., n), got one number"),
     "bits for weights": (lambda: MPS(mixed).log_prob(zeros[mixed], np.array([1, 0, 1, 1, 1])), "weights must be -1 or +1, got 0; bits b become weights as 1 - 2 * b"),
     "no samples": (lambda: MPS(mixed).sample(zeros[mixed], KEY, 0), "n_samples must be an integer of at least 1, got n_samples=0"),
     "negative samples": (lambda: BornMachine(mixed).sample(zeros[mixed], KEY, -3), "n_samples must be an integer of at least 1, got n_samples=-3"),

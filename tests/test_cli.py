@@ -369,7 +369,7 @@ def options_of(app):
 def test_messages_know_the_spelling_of_all_options():
     "An option that is left out here would be called as Python calls it."
     from qhn.terminal import OPTIONS, as_options
-    silent = {"help", "version", "install_completion", "show_completion", "as_json", "quiet", "x64", "quick", "alone", "regress", "train", "header"}    # nothing is said of them
+    silent = {"help", "version", "install_completion", "show_completion", "as_json", "quiet", "x64", "quick", "alone", "regress", "train", "header", "anyway"}    # nothing is said of them
     for name, spelling in options_of(qhn.cli.app):
         if name in silent: continue
         assert "--" + OPTIONS[name].replace("_", "-") == spelling, name

@@ -134,7 +134,7 @@ def test_true_and_false_are_words():
 
 
 def test_no_table_is_refused():
-    with pytest.raises(TypeError, match="rows must be a Table or a DataFrame, got ndarray"): learn_columns(np.ones((3, 2)))
+    with pytest.raises(TypeError, match="rows of a table must be a Table or a DataFrame, got ndarray"): learn_columns(np.ones((3, 2)))
     with pytest.raises(TypeError, match="got list"): COLUMNS.matrix([[1, 2]])
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from ..archive import Kind, read_archive, write_archive
 from ..disk import held, sweep
-from ..made import Made
+from ..made import Made, made_of
 from ..problem.checks import check_integer, check_number
 from .callbacks import Callback, as_callback
 from .calls import check_call, check_versions
@@ -81,13 +81,18 @@ def _clear(folder):
     sweep(folder)
 
 # %% ../../nbs/inference/checkpoints.ipynb #076100dc
+def _made(told):
+    "The record of a file. `ValueError`: it has none."
+    if not isinstance(told, dict) or "call" not in told: return made_of(dict(told).get("made"))
+    return made_of(Made({}, told["call"], {}, {})._asdict())    # of older files
+
 def _whole(path, told, arrays):
-    "Description and arrays of a file, if they are those of a checkpoint."
-    call = told.get("call") if isinstance(told, dict) else None
+    "Record and arrays of a file, if they are those of a checkpoint."
     history = [array for name, array in arrays.items() if not name.startswith("state ")]
     lengths = {array.shape[:1] for array in history}
-    is_even = "loss" in arrays and len(lengths) == 1 and () not in lengths
-    if isinstance(call, dict) and is_even: return told, arrays
+    try: made = _made(told)
+    except (ValueError, TypeError): made = None
+    if made and "loss" in arrays and len(lengths) == 1 and () not in lengths: return made, arrays
     raise ValueError(f"{path} holds no call and history that `fit` wrote")
 
 # %% ../../nbs/inference/checkpoints.ipynb #92b793e2
@@ -106,8 +111,8 @@ class Keeper:
         _clear(self.folder)
         return held(self.folder / "checkpoints", f"checkpoint {str(self.folder)!r}")
 
-    def newest(self) -> tuple[Any, dict] | None:
-        "Description and arrays of the newest file that is whole. `ValueError`: all are damaged."
+    def newest(self) -> tuple[Made, dict] | None:
+        "Record and arrays of the newest file that is whole. `ValueError`: all are damaged."
         for path in reversed(_files(self.folder)):
             try: return _whole(path, *read_archive(path, _KIND))
             except ValueError as error:
@@ -143,9 +148,8 @@ def _steps_left(keeper, n_done, n_steps):
                      "ask for as many or more, or choose another folder")
 
 # %% ../../nbs/inference/checkpoints.ipynb #2c8a4b2e
-def _check_made(keeper, told):
-    "Refuses a checkpoint of another training; `told` is the description in its file."
-    made = Made(**told["made"]) if "made" in told else Made({}, told["call"], {}, {})    # of older files
+def _check_made(keeper, made):
+    "Refuses a checkpoint of another training; `made` is the record in its file."
     check_call(keeper.folder, made.digests, keeper.made.digests, keeper.anyway)
     check_versions(f"checkpoint {str(keeper.folder)!r}", made.versions, keeper.anyway)
 

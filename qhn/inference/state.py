@@ -31,8 +31,10 @@ class _State(NamedTuple):
     step: Array        # () steps done so far
 
 class TrainState(_State):
-    "What training carries from step to step; arrays have a leading seed axis."
-    made: Made | None = None    # of a result's state: what made it; what JAX makes of a state has none
+    """What training carries from step to step; arrays have a leading seed axis.
+
+    `made` is the record of what made a result, in the state of a result alone."""
+    made = None    # type: Made | None
 
 class Info(NamedTuple):
     "What a step reports, per seed, at the angles before the update."

@@ -27,7 +27,7 @@ from ..problem.symmetry import Symmetry
 from ..objectives.elbo import exact_posterior, posterior_divergence
 from ..problem.bits import total_variation
 from ..archive import parse_json, read_npz
-from ..made import made_by
+from ..made import made_by, made_of
 from ..inference.calls import check_versions
 from ..disk import fingerprint, held, sweep, whole_file
 from .methods import CIRCUITS, N_STOPS, Method
@@ -249,10 +249,11 @@ def _check_parts(path, stored, wanted):
         f"{path.name} in the study's folder is of another protocol (not the same: {', '.join(other)}); "
         "choose another folder, or delete that file")
 
-def _check_versions(path, made):
-    "Refuses a unit whose numbers may not go together with those of here; `made` is its record."
+def _check_versions(path, text):
+    "Refuses a unit whose numbers may not go together with those of here; the text is its record."
     way = "choose another folder, or delete that file, which is computed again"
-    check_versions(f"{path.name} in the study's folder", made["versions"], way=way)
+    made = made_of(parse_json(path, text))
+    check_versions(f"{path.name} in the study's folder", made.versions, way=way)
 
 # %% ../../nbs/studies/study.ipynb #35904a90
 def _unit_path(folder, task, method, ending=""):
@@ -270,7 +271,7 @@ def _stored(path, parts):
     try: unit = read_npz(path, "protocol")
     except ValueError as error: raise ValueError(f"{error}; delete it, and it is computed again") from None
     _check_parts(path, str(unit.pop("protocol")), parts)
-    if "made" in unit: _check_versions(path, json.loads(str(unit.pop("made"))))
+    if "made" in unit: _check_versions(path, str(unit.pop("made")))
     return unit
 
 def _check_unit(path, unit):

@@ -28,6 +28,7 @@ from qhn.files import load, save
 from qhn.hardware.journal import Attempt, Journal, read_array, read_journal
 from qhn.hardware.run import Plan, _angles, hardware_status, sampler_options, stored_plan
 from qhn.inference.checkpoints import Checkpoint, Keeper, go_on
+from qhn.made import Made
 from qhn.posterior.networks import load_networks, pack_networks
 from qhn.problem.datasets import from_csv
 from qhn.problem.tables import read_rows
@@ -308,13 +309,13 @@ def training(folder):
     binn, data = qhn.BiNN((2, 1)), (np.eye(2), np.array([0, 1]))
     result = qhn.fit(qhn.BornMachine(qhn.product(binn.n_weights)), binn, data, n_steps=2, key=KEY, n_seeds=2, progress=False, checkpoint=folder)
     path = next(folder.glob("*.checkpoint"))
-    call = json.loads(parts_of(path.read_bytes())[0]["__metadata__"]["qhn checkpoint"])["call"]
-    return path.read_bytes(), call, result.state
+    made = json.loads(parts_of(path.read_bytes())[0]["__metadata__"]["qhn checkpoint"])["made"]
+    return path.read_bytes(), Made(**made), result.state
 
 
-def reads_checkpoint(call, begun):
+def reads_checkpoint(made, begun):
     def read(path, rng):
-        keeper = Keeper(Checkpoint(path.parent), call, writes=False)
+        keeper = Keeper(Checkpoint(path.parent), made, writes=False)
         state, history, left = go_on(keeper, begun, 5)
         if history is None: return
         assert {len(values) for values in history.values()} == {5 - left} and [x.shape for x in jax.tree.leaves(state)] == [x.shape for x in jax.tree.leaves(begun)]
@@ -390,7 +391,7 @@ def parsers(tmp_path_factory, model):
     "Name of a parser to file name, valid contents, mutation, and what reads it."
     def folder(name): return tmp_path_factory.mktemp(name)
     save(model, whole := folder("m") / "model.qhn")
-    checkpoint, call, begun = training(folder("c"))
+    checkpoint, made, begun = training(folder("c"))
     packed = pack_networks(qhn.BiNN((2, 2, 1)), np.where(np.random.default_rng(0).random((9, 9)) < 0.5, -1, 1))
     packed.save(nets := folder("n") / "nets.qhn")
     plan = json.dumps(dataclasses.asdict(Plan(layout=(0, 1), options={"twirling": {"enable_gates": True}}))).encode()
@@ -402,7 +403,7 @@ def parsers(tmp_path_factory, model):
         "rows": ("table.csv", csv[:2], often(mutated_text), reads_rows(model)),
         "model": ("model.qhn", [whole.read_bytes()], mutated_archive, reads_model),
         "networks": ("nets.qhn", [nets.read_bytes()], mutated_archive, reads_networks),
-        "checkpoint": ("step-00000002.checkpoint", [checkpoint], mutated_archive, reads_checkpoint(call, begun)),
+        "checkpoint": ("step-00000002.checkpoint", [checkpoint], mutated_archive, reads_checkpoint(made, begun)),
         "journal": ("journal.jsonl", [written_journal(folder("j"))], often(mutated_object), reads_journal),
         "unit": ("xor--ELBO.npz", [unit_of(folder("u"))], mutated_npz, reads_unit),
         "array": ("array.npz", [array.getvalue()], mutated_npz, reads_array),

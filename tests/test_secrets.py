@@ -32,7 +32,7 @@ def leaks(text): return [(kind, found[0]) for kind, pattern in LEAKS.items() for
 
 
 @pytest.mark.parametrize("text", ["/home/ada/qhn/x.py", "/Users/ada/x", "/tmp/pytest-of-ada/x", "ada@uni-x.edu", "ghp_" + "a1" * 18, "BEGIN RSA PRIVATE" + " KEY",
-                                  'token="' + "a" * 44 + '"', "crn:v1:bluemix", "/work/ada/a.py", '{"api_key": "' + "k9" * 15 + '"}', "eyJ" + "a" * 30 + "." + "b" * 30])
+                                  'token="' + "a" * 44 + '"', "crn:v1:bluemix", "/scratch/ada/a.py", '{"api_key": "' + "k9" * 15 + '"}', "eyJ" + "a" * 30 + "." + "b" * 30])
 def test_a_leak_is_seen(text): assert leaks(f"see {text} there")
 
 

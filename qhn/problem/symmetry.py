@@ -172,7 +172,7 @@ def _copies(network, weights):
 def _orbits(network):
     "Indices of all moves of one network of each orbit (moves, orbits), and each network's orbit (2ⁿ,)."
     n = network.n_weights
-    check_memory(2**n * (n + 40), f"the orbits of 2**{n} networks", "samples")
+    check_memory(2**n * (24 * n + 40), f"the orbits of 2**{n} networks", "samples")
     place = 2**np.arange(n)[::-1]
     def index(weights): return ((weights < 0) * place).sum(-1)
     bits = np.arange(2**n)[:, None] // place % 2

@@ -6,7 +6,7 @@
 __all__ = ['check_path', 'Kind', 'checksum', 'checksum_of_arrays', 'write_archive', 'parse_json', 'read_archive', 'read_npz']
 
 # %% ../nbs/archive.ipynb #7b43f41b
-import hashlib, json, os
+import hashlib, json, os, sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,4 +153,11 @@ def read_npz(
     if odd: raise ValueError(f"{path} cannot be read: {odd[0]!r:.80} is no array")
     lost = [name for name in names if name not in arrays]
     if lost: raise ValueError(f"{path} cannot be read: it lacks {', '.join(lost)}")
+    broken = [name for name, array in arrays.items() if array.dtype.kind == "U" and not _is_text(array)]
+    if broken: raise ValueError(f"{path} cannot be read: the text of {broken[0]!r:.80} is damaged")
     return arrays
+
+def _is_text(array):
+    "Whether all characters are Unicode's; NumPy does not look, and Python fails on others."
+    numbers = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    return (numbers <= sys.maxunicode).all()

@@ -218,7 +218,7 @@ def _is_told(told):
     own = told.get("own") if isinstance(told, dict) else None
     if not isinstance(own, list | dict) or not all(isinstance(name, str) for name in own): return False
     if isinstance(own, list): return "object" in told    # of older files
-    try: return bool(made_of(told.get("made"))) and "object" in told
+    try: return bool(made_of("a file", told.get("made"))) and "object" in told
     except ValueError: return False
 
 def _check_told(path, told):
@@ -253,7 +253,7 @@ def load(
         given = ", ".join(f'"{name}": ...' for name in missing)
         raise ValueError(f"{path} holds your own {', '.join(missing)}, of which a file keeps the name alone; "
                          f"use load(path, own={{{given}}})")
-    if isinstance(kept, dict): _warn_changed(path, kept, own, made_of(description["made"]))
+    if isinstance(kept, dict): _warn_changed(path, kept, own, made_of(path, description["made"]))
     try: return _Reader(arrays, own)(description["object"])
     except Exception as error:    # of whatever class cannot be made of what the file holds
         raise ValueError(f"{path} holds what this version of qhn cannot make: {error!s:.300}") from error

@@ -81,13 +81,14 @@ def _are_texts(part):
     return isinstance(part, dict) and all(isinstance(text, str | None) for text in part.values())
 
 def made_of(
-    told: Any,    # of `Made.told`
+    where: str | Path,    # what holds it, for the message
+    told: Any,            # of `Made.told`
 ) -> Made:
     "The record that a file holds. `ValueError`: it holds something else."
     is_record = isinstance(told, dict) and set(told) == set(Made._fields)
     parts = [told[name] for name in ("digests", "versions", "machine")] if is_record else []
     if parts and isinstance(told["settings"], dict) and all(map(_are_texts, parts)): return Made(**told)
-    raise ValueError(f"no record of what made a result: {str(told)[:80]!r}")
+    raise ValueError(f"{where} holds no record of what made it, but {str(told)[:80]!r}")
 
 # %% ../nbs/made.ipynb #40c67e11
 def _apart(what, before, now):

@@ -164,7 +164,7 @@ def _rerun_comparison(folder, given):
         if done.returncode: raise ValueError(f"`qhn compare` could not be repeated: {done.stderr.strip()}")
         again, now = _angles_in(Path(name) / "again")
     different = ["what made it is not known: an older folder"]
-    if "made" in settings: different = differences(made_of(settings["made"]), made_of(now["made"]))
+    if "made" in settings: different = differences(made_of(folder, settings["made"]), made_of(folder, now["made"]))
     return matched(before, again, different, given.within)
 
 # %% ../nbs/rerun.ipynb #4b612683

@@ -106,7 +106,8 @@ def _check_plan(plan, n):
         plan = plan._replace(n_seeds=len(state.params), n_warmup=0)
     check_integer("n_seeds", plan.n_seeds, 1)
     n_all = plan.n_warmup + plan.n_steps
-    check_memory(plan.n_seeds * n_all * (8 * n + 80), f"{n_all} draws of {plan.n_seeds} chains", "fewer n_steps")
+    n_bytes = plan.n_seeds * n_all * (8 * n + 80)
+    check_memory(n_bytes, f"{n_all} draws of {plan.n_seeds} chains", "fewer n_steps")
     return plan
 
 # %% ../../nbs/baselines/chains.ipynb #1157f2fd

@@ -81,16 +81,16 @@ def _clear(folder):
     sweep(folder)
 
 # %% ../../nbs/inference/checkpoints.ipynb #076100dc
-def _made(told):
+def _made(path, told):
     "The record of a file. `ValueError`: it has none."
-    if not isinstance(told, dict) or "call" not in told: return made_of(dict(told).get("made"))
-    return made_of(Made({}, told["call"], {}, {})._asdict())    # of older files
+    if not isinstance(told, dict) or "call" not in told: return made_of(path, dict(told).get("made"))
+    return made_of(path, Made({}, told["call"], {}, {})._asdict())    # of older files
 
 def _whole(path, told, arrays):
     "Record and arrays of a file, if they are those of a checkpoint."
     history = [array for name, array in arrays.items() if not name.startswith("state ")]
     lengths = {array.shape[:1] for array in history}
-    try: made = _made(told)
+    try: made = _made(path, told)
     except (ValueError, TypeError): made = None
     if made and "loss" in arrays and len(lengths) == 1 and () not in lengths: return made, arrays
     raise ValueError(f"{path} holds no call and history that `fit` wrote")

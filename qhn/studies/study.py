@@ -252,7 +252,7 @@ def _check_parts(path, stored, wanted):
 def _check_versions(path, text):
     "Refuses a unit whose numbers may not go together with those of here; the text is its record."
     way = "choose another folder, or delete that file, which is computed again"
-    made = made_of(parse_json(path, text))
+    made = made_of(path, parse_json(path, text))
     check_versions(f"{path.name} in the study's folder", made.versions, way=way)
 
 # %% ../../nbs/studies/study.ipynb #35904a90
@@ -274,12 +274,14 @@ def _stored(path, parts):
     if "made" in unit: _check_versions(path, str(unit.pop("made")))
     return unit
 
+def _is_number_of_trial(chosen): return chosen.shape == () and chosen.dtype.kind in "iu" and chosen >= 0
+
 def _check_unit(path, unit):
     "Refuses what is no finished unit: numbers, and the measures of the same runs."
     shapes = {unit[name].shape for name in MEASURES if name in unit}
     is_whole = {"chosen", "validation", *MEASURES} <= unit.keys() and len(shapes) == 1
     are_numbers = all(array.dtype.kind in "iuf" for array in unit.values())
-    if is_whole and are_numbers and len(*shapes) == 2 and unit["chosen"].shape == (): return
+    if is_whole and are_numbers and len(*shapes) == 2 and _is_number_of_trial(unit["chosen"]): return
     raise ValueError(f"{path} holds no unit that was stored here; delete it, and it is computed again")
 
 # %% ../../nbs/studies/study.ipynb #8aa3bff9

@@ -229,7 +229,7 @@ def _check_told(path, told):
 def _warn_changed(path, kept, own, made):
     "Warn of one's own things that are not those of the file. Python's compiled code differs by version."
     def minor(version): return version.split(".")[:2]
-    if minor(made.versions["Python"]) != minor(versions()["Python"]): return
+    if minor(made.versions.get("Python", "")) != minor(versions()["Python"]): return
     changed = [name for name in kept if digest(own[name]) != kept[name]]
     if not changed: return
     warnings.warn(f"{', '.join(changed)} in own is not what {path} was saved with: its code or its numbers "

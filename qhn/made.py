@@ -76,9 +76,9 @@ def made_by(
     return Made(settings, digests, versions(), machine(), revision())
 
 # %% ../nbs/made.ipynb #c3092b8f
-def _are_texts(part):
-    "Whether a part of a record is texts by name, or None for what there was not."
-    return isinstance(part, dict) and all(isinstance(text, str | None) for text in part.values())
+def _are(kinds, part):
+    "Whether a part of a record is values of these kinds by name."
+    return isinstance(part, dict) and all(isinstance(each, kinds) for each in part.values())
 
 def made_of(
     where: str | Path,    # what holds it, for the message
@@ -86,8 +86,8 @@ def made_of(
 ) -> Made:
     "The record that a file holds. `ValueError`: it holds something else."
     is_record = isinstance(told, dict) and set(told) == set(Made._fields)
-    parts = [told[name] for name in ("digests", "versions", "machine")] if is_record else []
-    if parts and isinstance(told["settings"], dict) and all(map(_are_texts, parts)): return Made(**told)
+    kinds = {"settings": object, "digests": str | None, "versions": str, "machine": str}
+    if is_record and all(_are(kind, told[name]) for name, kind in kinds.items()): return Made(**told)
     raise ValueError(f"{where} holds no record of what made it, but {str(told)[:80]!r}")
 
 # %% ../nbs/made.ipynb #40c67e11

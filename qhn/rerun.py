@@ -164,7 +164,9 @@ def _rerun_comparison(folder, given):
         if done.returncode: raise ValueError(f"`qhn compare` could not be repeated: {done.stderr.strip()}")
         again, now = _angles_in(Path(name) / "again")
     different = ["what made it is not known: an older folder"]
-    if "made" in settings: different = differences(made_of(folder, settings["made"]), made_of(folder, now["made"]))
+    if "made" in settings:
+        records = [made_of(folder, each["made"]) for each in (settings, now)]
+        different = differences(*records)
     return matched(before, again, different, given.within)
 
 # %% ../nbs/rerun.ipynb #4b612683

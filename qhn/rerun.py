@@ -6,7 +6,7 @@
 __all__ = ['RERUN', 'Match', 'matched', 'repeats', 'recorded', 'rerun_command']
 
 # %% ../nbs/rerun.ipynb #c04d51ad
-import json, math, os, subprocess, sys, tempfile, warnings
+import math, os, subprocess, sys, tempfile, warnings
 from collections.abc import Iterator
 from numbers import Integral
 from pathlib import Path
@@ -140,13 +140,9 @@ def _arguments(settings: dict) -> Iterator[str]:
 # %% ../nbs/rerun.ipynb #cf38794f
 def _angles_in(folder):
     "The angles of a comparison, and its settings. `ValueError`: the folder holds none."
-    import numpy as np
-    path = folder / "angles.npz"
-    if not path.is_file():
-        raise ValueError(f"{folder} holds no angles.npz: give the folder that `qhn compare` wrote")
-    with np.load(path) as file:
-        settings = json.loads(str(file["settings"]))
-        return {name: file[name] for name in file.files if name != "settings"}, settings
+    from qhn.results_folder import ANGLES, angles_in
+    if (folder / ANGLES).is_file(): return angles_in(folder)
+    raise ValueError(f"{folder} holds no {ANGLES}: give the folder that `qhn compare` wrote")
 
 def _environment(settings):
     "That of this process, with the precision of the record."
